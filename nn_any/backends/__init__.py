@@ -1,0 +1,23 @@
+"""The one place that names array libraries: devices, and how each library runs an epoch of steps."""
+
+from nn_any.backends.devices import (
+    Device,
+    DeviceNotAvailableError,
+    is_host,
+    select_device,
+    to_device,
+    to_numpy,
+)
+from nn_any.backends.survey import LibraryReport, devices, survey
+
+__all__ = [
+    "Device",
+    "DeviceNotAvailableError",
+    "LibraryReport",
+    "devices",
+    "is_host",
+    "select_device",
+    "survey",
+    "to_device",
+    "to_numpy",
+]

@@ -1,0 +1,106 @@
+"""What the package asks of an array library, answered for any library of the standard.
+
+Each of the other modules here says what its own library does differently.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from types import MappingProxyType
+from typing import Any
+
+import array_api_compat
+import numpy as np
+
+from nn_any.backends.engine import EagerEngine, Engine
+from nn_any.core.typing import Array, Namespace
+
+
+class StandardBackend:
+    """One array library. A device is known by a name ("cpu", "cuda:0") and by the library's own object for it.
+
+    Parameters
+    ----------
+    library : str
+        Its import name.
+    xp : namespace
+        Its functions, as the standard has them.
+    """
+
+    float64_remedy = "use dtype='float32'"
+    replacements: Mapping[str, Callable[..., Array]] = MappingProxyType({})
+    """Faster equals of primitives for arrays of this library, by the primitive's name."""
+
+    def __init__(self, library: str, xp: Namespace) -> None:
+        self.library = library
+        self.xp = xp
+        self._devices = {self.name_of(raw): raw for raw in self.raw_devices()}
+
+    def raw_devices(self) -> Iterable[Any]:
+        """The library's own objects for its devices; more are learnt from arrays that turn up on them."""
+        info = getattr(self.xp, "__array_namespace_info__", None)
+        return [] if info is None else [raw for raw in info().devices() if raw is not None]
+
+    @property
+    def version(self) -> str:
+        """The library's version, or "" if it states none."""
+        return str(getattr(self.xp, "__version__", ""))
+
+    def names(self) -> list[str]:
+        """The names of the devices there are, the best one first."""
+        return list(self._devices)
+
+    def canonical(self, name: str) -> str:
+        """The full name of the device that a user calls `name`; "" is the best one."""
+        return name or self.names()[0]
+
+    def raw(self, name: str) -> Any:
+        """The library's own object for a device; raises an error that says why there is none."""
+        if name not in self._devices:
+            raise LookupError(f"{self.library} has the devices {', '.join(self.names())}")
+        return self._devices[name]
+
+    def name_of(self, raw: Any) -> str:
+        """The name of a device; the standard gives none, so the text of the object without its decoration."""
+        text = str(raw).rpartition("Device(")[2].strip("')\"")
+        return "cpu" if text == "CPU_DEVICE" else text
+
+    def device_name(self, array: Array) -> str:
+        """The name of the device that holds `array`."""
+        raw = array_api_compat.device(array)
+        name = self.name_of(raw)
+        self._devices.setdefault(name, raw)
+        return name
+
+    def engine(self, name: str) -> Engine:
+        """The engine that runs epochs on the device called `name`."""
+        return EagerEngine()
+
+    def check(self, name: str) -> None:
+        """Raise the library's own error if the device cannot compute a small product and an exponential."""
+        ones = self.from_host(np.ones((2, 2), dtype=np.float32), name)
+        result = self.to_host(self.xp.exp(ones @ ones))
+        if not np.allclose(result, np.exp(2.0)):
+            raise RuntimeError(f"exp(2) came out as {result[0, 0]}")
+
+    def supports(self, dtype: str, name: str) -> bool:
+        """Whether arrays of a floating dtype can live on the device."""
+        return dtype in self.xp.__array_namespace_info__().dtypes(device=self.raw(name), kind="real floating")
+
+    def integer_dtype(self, name: str) -> str:
+        """The name of the library's default integer dtype on the device."""
+        defaults = self.xp.__array_namespace_info__().default_dtypes(device=self.raw(name))
+        return str(defaults["integral"]).rpartition(".")[2]
+
+    def from_host(self, array: np.ndarray, name: str) -> Array:
+        """A NumPy array on the device; the two may share memory."""
+        return self.xp.asarray(array, device=self.raw(name))
+
+    def to_host(self, array: Array) -> np.ndarray:
+        """An array of this library as a NumPy array; the two may share memory."""
+        return np.asarray(array_api_compat.to_device(array, self.raw("cpu")))
+
+    def move(self, array: Array, name: str) -> Array:
+        """An array of this library on another of its devices."""
+        return array_api_compat.to_device(array, self.raw(name))
+
+    def synchronize(self, name: str) -> None:
+        """Wait until the device has done all that it was given."""

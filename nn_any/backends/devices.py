@@ -1,0 +1,278 @@
+"""Devices: which array library computes, and where; the one door through which arrays come and go."""
+
+import ctypes
+import os
+import sys
+from dataclasses import dataclass, field
+from functools import cache
+from importlib.util import find_spec
+from typing import Any
+
+import numpy as np
+
+from nn_any.backends._standard import StandardBackend
+from nn_any.backends.engine import Engine
+from nn_any.backends.libraries import CUDA_LIBRARIES, INSTALL, LIBRARIES, backend_of, get_backend, is_known
+from nn_any.core.typing import Array, Namespace
+
+_FORMS = (
+    "'auto', 'cpu', 'cuda', 'cuda:1', a library (numpy, cupy, torch, jax, array_api_strict) "
+    "or a library and one of its devices, such as 'torch:cuda:0'"
+)
+
+
+class DeviceNotAvailableError(RuntimeError):
+    """A device that was asked for by name is not there.
+
+    Attributes
+    ----------
+    device : str
+        What was asked for.
+    reason : str
+        Why it is not there, in the words of the library where it has any.
+    remedy : str
+        What to do about it, such as the command that installs the library.
+    """
+
+    def __init__(self, device: str, reason: str, remedy: str) -> None:
+        super().__init__(f"device {device!r} is not available: {reason}. Remedy: {remedy}")
+        self.device, self.reason, self.remedy = device, reason, remedy
+
+
+@dataclass(frozen=True)
+class Device:
+    """A place where arrays live: one device of one array library.
+
+    Get one from `select_device`, `devices` or `Device.of`; two of the same library and name are equal.
+
+    Attributes
+    ----------
+    library : str
+        The library's import name: ``"numpy"``, ``"cupy"``, ``"torch"``, ``"jax"``, …
+    name : str
+        The device's name within it: ``"cpu"``, ``"cuda:0"``, …
+    reason : str
+        Why it was chosen, if it was chosen automatically.
+
+    Examples
+    --------
+    >>> device = select_device("numpy")
+    >>> str(device), device.library, device.name
+    ('numpy:cpu', 'numpy', 'cpu')
+    >>> device.asarray([1.0, 2.0])
+    array([1., 2.], dtype=float32)
+    """
+
+    library: str
+    name: str
+    reason: str = field(default="asked for by name", compare=False, repr=False)
+
+    def __str__(self) -> str:
+        return f"{self.library}:{self.name}"
+
+    @classmethod
+    def of(cls, array: Array) -> "Device":
+        """The device that holds `array`, of any library of the Python Array API.
+
+        Raises
+        ------
+        TypeError
+            If `array` belongs to no such library.
+        """
+        backend = backend_of(array)
+        return cls(backend.library, backend.device_name(array), "it holds the array")
+
+    @property
+    def xp(self) -> Namespace:
+        """The library's functions, as the standard has them."""
+        return self._backend.xp
+
+    @property
+    def engine(self) -> Engine:
+        """What runs epochs of training steps here."""
+        return self._backend.engine(self.name)
+
+    @property
+    def _backend(self) -> StandardBackend:
+        return get_backend(self.library)
+
+    def asarray(self, obj: Any, dtype: str | None = None) -> Array:
+        """`obj` as an array on this device; it may share memory with `obj`.
+
+        Parameters
+        ----------
+        obj : array of any library, or nested sequence of numbers, any shape
+        dtype : str, optional
+            Such as ``"float32"``. By default arrays keep theirs and Python floats become float32.
+
+        Raises
+        ------
+        TypeError
+            If `dtype` is float64 and the device has none.
+        """
+        if dtype is not None:
+            self.check_dtype(dtype)
+        if is_host(obj):
+            return self._backend.from_host(self._host(obj, dtype), self.name)
+        backend = backend_of(obj)
+        if backend is not self._backend:
+            return self._backend.from_host(self._host(backend.to_host(obj), dtype), self.name)
+        array = backend.move(obj, self.name)
+        return array if dtype is None else self.xp.astype(array, getattr(self.xp, dtype), copy=False)
+
+    def _host(self, obj: Any, dtype: str | None) -> np.ndarray:
+        """`obj` as a NumPy array of a dtype that the device has, in the machine's byte order."""
+        array = np.asarray(obj)
+        if dtype is None and array.dtype == np.float64 and not (hasattr(obj, "dtype") and self.supports("float64")):
+            dtype = "float32"
+        wanted = array.dtype.newbyteorder("=") if dtype is None else np.dtype(dtype)
+        return array.astype(wanted, copy=False)
+
+    def supports(self, dtype: str) -> bool:
+        """Whether arrays of the floating dtype can live here."""
+        return self._backend.supports(dtype, self.name)
+
+    @property
+    def integer_dtype(self) -> str:
+        """The library's default integer dtype here: ``"int64"``, or ``"int32"`` for JAX without x64."""
+        return self._backend.integer_dtype(self.name)
+
+    def check_dtype(self, dtype: str) -> None:
+        """Raise TypeError, with the remedy, if the device has no float64 and that is the dtype."""
+        if dtype == "float64" and not self.supports(dtype):
+            raise TypeError(f"dtype: device {self} has no float64; {self._backend.float64_remedy}")
+
+    def synchronize(self) -> None:
+        """Wait until the device has done all the work it was given."""
+        self._backend.synchronize(self.name)
+
+
+def is_host(obj: Any) -> bool:
+    """Whether `obj` is a NumPy array, a sequence, a number or a table: something NumPy reads where it lies."""
+    if isinstance(obj, np.ndarray | np.generic | list | tuple | int | float | complex | str):
+        return True
+    return not hasattr(obj, "__array_namespace__") and not hasattr(obj, "__dlpack__")
+
+
+def resolve(library: str, name: str, spec: str) -> Device:
+    """The device of a library by the name that a user gives it, once it has shown that it computes."""
+    remedy = INSTALL.get(library, "choose one of nn_any.devices()")
+    if library in LIBRARIES and find_spec(library) is None:
+        raise DeviceNotAvailableError(spec, f"{library} is not installed", remedy)
+    try:
+        backend = get_backend(library)
+        name = backend.canonical(name)
+        _check(backend, name)
+    except Exception as error:
+        why = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+        if library in sys.modules:
+            remedy = "choose one of nn_any.devices(), or see `nn-any devices`"
+        raise DeviceNotAvailableError(spec, why, remedy) from error
+    return Device(library, name)
+
+
+@cache
+def _check(backend: StandardBackend, name: str) -> None:
+    backend.raw(name)
+    backend.check(name)
+
+
+def has_cuda_driver() -> bool:
+    """Whether this machine has a CUDA driver; no library is imported and CUDA is not started to find out."""
+    name = "nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1"
+    try:
+        ctypes.CDLL(name)
+    except OSError:
+        return False
+    return True
+
+
+def _cuda(name: str, spec: str) -> Device:
+    """A CUDA device of the first library that has a working one."""
+    remedy = f"install a CUDA driver and a library for it: {INSTALL['cupy']}"
+    if not has_cuda_driver():
+        raise DeviceNotAvailableError(spec, "this machine has no CUDA driver", remedy)
+    reasons = []
+    for library in CUDA_LIBRARIES:
+        try:
+            return resolve(library, name, spec)
+        except DeviceNotAvailableError as error:
+            reasons.append(f"{library}: {error.reason}")
+    raise DeviceNotAvailableError(spec, "; ".join(reasons), remedy)
+
+
+def _auto() -> Device:
+    """A CUDA GPU that works, else NumPy; never fails."""
+    try:
+        device = _cuda("cuda:0", "auto")
+        return Device(device.library, device.name, "the first CUDA GPU that computed a small product")
+    except DeviceNotAvailableError as error:
+        return Device("numpy", "cpu", f"no CUDA GPU: {error.reason}")
+
+
+def select_device(spec: "str | Device | None" = None) -> Device:
+    """The device that `spec` names.
+
+    Parameters
+    ----------
+    spec : str, Device or None
+        ``"auto"``: a CUDA GPU where one really works, else NumPy on the CPU; never fails. ``"cpu"``: NumPy. ``"cuda"``,
+        ``"cuda:1"``: that GPU through CuPy, PyTorch or JAX, the first that can. A library (``"torch"``): its best
+        device. A library and a device: ``"torch:cuda:0"``, ``"cupy:1"``, ``"array_api_strict:device1"``. None: what the
+        environment variable ``NN_ANY_DEVICE`` says, else ``"auto"``. ``device.reason`` tells why it was chosen.
+
+    Raises
+    ------
+    DeviceNotAvailableError
+        If the device is not there; it carries the library's reason and the remedy.
+    ValueError
+        If `spec` is none of these forms.
+
+    Examples
+    --------
+    >>> str(select_device("cpu"))
+    'numpy:cpu'
+    >>> device = select_device("auto")
+    >>> select_device(str(device)) == device
+    True
+    """
+    if isinstance(spec, Device):
+        return spec
+    origin = "device"
+    if spec is None:
+        spec = os.environ.get("NN_ANY_DEVICE") or "auto"
+        origin = "NN_ANY_DEVICE"
+    if not isinstance(spec, str):
+        raise TypeError(f"device: expected {_FORMS}, a Device or None, got {spec!r}")
+    library, _, name = spec.strip().partition(":")
+    if spec == "auto":
+        return _auto()
+    if spec == "cpu":
+        return Device("numpy", "cpu")
+    if library == "cuda" and (name == "" or name.isdecimal()):
+        return _cuda(f"cuda:{name or 0}", spec)
+    if is_known(library):
+        return resolve(library, name, spec)
+    raise ValueError(f"{origin}: expected {_FORMS}, got {spec!r}")
+
+
+def to_device(array: Any, device: "Device | str") -> Array:
+    """`array`, of any library or a nested sequence of numbers, as an array on `device`; the dtype stays.
+
+    Examples
+    --------
+    >>> to_device([[1, 2], [3, 4]], "numpy").shape
+    (2, 2)
+    """
+    return select_device(device).asarray(array)
+
+
+def to_numpy(array: Any) -> np.ndarray:
+    """`array`, of any library and device, as a NumPy array of the same shape and dtype; it may share its memory.
+
+    Examples
+    --------
+    >>> to_numpy([1, 2, 3])
+    array([1, 2, 3])
+    """
+    return np.asarray(array) if is_host(array) else backend_of(array).to_host(array)

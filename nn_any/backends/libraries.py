@@ -1,0 +1,56 @@
+"""The array libraries: which are known by name, and the backend of each, made when it is first wanted."""
+
+import importlib
+from functools import cache
+
+from nn_any.backends._standard import StandardBackend
+from nn_any.core import primitives
+from nn_any.core.typing import Array
+
+LIBRARIES = ("cupy", "torch", "jax", "numpy", "array_api_strict")
+"""The libraries that are known by name; ties between accelerators go in this order."""
+
+CUDA_LIBRARIES = ("cupy", "torch", "jax")
+INSTALL = {
+    "cupy": "pip install 'nn-any[cuda13]' (CUDA 13) or pip install 'nn-any[cuda12]' (CUDA 12)",
+    "torch": "pip install 'nn-any[torch]'",
+    "jax": "pip install 'nn-any[jax]'",
+    "numpy": "pip install numpy",
+    "array_api_strict": "pip install array-api-strict",
+}
+_others: dict[str, StandardBackend] = {}
+
+
+def is_known(library: str) -> bool:
+    """Whether a device may be asked for by this library's name: it is known, or an array of it has turned up."""
+    return library in LIBRARIES or library in _others
+
+
+@cache
+def get_backend(library: str) -> StandardBackend:
+    """The backend of a library, which is imported now; its faster equals of primitives are put in place."""
+    if library in _others:
+        return _others[library]
+    if library == "array_api_strict":
+        backend = StandardBackend(library, importlib.import_module(library))
+    else:
+        backend = importlib.import_module(f"nn_any.backends._{library}").create()
+    for name, function in backend.replacements.items():
+        primitives.replace(name, backend.xp, function)
+    return backend
+
+
+def backend_of(array: Array) -> StandardBackend:
+    """The backend of the library that `array` belongs to; a library not seen before gets the standard one."""
+    from array_api_compat import array_namespace
+
+    try:
+        xp = array_namespace(array)
+    except TypeError as error:
+        raise TypeError(
+            f"array: expected an array of a library of the Python Array API, got {type(array).__name__}"
+        ) from error
+    library = xp.__name__.removeprefix("array_api_compat.").partition(".")[0]
+    if library not in LIBRARIES and library not in _others:
+        _others[library] = StandardBackend(library, xp)
+    return get_backend(library)

@@ -1,0 +1,47 @@
+"""What every known library offers on this machine."""
+
+from dataclasses import dataclass
+from importlib.util import find_spec
+
+from nn_any.backends.devices import Device, DeviceNotAvailableError, has_cuda_driver, resolve
+from nn_any.backends.libraries import INSTALL, LIBRARIES, get_backend
+
+
+@dataclass(frozen=True)
+class LibraryReport:
+    """What `survey` found of one library: its devices, or the reason why it has none."""
+
+    library: str
+    version: str
+    devices: tuple[Device, ...]
+    reason: str
+
+
+def survey() -> list[LibraryReport]:
+    """What each known library offers on this machine, accelerators first; imports all that are installed."""
+    reports = []
+    for library in LIBRARIES:
+        found: list[Device] = []
+        reason, version = "", ""
+        try:
+            if library == "cupy" and find_spec("cupy") is not None and not has_cuda_driver():
+                raise DeviceNotAvailableError(library, "this machine has no CUDA driver", INSTALL[library])
+            resolve(library, "", library)
+            version = get_backend(library).version
+            found.extend(resolve(library, name, f"{library}:{name}") for name in get_backend(library).names())
+        except DeviceNotAvailableError as error:
+            reason = f"{error.reason}; {error.remedy}"
+        reports.append(LibraryReport(library, version, tuple(found), reason))
+    return reports
+
+
+def devices() -> list[Device]:
+    """Every device that is usable here, accelerators first.
+
+    Examples
+    --------
+    >>> select_device("numpy") in devices()
+    True
+    """
+    found = [device for report in survey() for device in report.devices]
+    return sorted(found, key=lambda device: not device.name.startswith(("cuda", "tpu", "mps")))

@@ -1,0 +1,75 @@
+"""Names for the things that a user chooses by name: activations, losses, initialisers, layers."""
+
+from typing import Generic, TypeVar
+
+T = TypeVar("T")
+
+
+class Registry(Generic[T]):
+    """A table from names to things of one kind.
+
+    Parameters
+    ----------
+    kind : str
+        What the table holds, for its error messages: ``"activation"``.
+    base : type
+        The class of which every entry is an instance.
+    module : str
+        The module of `nn_any` that owns the table, likewise: ``"activations"``.
+
+    Examples
+    --------
+    >>> from nn_any.core import activations
+    >>> activations.get("sigmoid")
+    <activation sigmoid>
+    """
+
+    def __init__(self, kind: str, base: type, module: str) -> None:
+        self.kind = kind
+        self._module = f"nn_any.{module}"
+        self._base = base
+        self._entries: dict[str, T] = {}
+
+    def register(self, name: str, entry: T) -> T:
+        """Enter `entry` under `name`; a name is taken once only.
+
+        Raises
+        ------
+        ValueError
+            If the name belongs to another entry.
+        """
+        if not isinstance(name, str) or not name:
+            raise ValueError(f"name of a new {self.kind}: expected a non-empty string, got {name!r}")
+        if self._entries.get(name, entry) is not entry:
+            raise ValueError(f"{self.kind} {name!r} is registered already; choose another name")
+        self._entries[name] = entry
+        return entry
+
+    def get(self, choice: str | T) -> T:
+        """The entry called `choice`, or `choice` itself if it is one already.
+
+        Raises
+        ------
+        ValueError
+            If no entry has that name.
+        TypeError
+            If `choice` is neither a name nor an entry.
+        """
+        if isinstance(choice, str):
+            if choice not in self._entries:
+                raise ValueError(
+                    f"{self.kind}: expected one of {', '.join(self.names)}, got {choice!r}; "
+                    f"register your own with {self._module}.register(name, ...)"
+                )
+            return self._entries[choice]
+        if not isinstance(choice, self._base):
+            raise TypeError(
+                f"{self.kind}: expected a name ({', '.join(self.names)}) or an instance of "
+                f"{self._module}.{self._base.__name__}, got {choice!r}"
+            )
+        return choice
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The registered names, in alphabetical order."""
+        return tuple(sorted(self._entries))

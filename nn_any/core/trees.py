@@ -1,0 +1,34 @@
+"""Functions over the tuples of tuples that parameters, gradients and states are."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from nn_any.core.typing import Array
+
+
+def tree_map(function: Callable[..., Any], tree: Any, *others: Any) -> Any:
+    """Apply `function` to each array of `tree`, and to the arrays in the same places of `others`.
+
+    Examples
+    --------
+    >>> tree_map(lambda a, b: a + b, ((1, 2), ()), ((10, 20), ()))
+    ((11, 22), ())
+    """
+    if isinstance(tree, tuple):
+        return tuple(tree_map(function, *branches) for branches in zip(tree, *others, strict=True))
+    return function(tree, *others)
+
+
+def tree_leaves(tree: Any) -> Iterator[Array]:
+    """The arrays of `tree`, in order.
+
+    Examples
+    --------
+    >>> list(tree_leaves(((1, 2), (), (3,))))
+    [1, 2, 3]
+    """
+    if isinstance(tree, tuple):
+        for branch in tree:
+            yield from tree_leaves(branch)
+    else:
+        yield tree

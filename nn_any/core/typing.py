@@ -1,0 +1,24 @@
+"""The words that type hints use: an array of any library, its namespace, and the parameters of a network."""
+
+from typing import Any, TypeAlias
+
+Array: TypeAlias = Any
+"""An array of any library that follows the Python Array API standard."""
+
+Namespace: TypeAlias = Any
+"""The standard's functions for such an array: what ``array_namespace(x)`` returns."""
+
+LayerParams: TypeAlias = tuple[Array, ...]
+"""The parameters of one layer, packed as that layer likes."""
+
+Params: TypeAlias = tuple[LayerParams, ...]
+"""The parameters of a network: one entry a layer, ``()`` for a layer that has none."""
+
+Shape: TypeAlias = tuple[int, ...]
+"""A shape without the batch axis."""
+
+Carry: TypeAlias = tuple[Params, Params, Any, Array, Array]
+"""What one training step hands to the next: ``(params, layer_state, optimizer_state, step, key)``."""
+
+Batch: TypeAlias = tuple[Array, ...]
+"""Rows of a data set: ``(x, y)`` as they are stored."""

@@ -1,0 +1,200 @@
+"""MNIST: 70,000 handwritten digits of 28 × 28 pixels, from a folder, or downloaded and cached."""
+
+import hashlib
+import os
+import pickle
+import zipfile
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from nn_any.backends import Device
+from nn_any.datasets.dataset import Dataset
+from nn_any.datasets.idx import parse_idx, read_bytes
+
+SHA256 = {
+    "train-images-idx3-ubyte": "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
+    "train-labels-idx1-ubyte": "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5",
+    "t10k-images-idx3-ubyte": "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
+    "t10k-labels-idx1-ubyte": "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
+}
+"""The four files, and the SHA-256 of each one's decompressed content (archives differ from mirror to mirror)."""
+
+MIRRORS = (
+    "https://ossci-datasets.s3.amazonaws.com/mnist/",
+    "https://storage.googleapis.com/cvdf-datasets/mnist/",
+)
+
+Arrays = tuple[np.ndarray, np.ndarray]
+
+
+def load_mnist(
+    folder: str | os.PathLike[str] | None = None, *, device: str | Device | None = None, verify: bool = True
+) -> tuple[Dataset, Dataset, Dataset]:
+    """MNIST as the book splits it: 50,000 training, 10,000 validation and 10,000 test images.
+
+    Parameters
+    ----------
+    folder : path, optional
+        A folder with the four IDX files, plain or gzip; or the book's ``mnist.pkl.gz``; or Keras's ``mnist.npz``. By
+        default the folder that the environment variable ``NN_ANY_DATA`` names, else the files are downloaded once and
+        cached.
+    device : str or Device, optional
+        Where the data shall live; ``select_device(None)`` by default.
+    verify : bool
+        Check the SHA-256 of IDX files. Switch it off for other data in the same format; the last sixth of the training
+        files is then the validation data.
+
+    Returns
+    -------
+    training, validation, test : Dataset
+        x uint8 (n, 784), scaled to 0 … 1 as batches are taken (float32 from ``mnist.pkl.gz``); y labels 0 … 9.
+
+    Raises
+    ------
+    FileNotFoundError
+        If the folder lacks a file.
+    ValueError
+        If a file is damaged or is not the original.
+    ConnectionError
+        If nothing can be downloaded; it names the addresses, the cache and what to do.
+    """
+    parts = mnist_arrays(folder, verify=verify)
+    training, validation, test = (
+        Dataset(x, y, classes=10, device=device, scale=255 if x.dtype == np.uint8 else None) for x, y in parts
+    )
+    return training, validation, test
+
+
+def mnist_arrays(folder: str | os.PathLike[str] | None = None, *, verify: bool = True) -> tuple[Arrays, Arrays, Arrays]:
+    """What `load_mnist` loads, as NumPy arrays: three pairs of images (n, 784) and labels (n,)."""
+    chosen = folder if folder is not None else os.environ.get("NN_ANY_DATA")
+    if not chosen:
+        return _split({name: _download(name) for name in SHA256}, verify)
+    path = Path(chosen)
+    if path.is_dir():
+        files = {name: _find(path, name) for name in SHA256}
+        if all(files.values()):
+            return _split({name: file for name, file in files.items() if file}, verify)
+        others = [path / "mnist.pkl.gz", path / "mnist.npz"]
+        path = next((other for other in others if other.is_file()), path)
+    if path.name.endswith((".pkl.gz", ".pkl")):
+        return read_mnist_pickle(path)
+    if path.suffix == ".npz":
+        return read_mnist_npz(path)
+    origin = "folder" if folder is not None else "NN_ANY_DATA"
+    raise FileNotFoundError(
+        f"{origin}: expected the files {', '.join(SHA256)} (plain or .gz), mnist.pkl.gz or mnist.npz in {chosen}; "
+        "leave it out to download MNIST"
+    )
+
+
+def _find(folder: Path, name: str) -> Path | None:
+    """The file called `name`, with or without .gz, and with the dot that some archives have for the last dash."""
+    for stem in (name, name.replace("-idx", ".idx")):
+        for candidate in (folder / stem, folder / f"{stem}.gz"):
+            if candidate.is_file():
+                return candidate
+    return None
+
+
+def _split(files: dict[str, Path], verify: bool) -> tuple[Arrays, Arrays, Arrays]:
+    arrays = []
+    for name, path in files.items():
+        content = read_bytes(path)
+        if verify and hashlib.sha256(content).hexdigest() != SHA256[name]:
+            raise ValueError(
+                f"{path}: expected the original MNIST file, whose SHA-256 is {SHA256[name]}, got another; "
+                "fetch it again, or pass verify=False for other data in this format"
+            )
+        arrays.append(parse_idx(content, str(path)))
+    x, y, test_x, test_y = arrays
+    for images, labels in ((x, y), (test_x, test_y)):
+        if images.ndim < 2 or labels.ndim != 1 or len(images) != len(labels):
+            raise ValueError(f"{path.parent}: expected as many labels as images, got {labels.shape} and {images.shape}")
+    cut = len(x) - len(x) // 6
+    x, test_x = x.reshape(len(x), -1), test_x.reshape(len(test_x), -1)
+    return (x[:cut], y[:cut]), (x[cut:], y[cut:]), (test_x, test_y)
+
+
+def _download(name: str) -> Path:
+    """The path of a cached file, downloaded from the first mirror that has it."""
+    import pooch
+
+    cache, reasons = Path(pooch.os_cache("nn_any")) / "mnist", []
+    pooch.get_logger().setLevel("WARNING")
+    for mirror in MIRRORS:
+        try:
+            path = Path(pooch.retrieve(f"{mirror}{name}.gz", known_hash=None, fname=f"{name}.gz", path=cache))
+            if hashlib.sha256(read_bytes(path)).hexdigest() == SHA256[name]:
+                return path
+            path.unlink()
+            reasons.append(f"{mirror}: the content is not the original")
+        except (OSError, ValueError) as error:
+            reasons.append(f"{mirror}: {error}")
+    raise ConnectionError(
+        f"MNIST could not be downloaded ({'; '.join(reasons)}). Get {', '.join(f'{n}.gz' for n in SHA256)} from one of "
+        f"{' or '.join(MIRRORS)}, put them in {cache} or in any folder, and name that folder: load_mnist(folder) or "
+        "the environment variable NN_ANY_DATA"
+    )
+
+
+class _ArrayUnpickler(pickle.Unpickler):
+    """Allows NumPy arrays and nothing else."""
+
+    _ALLOWED = frozenset(
+        {
+            ("numpy", "ndarray"),
+            ("numpy", "dtype"),
+            ("numpy.core.multiarray", "_reconstruct"),
+            ("numpy._core.multiarray", "_reconstruct"),
+            ("_codecs", "encode"),
+        }
+    )
+
+    def find_class(self, module: str, name: str) -> Any:
+        if (module, name) not in self._ALLOWED:
+            raise ValueError(f"expected arrays and nothing else, got {module}.{name}; nothing was run")
+        return super().find_class(module.replace("numpy.core", "numpy._core"), name)
+
+
+def read_mnist_pickle(path: str | os.PathLike[str]) -> tuple[Arrays, Arrays, Arrays]:
+    """The book's ``mnist.pkl.gz``: three pairs of images (n, 784), float32 in 0 … 1, and labels (n,).
+
+    Raises
+    ------
+    ValueError
+        If the pickle holds anything but arrays (nothing of it is run), or arrays of other shapes.
+    """
+    path = Path(path)
+    try:
+        parts = _ArrayUnpickler(BytesIO(read_bytes(path)), encoding="latin1").load()
+    except OSError:
+        raise
+    except Exception as error:
+        raise ValueError(f"{path}: expected a pickle of three pairs of arrays: {error}") from error
+    if not isinstance(parts, tuple | list) or len(parts) != 3:
+        raise ValueError(f"{path}: expected three pairs of arrays, got {type(parts).__name__}")
+    return tuple(_pair(path, part) for part in parts)  # type: ignore[return-value]
+
+
+def _pair(path: Path, part: Any) -> Arrays:
+    if isinstance(part, tuple | list) and len(part) == 2 and all(isinstance(column, np.ndarray) for column in part):
+        x, y = part
+        if x.ndim == 2 and x.dtype.kind == "f" and y.shape == (len(x),) and y.dtype.kind in "iu":
+            return x, y
+    raise ValueError(f"{path}: expected pairs of images (n, 784) and labels (n,), got something else; fetch it again")
+
+
+def read_mnist_npz(path: str | os.PathLike[str]) -> tuple[Arrays, Arrays, Arrays]:
+    """Keras's ``mnist.npz``, split as the book does: three pairs of images (n, 784), uint8, and labels (n,)."""
+    path = Path(path)
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            x, y, test_x, test_y = (file[key] for key in ("x_train", "y_train", "x_test", "y_test"))
+    except (KeyError, ValueError, zipfile.BadZipFile) as error:
+        raise ValueError(f"{path}: expected arrays x_train, y_train, x_test and y_test: {error}") from error
+    x, test_x, cut = x.reshape(len(x), -1), test_x.reshape(len(test_x), -1), len(x) - len(x) // 6
+    return (x[:cut], y[:cut]), (x[cut:], y[cut:]), (test_x, test_y)

@@ -1,0 +1,273 @@
+"""Model: layers and their parameters on a device, without the training. `Network` builds on it."""
+
+import math
+from os import PathLike
+from typing import Any, Self
+
+from nn_any import validation as check
+from nn_any.backends import Device, is_host, select_device, to_numpy
+from nn_any.core import activations, architecture, initializers, layers, losses, random
+from nn_any.core.layers import Layer
+from nn_any.core.losses import Loss
+from nn_any.core.optimizers import Optimizer
+from nn_any.core.trees import tree_leaves, tree_map
+from nn_any.core.typing import Array, Carry, Params
+from nn_any.files import load_model, save_model
+
+
+class Model:
+    """Layers, a loss, and parameters on a device. See `Network`, which trains it, for the parameters."""
+
+    def __init__(
+        self,
+        layers: Any,
+        *,
+        activation: Any = "sigmoid",
+        loss: str | Loss = "quadratic",
+        initializer: Any = "normal",
+        device: str | Device | None = None,
+        dtype: str = "float32",
+        seed: int | None = None,
+    ) -> None:
+        self._loss = losses.get(loss)
+        self._activation = activations.get(activation)
+        self._initializer = initializers.get(initializer)
+        self._architecture = architecture.build(layers, self._activation, self._initializer, self._loss)
+        self.dtype = check.check_dtype(dtype)
+        self.seed = random.new_seed() if seed is None else check.check_seed(seed)
+        self.device = select_device(device)
+        self.device.check_dtype(self.dtype)
+        self.epoch = self.steps = 0
+        self._optimizer: Optimizer | None = None
+        self._carry: Carry = (
+            self._place(self._architecture.init(self.seed)),
+            self._place(self._architecture.init_state()),
+            (),
+            self.device.asarray(0, "int32"),
+            self.device.asarray(random.draw_key(self.seed), "int32"),
+        )
+
+    def _place(self, tree: Any) -> Any:
+        """A tree of arrays in the network's dtype on its device, sharing memory with none of them."""
+        return tree_map(lambda leaf: self.device.asarray(to_numpy(leaf).copy(), self.dtype), tree)
+
+    @property
+    def layers(self) -> tuple[Layer, ...]:
+        """The layers, with every default filled in."""
+        return self._architecture.layers
+
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        """The shape of one example."""
+        return self._architecture.shapes[0]
+
+    @property
+    def outputs(self) -> int:
+        """The number of outputs."""
+        return self._architecture.outputs
+
+    @property
+    def is_regression(self) -> bool:
+        """Whether the outputs are real numbers to predict: the last activation is linear, and the loss allows it."""
+        return self.layers[-1].activation.name == "linear" and not self._loss.needs_unit_interval
+
+    @property
+    def params(self) -> Params:
+        """The parameters: a tuple with one entry a layer, of plain arrays as the layer packs them."""
+        return self._carry[0]
+
+    def _unpacked(self) -> list[tuple[Array, ...]]:
+        return self._unpack(self.params)
+
+    def _unpack(self, tree: Params) -> list[tuple[Array, ...]]:
+        """Parameters or gradients as users see them, one entry a layer that has any, in fresh contiguous arrays."""
+        xp = self.device.xp
+        unpacked = [layer.unpack(p) for layer, p in zip(self.layers, tree, strict=True) if p]
+        return [tuple(xp.asarray(array, copy=True) for array in arrays) for arrays in unpacked]
+
+    @property
+    def weights(self) -> list[Array]:
+        """The weights of each layer that has any, (units, inputs) for `Dense`: fresh arrays on the device."""
+        return [arrays[0] for arrays in self._unpacked()]
+
+    @property
+    def biases(self) -> list[Array]:
+        """The biases of each layer that has any, (units,) for `Dense`: fresh arrays on the device."""
+        return [arrays[1] for arrays in self._unpacked() if len(arrays) > 1]
+
+    def set_weights(self, weights: Any, biases: Any) -> None:
+        """Put other numbers in place of the weights and biases; they are copied.
+
+        Parameters
+        ----------
+        weights, biases : lists of arrays, NumPy or on the network's device, in the shapes of `weights` and `biases`
+
+        Raises
+        ------
+        ValueError
+            If a shape or the number of arrays differs, or a number is not finite; nothing has changed then.
+        """
+        weights, biases = list(weights), list(biases)
+        current = self._unpacked()
+        wanted = {"weights": [arrays[0] for arrays in current], "biases": [a[1] for a in current if len(a) > 1]}
+        for name, given in (("weights", weights), ("biases", biases)):
+            if len(given) != len(wanted[name]):
+                raise ValueError(f"{name}: expected {len(wanted[name])} arrays, one a layer, got {len(given)}")
+            for i, (new, old) in enumerate(zip(given, wanted[name], strict=True)):
+                given[i] = self._own_array(f"{name}[{i}]", new)
+                if tuple(given[i].shape) != tuple(old.shape):
+                    raise ValueError(f"{name}[{i}]: expected shape {tuple(old.shape)}, got {tuple(given[i].shape)}")
+        new_weights, new_biases = iter(weights), iter(biases)
+        packed = []
+        for layer, p in zip(self.layers, self.params, strict=True):
+            arrays = layer.unpack(p)
+            heads = [next(new_weights)] if arrays else []
+            heads += [next(new_biases)] if len(arrays) > 1 else []
+            packed.append(layer.pack(*self._place(tuple(heads)), *arrays[2:]) if arrays else p)
+        self._carry = (tuple(packed), *self._carry[1:])
+
+    def _own_array(self, name: str, obj: Any) -> Array:
+        """`obj`, from the host or on the network's device, as a finite array on the device; integers stay integers."""
+        array = check.as_array(name, obj)
+        if not is_host(array) and (here := Device.of(array)) != self.device:
+            raise ValueError(
+                f"{name}: expected a NumPy array, a list, or an array on {self.device}, got one on {here}; "
+                f"move it with nn_any.to_device(..., {str(self.device)!r}), or the network with net.to({str(here)!r})"
+            )
+        real = is_host(array) and array.dtype.kind == "f"
+        array = self.device.asarray(array, self.dtype if real or isinstance(obj, list | tuple) else None)
+        check.check_finite(name, array)
+        return array
+
+    def to(self, device: str | Device) -> Self:
+        """Move to another device, in place; returns the network itself.
+
+        Raises
+        ------
+        DeviceNotAvailableError
+            If the device is not there.
+        TypeError
+            If the network is float64 and the device has none.
+        """
+        device = select_device(device)
+        device.check_dtype(self.dtype)
+        *state, step, key = self._carry
+        moved = tree_map(lambda leaf: device.asarray(leaf, self.dtype), tuple(state))
+        self._carry = (*moved, device.asarray(step, "int32"), device.asarray(key, "int32"))
+        self.device = device
+        return self
+
+    def copy(self) -> Self:
+        """A network of its own with the same numbers, on the same device, at the same point of its training."""
+        return self.astype(self.dtype)
+
+    def astype(self, dtype: str) -> Self:
+        """A copy whose parameters and arithmetic have another dtype, ``"float32"`` or ``"float64"``."""
+        other = object.__new__(type(self))
+        other.__dict__.update(self.__dict__)
+        other.dtype = check.check_dtype(dtype)
+        other.device.check_dtype(other.dtype)
+        *state, step, key = self._carry
+        other._carry = (*other._place(tuple(state)), step, key)
+        return other
+
+    def save(self, path: str | PathLike[str]) -> None:
+        """Write the network to a model file (safetensors): whole, or not at all.
+
+        The file holds the architecture, the parameters, and where training stands, but no optimiser state.
+
+        Raises
+        ------
+        ValueError
+            If a layer, loss or activation of your own is not registered, since `load` could not build it.
+        OSError
+            If the file cannot be written; a file that was there stays as it was.
+        """
+        if losses.get(self._loss.name) is not self._loss:
+            raise ValueError(f"loss: {self._loss!r} is not registered; call nn_any.losses.register first")
+        params, state, *_ = self._carry
+        tensors: dict[str, Any] = {}
+        for i, (layer, p, s) in enumerate(zip(self.layers, params, state, strict=True)):
+            tensors |= {f"layers.{i}.params.{j}": to_numpy(array) for j, array in enumerate(layer.unpack(p))}
+            tensors |= {f"layers.{i}.state.{j}": to_numpy(array) for j, array in enumerate(s)}
+        description = {
+            "input_shape": self.input_shape,
+            "layers": [layers.to_config(layer) for layer in self.layers],
+            "loss": self._loss.name,
+            "dtype": self.dtype,
+            "seed": self.seed,
+            "epoch": self.epoch,
+            "steps": self.steps,
+        }
+        save_model(path, description, tensors)
+
+    @classmethod
+    def load(cls, path: str | PathLike[str], device: str | Device | None = None) -> Self:
+        """The network in a model file, whichever device wrote it.
+
+        Raises
+        ------
+        FileNotFoundError, ValueError
+            If there is no such file, or it is damaged, of another kind, or from a newer version.
+        """
+        about, tensors = load_model(path)
+        stack = [tuple(about["input_shape"]), *(layers.from_config(config) for config in about["layers"])]
+        net = cls(stack, loss=about["loss"], dtype=about["dtype"], seed=about["seed"], device=device)
+        params, state, *_ = net._carry
+
+        def read(i: int, kind: str, current: tuple[Array, ...]) -> tuple[Array, ...]:
+            arrays = tuple(tensors[f"layers.{i}.{kind}.{j}"] for j in range(len(current)))
+            for old, new in zip(current, arrays, strict=True):
+                if tuple(old.shape) != new.shape:
+                    raise ValueError(
+                        f"{path}: expected {kind} of shape {tuple(old.shape)} in layer {i}, got {new.shape}"
+                    )
+            return net._place(arrays)  # type: ignore[no-any-return]
+
+        loaded = tuple(
+            layer.pack(*read(i, "params", layer.unpack(p)))
+            for i, (layer, p) in enumerate(zip(net.layers, params, strict=True))
+        )
+        states = tuple(read(i, "state", s) for i, s in enumerate(state))
+        net.epoch, net.steps = int(about["epoch"]), int(about["steps"])
+        net._carry = (loaded, states, (), net.device.asarray(net.steps, "int32"), net._carry[4])
+        return net
+
+    def summary(self) -> str:
+        """A table of the layers: what each one is, its output shape and its number of parameters.
+
+        Examples
+        --------
+        >>> print(Model([784, 30, 10], device="numpy").summary())
+        layer      activation  output  parameters
+        input                  784
+        1 Dense    sigmoid     30          23,550
+        2 Dense    sigmoid     10             310
+        total                              23,860
+        """
+        lines = [("layer", "activation", "output", "parameters"), ("input", "", _text(self.input_shape), "")]
+        for i, (layer, p) in enumerate(zip(self.layers, self.params, strict=True)):
+            name, shape = f"{i + 1} {type(layer).__name__}", _text(self._architecture.shapes[i + 1])
+            lines.append((name, layer.activation.name, shape, f"{_count(p):,}"))
+        lines.append(("total", "", "", f"{_count(self.params):,}"))
+        widths = [max(len(line[i]) for line in lines) + 2 for i in range(3)]
+        columns = [[cell.ljust(width) for cell, width in zip(line, widths, strict=False)] for line in lines]
+        last = max(len(line[3]) for line in lines)
+        return "\n".join(
+            ("".join(row) + line[3].rjust(last)).rstrip() for row, line in zip(columns, lines, strict=True)
+        )
+
+    def __repr__(self) -> str:
+        sizes = [_text(shape) for shape in self._architecture.shapes]
+        return (
+            f"{type(self).__name__}({' → '.join(sizes)}, loss {self._loss.name}, {_count(self.params):,} parameters, "
+            f"{self.dtype} on {self.device}, {self.epoch} epochs trained)"
+        )
+
+
+def _count(tree: Any) -> int:
+    return sum(math.prod(array.shape) for array in tree_leaves(tree))
+
+
+def _text(shape: tuple[int, ...]) -> str:
+    return " × ".join(map(str, shape))

@@ -1,0 +1,122 @@
+"""Predictor: a model that answers: outputs, classes, and how right they are. `Network` adds the training."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from nn_any import validation as check
+from nn_any.backends import to_numpy
+from nn_any.core import functional, metrics
+from nn_any.core.batches import Preparation
+from nn_any.core.typing import Array, Batch
+from nn_any.datasets import Dataset, as_dataset
+from nn_any.model import Model
+
+_CHUNK_ELEMENTS = 2**22  # of the widest layer: what evaluation and prediction hold at a time
+
+
+class Predictor(Model):
+    """A model with its forward side. See `Network` for the parameters and for the forms that data may have."""
+
+    def _inputs(self, x: Any) -> tuple[Array, bool]:
+        return check.check_example_or_inputs("x", self._own_array("x", x), self.input_shape)
+
+    def _is_real(self, array: Array) -> bool:
+        return bool(self.device.xp.isdtype(array.dtype, "real floating"))
+
+    def _check_label_range(self, lowest: int, highest: int) -> None:
+        classes = max(self.outputs, 2)
+        if not (self.is_regression and self.outputs == 1):
+            remedy = f"the network has {self.outputs} output(s): number the classes from 0, or build it with more"
+            check.check_labels("y", lowest, highest, classes, remedy)
+
+    def _columns(self, name: str, data: Any) -> tuple[Batch, Preparation, Dataset]:
+        """Data in any form as columns on the device that fit this network, and how their rows become reals."""
+        dataset = as_dataset(name, data, self.device, self.dtype)
+        x = check.check_inputs("x", dataset.x, self.input_shape)
+        y = check.check_targets("y", dataset.y, len(dataset), self.outputs, regression=self.is_regression)
+        if dataset.label_range is not None:
+            self._check_label_range(*dataset.label_range)
+        return (x, y), self._preparation(dataset.scale), dataset
+
+    def _preparation(self, scale: float | None = None) -> Preparation:
+        return Preparation(self.dtype, self.outputs, scale)
+
+    def _chunks(self, n: int) -> Iterator[slice]:
+        rows = max(1, _CHUNK_ELEMENTS // self._architecture.widest)
+        return (slice(start, min(start + rows, n)) for start in range(0, n, rows))
+
+    def _outputs(self, x: Array, prepare: Preparation) -> Array:
+        """The outputs for a checked batch, (n, outputs), a chunk at a time."""
+        predict = self.device.engine.compile(functional.predictor(self.layers, prepare))
+        parts = [predict(self._carry, x[chunk, ...]) for chunk in self._chunks(x.shape[0])]
+        return parts[0] if len(parts) == 1 else self.device.xp.concat(parts, axis=0)
+
+    def feedforward(self, a: Any) -> Array:
+        """The outputs for inputs `a`: (n, inputs) -> (n, outputs), one example (inputs,) -> (outputs,).
+
+        Parameters
+        ----------
+        a : array, NumPy or on the network's device, or nested list; images may have the input shape or be flat
+
+        Returns
+        -------
+        array on the network's device, in its dtype
+
+        Examples
+        --------
+        >>> Network([2, 3, 1], device="numpy", seed=0).feedforward([0.5, -0.5]).shape
+        (1,)
+        """
+        x, single = self._inputs(a)
+        outputs = self._outputs(x, self._preparation())
+        return outputs[0, ...] if single else outputs
+
+    def predict(self, x: Any) -> Array:
+        """The predicted classes (n,), or for regression the outputs (n, outputs); for one example without the n.
+
+        The class is the index of the largest output; for a single output, whether it is above ½.
+        """
+        outputs = self.feedforward(x)
+        return outputs if self.is_regression else metrics.predicted_classes(outputs, xp=self.device.xp)
+
+    def predict_proba(self, x: Any) -> Array:
+        """The outputs of a classifier, (n, outputs): sigmoids lie in 0 … 1 each but need not sum to 1."""
+        if self.is_regression:
+            raise TypeError("predict_proba: expected a classifier, got a regression network; use predict")
+        return self.feedforward(x)
+
+    def evaluate(self, data: Any) -> int:
+        """How many examples the network classifies rightly."""
+        if self.is_regression:
+            raise TypeError("evaluate: expected a classifier, got a regression network; use loss(data)")
+        columns, prepare, _ = self._columns("data", data)
+        return self._evaluate(columns, prepare)[1]
+
+    def accuracy(self, data: Any) -> float:
+        """The share of the examples that the network classifies rightly, 0 … 1."""
+        if self.is_regression:
+            raise TypeError("accuracy: expected a classifier, got a regression network; use loss(data)")
+        columns, prepare, dataset = self._columns("data", data)
+        return self._evaluate(columns, prepare)[1] / len(dataset)
+
+    def loss(self, data: Any) -> float:
+        """The loss, averaged over the examples."""
+        columns, prepare, _ = self._columns("data", data)
+        return self._evaluate(columns, prepare)[0]
+
+    def _evaluate(self, columns: Batch, prepare: Preparation) -> tuple[float, int]:
+        """The average loss and the number of right answers; the device is waited for once, at the end."""
+        x, y = columns
+        evaluate: Callable[..., tuple[Array, Array]] = self.device.engine.compile(
+            functional.evaluator(self.layers, self._loss, prepare)
+        )
+        parts = [evaluate(self._carry, (x[chunk, ...], y[chunk, ...])) for chunk in self._chunks(x.shape[0])]
+        sums = [(float(to_numpy(loss)), int(to_numpy(correct))) for loss, correct in parts]
+        return sum(loss for loss, _ in sums) / x.shape[0], sum(correct for _, correct in sums)
+
+    def _evaluation(self, name: str, columns: Batch, prepare: Preparation) -> dict[str, Any]:
+        loss, correct = self._evaluate(columns, prepare)
+        record: dict[str, Any] = {f"{name}_loss": loss}
+        if not self.is_regression:
+            record |= {f"{name}_correct": correct, f"{name}_accuracy": correct / columns[0].shape[0]}
+        return record

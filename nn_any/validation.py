@@ -1,0 +1,190 @@
+"""Checks at the edge: every argument that a user can get wrong, looked at once, before anything changes.
+
+Each message names the argument, what was expected, what came, and what to do about it.
+"""
+
+import math
+import numbers
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+from array_api_compat import array_namespace
+
+from nn_any.backends import Device, is_host, to_numpy
+from nn_any.core.typing import Array, Shape
+
+DTYPES = ("float32", "float64")
+
+
+def check_integer(name: str, value: Any, *, minimum: int) -> int:
+    """An integer of at least `minimum`, as an int."""
+    if isinstance(value, bool) or not isinstance(value, numbers.Integral):
+        raise TypeError(f"{name}: expected an integer of at least {minimum}, got {value!r}; convert it with int(...)")
+    if value < minimum:
+        raise ValueError(f"{name}: expected an integer of at least {minimum}, got {value!r}")
+    return int(value)
+
+
+def check_seed(seed: Any) -> int:
+    """A seed: any integer from 0 on."""
+    return check_integer("seed", seed, minimum=0)
+
+
+def check_dtype(dtype: Any) -> str:
+    """The name of a dtype that networks can have."""
+    name = dtype if isinstance(dtype, str) else getattr(dtype, "__name__", str(dtype).rpartition(".")[2])
+    if name not in DTYPES:
+        raise ValueError(f"dtype: expected 'float32' or 'float64', got {dtype!r}")
+    return str(name)
+
+
+def check_scale(scale: Any) -> float | None:
+    """What stored integers are divided by: positive and finite, or None."""
+    if scale is None:
+        return None
+    if isinstance(scale, bool) or not isinstance(scale, int | float | np.integer | np.floating):
+        raise TypeError(f"scale: expected a positive number (255 for 8-bit images) or None, got {scale!r}")
+    if not (math.isfinite(scale) and scale > 0):
+        raise ValueError(f"scale: expected a positive, finite number (255 for 8-bit images), got {scale!r}")
+    return float(scale)
+
+
+def describe(array: Array) -> str:
+    """The shape, dtype and whereabouts of an array, for messages."""
+    return f"{array.dtype} of shape {tuple(array.shape)} on {Device.of(array)}"
+
+
+def as_array(name: str, obj: Any) -> Array:
+    """`obj` as an array of real numbers, integers or booleans: host objects as NumPy arrays, others as they are."""
+    try:
+        array = np.asarray(obj) if is_host(obj) else obj
+    except ValueError as error:
+        raise ValueError(f"{name}: expected rows of one length, got ragged ones ({error}); pad or cut them") from error
+    if isinstance(array, np.ndarray) and array.dtype.kind not in "buif":
+        kind = {"c": "complex numbers", "O": "Python objects", "U": "text", "S": "bytes"}.get(array.dtype.kind, "")
+        raise TypeError(
+            f"{name}: expected real numbers, got {kind or array.dtype} (dtype {array.dtype}, shape {array.shape}); "
+            "convert them with .astype('float32')"
+        )
+    xp = array_namespace(array)
+    if not xp.isdtype(array.dtype, ("bool", "integral", "real floating")):
+        raise TypeError(f"{name}: expected real numbers, got {describe(array)}; convert them to float32")
+    return array
+
+
+def check_same_place(name: str, array: Array, other_name: str, other: Array) -> None:
+    """Two arrays that belong together live on one device of one library."""
+    here, there = Device.of(array), Device.of(other)
+    if here != there:
+        raise ValueError(
+            f"{name} and {other_name}: expected arrays on one device, got {name} on {here} and {other_name} on "
+            f"{there}; move one of them with nn_any.to_device(..., {str(here)!r})"
+        )
+
+
+def check_finite(name: str, array: Array) -> None:
+    """No NaN and no infinity; the message says where the first one is. Reads one value back."""
+    xp = array_namespace(array)
+    if not xp.isdtype(array.dtype, "real floating") or bool(xp.all(xp.isfinite(array))):
+        return
+    host = to_numpy(array)
+    bad = np.argwhere(~np.isfinite(host))
+    where = tuple(int(i) for i in bad[0])
+    raise ValueError(
+        f"{name}: expected finite numbers, got {host[where]} at index {where} ({len(bad)} such values in all); "
+        "drop those rows or fill the gaps"
+    )
+
+
+def check_inputs(name: str, x: Array, input_shape: Shape) -> Array:
+    """A batch (n, *input_shape); examples of equal size are reshaped."""
+    xp = array_namespace(x)
+    shape = tuple(x.shape)
+    if len(shape) < 2 or math.prod(shape[1:]) != math.prod(input_shape):
+        wanted = ", ".join(map(str, input_shape))
+        hint = ""
+        if shape == (math.prod(input_shape), 1):
+            hint = "; for the book's columns use nn_any.book.network, or pass x.T"
+        raise ValueError(f"{name}: expected (n, {wanted}) or one example {input_shape}, got shape {shape}{hint}")
+    if shape[0] == 0:
+        raise ValueError(f"{name}: expected at least one example, got shape {shape}")
+    return x if shape[1:] == input_shape else xp.reshape(x, (shape[0], *input_shape))
+
+
+def check_example_or_inputs(name: str, x: Array, input_shape: Shape) -> tuple[Array, bool]:
+    """`x` as a batch (n, *input_shape), and whether it was one example: of the input shape, or flat."""
+    if tuple(x.shape) in (input_shape, (math.prod(input_shape),)):
+        return array_namespace(x).reshape(x, (1, *input_shape)), True
+    return check_inputs(name, x, input_shape), False
+
+
+def check_same_length(name: str, n: int, other_name: str, other_n: int) -> None:
+    """As many of one as of the other."""
+    if n != other_n:
+        raise ValueError(f"{name} and {other_name}: expected one entry an example in each, got {n} and {other_n}")
+
+
+def check_labels(name: str, lowest: int, highest: int, classes: int, remedy: str) -> None:
+    """Labels within 0 … classes - 1."""
+    if lowest < 0 or highest >= classes:
+        raise ValueError(
+            f"{name}: expected labels within 0 … {classes - 1}, got labels from {lowest} to {highest}; {remedy}"
+        )
+
+
+def check_targets(name: str, y: Array, n: int, outputs: int, *, regression: bool) -> Array:
+    """Targets for a network: labels (n,) or targets (n, outputs); reals (n,) become a column for one output."""
+    xp = array_namespace(y)
+    shape = tuple(y.shape)
+    real = xp.isdtype(y.dtype, "real floating")
+    if len(shape) == 1:
+        check_same_length("x", n, name, shape[0])
+        if real and outputs == 1 and regression:
+            return y[:, None]
+        if not real:
+            return y
+        raise TypeError(
+            f"{name}: expected integer labels (n,) or targets (n, {outputs}), got {describe(y)}; "
+            "convert labels with .astype('int64')"
+        )
+    if len(shape) != 2 or shape[1] != outputs:
+        raise ValueError(
+            f"{name}: expected labels (n,) or targets (n, {outputs}) for a network of {outputs} output(s), "
+            f"got shape {shape}"
+        )
+    check_same_length("x", n, name, shape[0])
+    return y
+
+
+def as_columns(name: str, data: Any) -> tuple[Any, Any]:
+    """Data in any accepted form as ``(x, y)``: a tuple of two arrays stays, pairs of columns are stacked once.
+
+    Parameters
+    ----------
+    data : tuple ``(x, y)`` of arrays, or iterable of pairs ``(x, y)`` of columns (features, 1), whose y is a column
+        (outputs, 1) or an integer label
+    """
+    if isinstance(data, tuple) and len(data) == 2 and not any(isinstance(part, tuple) for part in data):
+        return data
+    forms = "a Dataset, a tuple (x, y) of arrays, or an iterable of (x, y) pairs of columns"
+    if isinstance(data, str | bytes | dict) or not isinstance(data, Iterable) or hasattr(data, "shape"):
+        raise TypeError(f"{name}: expected {forms}, got {type(data).__name__}")
+    pairs = list(data)
+    if not pairs:
+        raise ValueError(f"{name}: expected at least one (x, y) pair, got none; a zip can be read only once")
+    for i, pair in enumerate(pairs):
+        if not isinstance(pair, tuple | list) or len(pair) != 2:
+            raise TypeError(f"{name}: expected {forms}, got {type(pair).__name__} as entry {i}")
+    xs, ys = zip(*pairs, strict=True)
+    return _stack(f"x of {name}", xs), _stack(f"y of {name}", ys)
+
+
+def _stack(name: str, entries: Iterable[Any]) -> np.ndarray:
+    """Columns (k, 1) as rows (n, k); numbers as (n,)."""
+    arrays = [to_numpy(entry) for entry in entries]
+    for i, array in enumerate(arrays):
+        if array.shape != arrays[0].shape:
+            raise ValueError(f"{name}: expected one shape for all, got {arrays[0].shape} and, at {i}, {array.shape}")
+    stacked = np.stack(arrays)
+    return stacked[..., 0] if stacked.ndim == 3 and stacked.shape[-1] == 1 else stacked
