@@ -84,8 +84,9 @@ class Network(Predictor):
 
     def gradients(self, x: Any, y: Any, *, training: bool = False) -> Params:
         """The gradients of the loss, averaged over the batch, in the structure of `params`."""
-        function = functional.differentiator(self.layers, self._loss, self._preparation(), training=training)
-        gradients: Params = self.device.engine.compile(function)(self._carry, self._batch(x, y))
+        batch = self._batch(x, y)
+        function = functional.differentiator(self.layers, self._loss, self._preparation(batch[1]), training=training)
+        gradients: Params = self.device.engine.compile(function)(self._carry, batch)
         return gradients
 
     def backprop(self, x: Any, y: Any, *, training: bool = False) -> tuple[list[Array], list[Array]]:
@@ -112,16 +113,18 @@ class Network(Predictor):
         if a.ndim == 1 and targets.ndim == 1:
             return self.cost_derivative(a[None, :], targets[None, :])[0, ...]
         targets = check.check_targets("y", targets, a.shape[0], self.outputs, regression=self.is_regression)
-        return self._loss.derivative(a, self._preparation().targets(targets, xp=self.device.xp), xp=self.device.xp)
+        xp = self.device.xp
+        return self._loss.derivative(a, self._preparation(targets).targets(targets, xp=xp), xp=xp)
 
     def update_mini_batch(self, mini_batch: tuple[Any, Any], eta: float) -> None:
         """One step of plain gradient descent on a mini-batch ``(x, y)`` of arrays, with learning rate `eta`."""
         if not isinstance(mini_batch, tuple) or len(mini_batch) != 2:
             raise TypeError(f"mini_batch: expected a tuple (x, y) of arrays, got {type(mini_batch).__name__}")
         rate = self.device.asarray(SGD(eta).learning_rate, self.dtype)
-        step = functional.train_step(self.layers, self._loss, _PLAIN_SGD, self._preparation())
+        batch = self._batch(*mini_batch)
+        step = functional.train_step(self.layers, self._loss, _PLAIN_SGD, self._preparation(batch[1]))
         params, state, optimizer_state, count, key = self._carry
-        carry, _ = self.device.engine.compile(step)((params, state, (), count, key), self._batch(*mini_batch), rate)
+        carry, _ = self.device.engine.compile(step)((params, state, (), count, key), batch, rate)
         self._carry, self.steps = (carry[0], carry[1], optimizer_state, *carry[3:]), self.steps + 1
 
     def SGD(  # noqa: N802 - the book's name
@@ -222,8 +225,6 @@ class Network(Predictor):
         }
         engine = self.device.engine
         history = History(engine.name, str(self.device))
-        if epochs == 0:
-            return history
         if optimizer != self._optimizer:
             state = engine.compile(optimizer.init)(self.params)
             self._carry, self._optimizer = (*self._carry[:2], state, *self._carry[3:]), optimizer

@@ -36,18 +36,18 @@ class Predictor(Model):
         y = check.check_targets("y", dataset.y, len(dataset), self.outputs, regression=self.is_regression)
         if dataset.label_range is not None:
             self._check_label_range(*dataset.label_range)
-        return (x, y), self._preparation(dataset.scale), dataset
+        return (x, y), self._preparation(y, dataset.scale), dataset
 
-    def _preparation(self, scale: float | None = None) -> Preparation:
-        return Preparation(self.dtype, self.outputs, scale)
+    def _preparation(self, y: Array, scale: float | None = None) -> Preparation:
+        return Preparation(self.dtype, self.outputs, scale, labels=y.ndim == 1)
 
     def _chunks(self, n: int) -> Iterator[slice]:
         rows = max(1, _CHUNK_ELEMENTS // self._architecture.widest)
         return (slice(start, min(start + rows, n)) for start in range(0, n, rows))
 
-    def _outputs(self, x: Array, prepare: Preparation) -> Array:
+    def _outputs(self, x: Array) -> Array:
         """The outputs for a checked batch, (n, outputs), a chunk at a time."""
-        predict = self.device.engine.compile(functional.predictor(self.layers, prepare))
+        predict = self.device.engine.compile(functional.predictor(self.layers, Preparation(self.dtype, self.outputs)))
         parts = [predict(self._carry, x[chunk, ...]) for chunk in self._chunks(x.shape[0])]
         return parts[0] if len(parts) == 1 else self.device.xp.concat(parts, axis=0)
 
@@ -68,7 +68,7 @@ class Predictor(Model):
         (1,)
         """
         x, single = self._inputs(a)
-        outputs = self._outputs(x, self._preparation())
+        outputs = self._outputs(x)
         return outputs[0, ...] if single else outputs
 
     def predict(self, x: Any) -> Array:

@@ -16,33 +16,31 @@ class Preparation:
         The network's dtype, ``"float32"`` or ``"float64"``.
     outputs : int
         The number of outputs of the network.
-    scale : float or None
-        What stored integers are divided by.
+    scale : float, optional
+        What stored inputs are divided by.
+    labels : bool
+        Whether the stored targets are integer labels rather than real numbers.
     """
 
     dtype: str
     outputs: int
     scale: float | None = None
+    labels: bool = False
 
     def __call__(self, batch: Batch, *, xp: Namespace) -> tuple[Array, Array]:
-        """``(x, y)`` as stored -> inputs (n, ...) and targets (n, outputs), both in the network's dtype.
-
-        Integer `y` are labels (n,): with one output they become a column, with several one row of a unit matrix each.
-        """
+        """``(x, y)`` as stored -> inputs (n, ...) and targets (n, outputs), both in the network's dtype."""
         x, y = batch
         return self.inputs(x, xp=xp), self.targets(y, xp=xp)
 
     def inputs(self, x: Array, *, xp: Namespace) -> Array:
-        """Inputs in the network's dtype; integers divided by the scale."""
-        dtype = getattr(xp, self.dtype)
-        if self.scale is None or xp.isdtype(x.dtype, "real floating"):
-            return xp.astype(x, dtype, copy=False)
-        return xp.astype(x, dtype) / self.scale
+        """Inputs in the network's dtype, divided by the scale."""
+        x = xp.astype(x, getattr(xp, self.dtype), copy=False)
+        return x if self.scale is None else x / self.scale
 
     def targets(self, y: Array, *, xp: Namespace) -> Array:
-        """Targets in the network's dtype."""
+        """Targets in the network's dtype; labels (n,) become a column for one output, else a row of 0 and 1 each."""
         dtype = getattr(xp, self.dtype)
-        if xp.isdtype(y.dtype, "real floating"):
+        if not self.labels:
             return xp.astype(y, dtype, copy=False)
         if self.outputs == 1:
             return xp.astype(y, dtype)[..., None]

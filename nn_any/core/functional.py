@@ -113,7 +113,8 @@ def backprop(
         layer.gradients(p, trace.saved, delta, context)
         for layer, p, trace, delta, context in zip(layers, params, traces, errors, contexts, strict=True)
     )
-    return gradients, state, contexts[-1].xp.mean(example_losses(layers, loss, traces, y, contexts), axis=-1)
+    losses = example_losses(layers, loss, traces, y, contexts)
+    return gradients, state, contexts[-1].xp.sum(losses, axis=-1) / y.shape[-2]
 
 
 def example_losses(

@@ -226,7 +226,7 @@ class Dataset:
         """
         batch_size = check.check_integer("batch_size", batch_size, minimum=1)
         order = epoch_order(check.check_seed(seed), epoch, len(self), shuffle=shuffle)
-        prepare = Preparation(check.check_dtype(dtype), 1, self.scale)
+        prepare = Preparation(check.check_dtype(dtype), 1, self.scale, labels=self.has_labels)
         for start in range(0, len(self), batch_size):
             part = self.take(order[start : start + batch_size])
             yield prepare.inputs(part.x, xp=self.device.xp), part.y
