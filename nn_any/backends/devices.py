@@ -121,12 +121,12 @@ class Device:
         return array if dtype is None else self.xp.astype(array, getattr(self.xp, dtype), copy=False)
 
     def _host(self, obj: Any, dtype: str | None) -> np.ndarray:
-        """`obj` as a NumPy array of a dtype that the device has, in the machine's byte order."""
+        """`obj` as a C-contiguous NumPy array of a dtype that the device has, in the machine's byte order."""
         array = np.asarray(obj)
         if dtype is None and array.dtype == np.float64 and not (hasattr(obj, "dtype") and self.supports("float64")):
             dtype = "float32"
         wanted = array.dtype.newbyteorder("=") if dtype is None else np.dtype(dtype)
-        return array.astype(wanted, copy=False)
+        return array.astype(wanted, order="C", copy=False)  # rows are taken from it: keep each in one piece
 
     def supports(self, dtype: str) -> bool:
         """Whether arrays of the floating dtype can live here."""

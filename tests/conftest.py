@@ -1,0 +1,149 @@
+"""The backends that every test of the maths runs on, and what the tests say of them at the end."""
+
+import os
+from contextlib import contextmanager
+from importlib.util import find_spec
+
+import numpy as np
+import pytest
+from oracle import digits_arrays
+
+import nn_any as nn
+
+REQUIRED = {name.strip() for name in os.environ.get("NN_ANY_REQUIRE", "").split(",") if name.strip()}
+LIBRARIES = ("numpy", "array_api_strict", "torch", "jax", "cupy")
+
+
+class Backend:
+    """One way of running the package: a device, and what its arrays are made like."""
+
+    def __init__(self, name, library, spec, *, readonly=False, strictest=False):
+        self.name, self.library, self.spec = name, library, spec
+        self.readonly, self.strictest = readonly, strictest
+
+    @property
+    def device(self):
+        return nn.select_device(self.spec)
+
+    @property
+    def xp(self):
+        return self.device.xp
+
+    def asarray(self, values, dtype=None):
+        """An array of this backend with values of its own."""
+        host = np.array(values, dtype=dtype)
+        if self.readonly:
+            host.flags.writeable = False
+            return host
+        return self.device.asarray(host)
+
+    @contextmanager
+    def active(self):
+        """The library's switches while a test runs."""
+        if self.strictest:
+            import array_api_strict as strict
+
+            strict.set_array_api_strict_flags(
+                boolean_indexing=False, data_dependent_shapes=False, enabled_extensions=()
+            )
+            try:
+                yield
+            finally:
+                strict.reset_array_api_strict_flags()
+        else:
+            yield
+
+
+BACKENDS = {
+    backend.name: backend
+    for backend in (
+        Backend("numpy", "numpy", "numpy"),
+        Backend("numpy-readonly", "numpy", "numpy", readonly=True),
+        Backend("strict", "array_api_strict", "array_api_strict:cpu"),
+        Backend("strict-device1", "array_api_strict", "array_api_strict:device1"),
+        Backend("strict-flags", "array_api_strict", "array_api_strict:cpu", strictest=True),
+        Backend("torch", "torch", "torch:cpu"),
+        Backend("jax", "jax", "jax:cpu"),
+        Backend("cupy", "cupy", "cupy:cuda:0"),
+    )
+}
+
+
+def _missing(library):
+    """Why a library cannot be used here, or None."""
+    if find_spec(library) is None:
+        return f"{library} is not installed"
+    if library == "cupy":
+        try:
+            nn.select_device("cupy")
+        except nn.DeviceNotAvailableError as error:
+            return str(error)
+    return None
+
+
+MISSING = {library: _missing(library) for library in LIBRARIES}
+
+
+def need(library):
+    """Skip a test whose library is missing, unless the run requires it: then fail."""
+    if MISSING[library]:
+        if library in REQUIRED:
+            pytest.fail(f"NN_ANY_REQUIRE names {library}, but {MISSING[library]}", pytrace=False)
+        pytest.skip(MISSING[library])
+
+
+def _params(names):
+    return [pytest.param(BACKENDS[name], id=name, marks=[pytest.mark.gpu] if name == "cupy" else []) for name in names]
+
+
+@pytest.fixture(params=_params(BACKENDS))
+def backend(request):
+    need(request.param.library)
+    with request.param.active():
+        yield request.param
+
+
+@pytest.fixture
+def device(backend):
+    return backend.device
+
+
+@pytest.fixture
+def float64(backend):
+    """A backend with float64; JAX gets its switch for the length of the test."""
+    if backend.library != "jax":
+        yield backend
+        return
+    import jax
+
+    with jax.enable_x64(True):
+        yield backend
+
+
+@pytest.fixture(scope="session")
+def digits():
+    """The digits as NumPy arrays: training and test images in 0 … 1, and their labels."""
+    return digits_arrays()
+
+
+@pytest.fixture(autouse=True)
+def _no_device_from_outside(monkeypatch):
+    monkeypatch.delenv("NN_ANY_DEVICE", raising=False)
+
+
+def pytest_configure(config):
+    unknown = REQUIRED - set(LIBRARIES)
+    if unknown:
+        raise pytest.UsageError(f"NN_ANY_REQUIRE: expected some of {', '.join(LIBRARIES)}, got {', '.join(unknown)}")
+
+
+def pytest_sessionstart(session):
+    lacking = {library: reason for library, reason in MISSING.items() if reason and library in REQUIRED}
+    if lacking:
+        raise pytest.UsageError(f"NN_ANY_REQUIRE: {'; '.join(lacking.values())}")
+
+
+def pytest_terminal_summary(terminalreporter):
+    terminalreporter.section("backends")
+    for library in LIBRARIES:
+        terminalreporter.write_line(f"{library:17} {'did not run: ' + MISSING[library] if MISSING[library] else 'ran'}")
