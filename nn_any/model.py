@@ -239,11 +239,11 @@ class Model:
         Examples
         --------
         >>> print(Model([784, 30, 10], device="numpy").summary())
-        layer      activation  output  parameters
-        input                  784
-        1 Dense    sigmoid     30          23,550
-        2 Dense    sigmoid     10             310
-        total                              23,860
+        layer    activation  output  parameters
+        input                784
+        1 Dense  sigmoid     30          23,550
+        2 Dense  sigmoid     10             310
+        total                            23,860
         """
         lines = [("layer", "activation", "output", "parameters"), ("input", "", _text(self.input_shape), "")]
         for i, (layer, p) in enumerate(zip(self.layers, self.params, strict=True)):

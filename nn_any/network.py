@@ -75,7 +75,7 @@ class Network(Predictor):
             targets = targets[None]
         elif single and targets.ndim == 1 and tuple(targets.shape) == (self.outputs,) and self._is_real(targets):
             targets = targets[None, :]
-        targets = check.check_targets("y", targets, inputs.shape[0], self.outputs, regression=self.is_regression)
+        targets = check.check_targets("y", targets, inputs.shape[0], self.outputs)
         if targets.ndim == 1:
             self._check_label_range(int(self.device.xp.min(targets)), int(self.device.xp.max(targets)))
         elif not self._is_real(targets):
@@ -112,7 +112,7 @@ class Network(Predictor):
         targets = self._own_array("y", y)
         if a.ndim == 1 and targets.ndim == 1:
             return self.cost_derivative(a[None, :], targets[None, :])[0, ...]
-        targets = check.check_targets("y", targets, a.shape[0], self.outputs, regression=self.is_regression)
+        targets = check.check_targets("y", targets, a.shape[0], self.outputs)
         xp = self.device.xp
         return self._loss.derivative(a, self._preparation(targets).targets(targets, xp=xp), xp=xp)
 

@@ -33,7 +33,7 @@ class Predictor(Model):
         """Data in any form as columns on the device that fit this network, and how their rows become reals."""
         dataset = as_dataset(name, data, self.device, self.dtype)
         x = check.check_inputs("x", dataset.x, self.input_shape)
-        y = check.check_targets("y", dataset.y, len(dataset), self.outputs, regression=self.is_regression)
+        y = check.check_targets("y", dataset.y, len(dataset), self.outputs)
         if dataset.label_range is not None:
             self._check_label_range(*dataset.label_range)
         return (x, y), self._preparation(y, dataset.scale), dataset
@@ -64,6 +64,7 @@ class Predictor(Model):
 
         Examples
         --------
+        >>> from nn_any import Network
         >>> Network([2, 3, 1], device="numpy", seed=0).feedforward([0.5, -0.5]).shape
         (1,)
         """

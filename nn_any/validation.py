@@ -133,25 +133,17 @@ def check_labels(name: str, lowest: int, highest: int, classes: int, remedy: str
         )
 
 
-def check_targets(name: str, y: Array, n: int, outputs: int, *, regression: bool) -> Array:
-    """Targets for a network: labels (n,) or targets (n, outputs); reals (n,) become a column for one output."""
-    xp = array_namespace(y)
+def check_targets(name: str, y: Array, n: int, outputs: int) -> Array:
+    """Targets for a network: integer labels (n,), or targets (n, outputs); reals (n,) become a column."""
+    real = bool(array_namespace(y).isdtype(y.dtype, "real floating"))
+    if y.ndim == 1 and real:
+        y = y[:, None]
     shape = tuple(y.shape)
-    real = xp.isdtype(y.dtype, "real floating")
-    if len(shape) == 1:
-        check_same_length("x", n, name, shape[0])
-        if real and outputs == 1 and regression:
-            return y[:, None]
-        if not real:
-            return y
-        raise TypeError(
-            f"{name}: expected integer labels (n,) or targets (n, {outputs}), got {describe(y)}; "
-            "convert labels with .astype('int64')"
-        )
-    if len(shape) != 2 or shape[1] != outputs:
+    if y.ndim != 1 and (y.ndim != 2 or shape[1] != outputs):
+        hint = "; labels must be integers: convert them with .astype('int64')" if real and shape[1:] == (1,) else ""
         raise ValueError(
-            f"{name}: expected labels (n,) or targets (n, {outputs}) for a network of {outputs} output(s), "
-            f"got shape {shape}"
+            f"{name}: expected integer labels (n,) or targets (n, {outputs}), for {outputs} output(s), "
+            f"got {y.dtype} of shape {shape}{hint}"
         )
     check_same_length("x", n, name, shape[0])
     return y

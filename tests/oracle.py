@@ -1,5 +1,7 @@
 """Independent answers to compare with: the book's algorithm, one example at a time, in float64, and the digits."""
 
+from itertools import pairwise
+
 import numpy as np
 
 
@@ -12,7 +14,7 @@ def random_batch(n, sizes, seed=0):
     rng = np.random.default_rng(seed)
     x = rng.uniform(0, 1, (n, sizes[0]))
     labels = rng.integers(0, sizes[-1], n)
-    weights = [rng.normal(0, 1, (b, a)) for a, b in zip(sizes, sizes[1:], strict=False)]
+    weights = [rng.normal(0, 1, (b, a)) for a, b in pairwise(sizes)]
     biases = [rng.normal(0, 1, b) for b in sizes[1:]]
     return x, np.eye(sizes[-1])[labels], labels, weights, biases
 

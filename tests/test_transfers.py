@@ -34,7 +34,17 @@ def guard(monkeypatch, array_class, names):
         monkeypatch.setattr(array_class, name, escape, raising=False)
 
 
-READERS = ["__array__", "__dlpack__", "__buffer__", "__float__", "__int__", "__bool__", "__index__", "__complex__", "__iter__"]
+READERS = [
+    "__array__",
+    "__dlpack__",
+    "__buffer__",
+    "__float__",
+    "__int__",
+    "__bool__",
+    "__index__",
+    "__complex__",
+    "__iter__",
+]
 
 
 @pytest.mark.parametrize("device_name", ["device1", "device2"])
@@ -149,7 +159,14 @@ def _readonly(x):
 
 @pytest.mark.parametrize(
     "change",
-    [np.asfortranarray, _strided, _readonly, lambda x: x[::-1][::-1], lambda x: x[::-1].copy()[::-1], lambda x: x.astype(">f4")],
+    [
+        np.asfortranarray,
+        _strided,
+        _readonly,
+        lambda x: x[::-1][::-1],
+        lambda x: x[::-1].copy()[::-1],
+        lambda x: x.astype(">f4"),
+    ],
     ids=["fortran", "strided", "readonly", "view", "negative-stride", "big-endian"],
 )
 def test_memory_layout_makes_no_difference(backend, change):

@@ -40,7 +40,7 @@ def devices() -> list[Device]:
 
     Examples
     --------
-    >>> select_device("numpy") in devices()
+    >>> Device("numpy", "cpu") in devices()
     True
     """
     found = [device for report in survey() for device in report.devices]

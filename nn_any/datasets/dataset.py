@@ -30,7 +30,8 @@ class Dataset:
     scale : float, optional
         What stored integers are divided by when they become reals: 255 for 8-bit images.
     dtype : str, optional
-        ``"float32"`` or ``"float64"``: convert real numbers on the way. By default they keep their dtype.
+        ``"float32"`` or ``"float64"``: convert real numbers on the way. By default arrays keep their dtype, and lists
+        become float32.
 
     Attributes
     ----------
@@ -64,9 +65,9 @@ class Dataset:
     ) -> None:
         self.scale = check.check_scale(scale)
         dtype = None if dtype is None else check.check_dtype(dtype)
-        listed = isinstance(y, list)
+        listed_x, listed_y = (isinstance(part, list | tuple) for part in (x, y))
         x, y = check.as_array("x", x), check.as_array("y", y)
-        if not listed:
+        if not listed_y:
             check.check_same_place("x", x, "y", y)
         if x.ndim < 2:
             raise ValueError(f"x: expected (n, features) or more axes, got shape {tuple(x.shape)}; one example a row")
@@ -84,14 +85,16 @@ class Dataset:
                 f"scale: expected None for real x, got {scale!r}; it says how stored integers become reals"
             )
 
-        def place(array: Array) -> Array:
-            return self.device.asarray(array, dtype if _is_real(array) else None)
+        def place(array: Array, listed: bool) -> Array:
+            if not _is_real(array):
+                return self.device.asarray(array)
+            return self.device.asarray(array, dtype or ("float32" if listed else None))
 
-        self.x: Array = place(x)
+        self.x: Array = place(x, listed_x)
         if y.ndim == 1 and not _is_real(y):
             self.y: Array = self.device.asarray(y, self.device.integer_dtype)
         else:
-            self.y = place(y) if _is_real(y) else self.device.asarray(y, dtype or "float32")
+            self.y = place(y, listed_y) if _is_real(y) else self.device.asarray(y, dtype or "float32")
             self.y = self.y[:, None] if y.ndim == 1 else self.y
         check.check_finite("x", self.x)
         check.check_finite("y", self.y)

@@ -1,4 +1,4 @@
-"""The model file: safetensors, with the architecture and a SHA-256 of the tensors in its metadata."""
+"""The model file: safetensors, with the architecture and a SHA-256 of it all in its metadata."""
 
 import hashlib
 import json
@@ -30,7 +30,9 @@ def save_model(path: str | os.PathLike[str], description: Mapping[str, Any], ten
     from safetensors.numpy import save
 
     contiguous = {name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}
-    header = {"format": FORMAT, "sha256": _digest(contiguous), **description}
+    header = {"format": FORMAT, **description}
+    header["sha256"] = _digest(header, contiguous)
+    # one entry only: safetensors writes several in no fixed order, and equal networks shall be equal files
     content = save(contiguous, metadata={_KEY: json.dumps(header, sort_keys=True)})
     write_atomically(path, content)
 
@@ -54,26 +56,26 @@ def load_model(path: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[str, 
         with safe_open(path, framework="numpy") as file:
             metadata = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
-        header = json.loads(metadata[_KEY])
-        written = int(header["format"])
-        digest = header["sha256"]
-    except (SafetensorError, KeyError, ValueError, TypeError) as error:
+        description = json.loads(metadata[_KEY])
+        intact = description.pop("sha256") == _digest(description, tensors)
+        written = int(description["format"])
+    except (SafetensorError, KeyError, ValueError, TypeError, AttributeError) as error:
         raise ValueError(
             f"{path}: expected a model file of nn_any, got one that is damaged or of another kind "
             f"({type(error).__name__}: {error})"
         ) from error
+    if not intact:
+        raise ValueError(f"{path}: the content does not match its SHA-256, so the file is damaged; use another copy")
     if written > FORMAT:
         raise ValueError(f"{path}: expected format {FORMAT} or older, got {written}; upgrade nn_any to read it")
-    if _digest(tensors) != digest:
-        raise ValueError(f"{path}: the tensors do not match their SHA-256: the file is damaged; use another copy")
-    return header, tensors
+    return description, tensors
 
 
-def _digest(tensors: Mapping[str, np.ndarray]) -> str:
-    """The SHA-256 of the names, dtypes, shapes and bytes of all tensors, in the order of their names."""
-    digest = hashlib.sha256()
+def _digest(description: Mapping[str, Any], tensors: Mapping[str, np.ndarray]) -> str:
+    """The SHA-256 of the description and of the names, dtypes, shapes and bytes of all tensors, in order of name."""
+    digest = hashlib.sha256(json.dumps(description, sort_keys=True).encode())
     for name in sorted(tensors):
         tensor = tensors[name]
-        digest.update(f"{name} {tensor.dtype.str} {tensor.shape}\n".encode())
+        digest.update(f"\n{name} {tensor.dtype.str} {tensor.shape}\n".encode())
         digest.update(tensor.tobytes())
     return digest.hexdigest()

@@ -170,7 +170,9 @@ def test_an_unknown_library_comes_in_by_its_arrays(monkeypatch):
     from nn_any.backends import libraries
 
     stranger = type(sys)("stranger")
-    stranger.__dict__.update({k: v for k, v in vars(strict).items() if not k.startswith("__") or k == "__array_namespace_info__"})
+    stranger.__dict__.update(
+        {k: v for k, v in vars(strict).items() if not k.startswith("__") or k == "__array_namespace_info__"}
+    )
     array = strict.asarray([1.0, 2.0], dtype=strict.float32)
     monkeypatch.setattr(type(array), "__array_namespace__", lambda self, api_version=None: stranger)
     monkeypatch.setattr(libraries, "_others", {})

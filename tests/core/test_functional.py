@@ -36,7 +36,11 @@ def test_backprop_equals_the_books_loop_over_examples(float64, loss, n):
 @pytest.mark.parametrize("activation", ["sigmoid", "tanh", "relu", "linear"])
 def test_backprop_equals_central_differences(float64, loss, activation):
     x, y, _, weights, biases = oracle.random_batch(7, SIZES, seed=3)
-    stack = [5, Dense(4, activation=activation), Dense(3, activation="sigmoid" if loss == "cross_entropy" else activation)]
+    stack = [
+        5,
+        Dense(4, activation=activation),
+        Dense(3, activation="sigmoid" if loss == "cross_entropy" else activation),
+    ]
     net = nn.Network(stack, loss=loss, device=float64.device, dtype="float64", seed=0)
 
     def loss_of_weights():

@@ -39,7 +39,9 @@ def test_random_bits_are_the_same_on_every_backend_and_differ_by_layer_and_step(
 
 
 def test_streams_depend_on_seed_and_every_name():
-    draws = [random.stream(*path).standard_normal(4) for path in [(0, "a"), (1, "a"), (0, "b"), (0, "a", 1), (0, "a", 2)]]
+    draws = [
+        random.stream(*path).standard_normal(4) for path in [(0, "a"), (1, "a"), (0, "b"), (0, "a", 1), (0, "a", 2)]
+    ]
     assert len({draw.tobytes() for draw in draws}) == len(draws)
     np.testing.assert_array_equal(random.stream(0, "a", 1).standard_normal(4), draws[3])
 
