@@ -85,36 +85,18 @@ def deltas(
     return errors[::-1]
 
 
-def backprop(
+def gradients(
     layers: Sequence[Layer],
-    loss: Loss,
     params: Params,
-    state: Params,
-    x: Array,
-    y: Array,
+    traces: Sequence[Trace],
+    errors: Sequence[Array],
     contexts: Sequence[Context],
-) -> tuple[Params, Params, Array]:
-    """The gradients of the loss, averaged over the batch (Nielsen, chapter 2, equations BP1 to BP4).
-
-    Parameters
-    ----------
-    x : array, (..., n, *input_shape)
-    y : array, (..., n, outputs)
-
-    Returns
-    -------
-    gradients : in the shapes of `params`
-    state : the layers' state after this batch
-    loss : array, (...): the average over the batch
-    """
-    traces, state = forward(layers, params, state, x, contexts)
-    errors = deltas(layers, loss, params, traces, y, contexts)
-    gradients = tuple(
+) -> Params:
+    """Each layer's gradients from its δ and its inputs (Nielsen, chapter 2, BP3 and BP4), in the shapes of `params`."""
+    return tuple(
         layer.gradients(p, trace.saved, delta, context)
         for layer, p, trace, delta, context in zip(layers, params, traces, errors, contexts, strict=True)
     )
-    losses = example_losses(layers, loss, traces, y, contexts)
-    return gradients, state, contexts[-1].xp.sum(losses, axis=-1) / y.shape[-2]
 
 
 def example_losses(
@@ -123,6 +105,13 @@ def example_losses(
     """The loss of each example, (..., n)."""
     z, a, _ = traces[-1]
     return loss.examples(layers[-1].activation, z, a, y, xp=contexts[-1].xp)
+
+
+def average_loss(
+    layers: Sequence[Layer], loss: Loss, traces: Sequence[Trace], y: Array, contexts: Sequence[Context]
+) -> Array:
+    """The loss averaged over the batch, (...)."""
+    return contexts[-1].xp.sum(example_losses(layers, loss, traces, y, contexts), axis=-1) / y.shape[-2]
 
 
 @lru_cache(maxsize=256)
@@ -137,8 +126,17 @@ def train_step(layers: tuple[Layer, ...], loss: Loss, optimizer: Optimizer, prep
         params, state, optimizer_state, count, key = carry
         context = contexts(carry, batch[0], layers, training=True)
         x, y = prepare(batch, xp=context[0].xp)
-        gradients, state, value = backprop(layers, loss, params, state, x, y, context)
-        params, optimizer_state = optimizer.update(gradients, optimizer_state, params, learning_rate)
+        traces, state = forward(layers, params, state, x, context)
+        errors = deltas(layers, loss, params, traces, y, context)
+        if optimizer.plain:
+            params = tuple(
+                layer.descend(p, trace.saved, delta, learning_rate, c) if p else p
+                for layer, p, trace, delta, c in zip(layers, params, traces, errors, context, strict=True)
+            )
+        else:
+            found = gradients(layers, params, traces, errors, context)
+            params, optimizer_state = optimizer.update(found, optimizer_state, params, learning_rate)
+        value = average_loss(layers, loss, traces, y, context)
         return (params, state, optimizer_state, count + 1, key), value
 
     return step
@@ -182,6 +180,7 @@ def differentiator(
     def differentiate(carry: Carry, batch: Batch) -> Params:
         context = contexts(carry, batch[0], layers, training=training)
         x, y = prepare(batch, xp=context[0].xp)
-        return backprop(layers, loss, carry[0], carry[1], x, y, context)[0]
+        traces, _ = forward(layers, carry[0], carry[1], x, context)
+        return gradients(layers, carry[0], traces, deltas(layers, loss, carry[0], traces, y, context), context)
 
     return differentiate

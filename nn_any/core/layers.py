@@ -14,7 +14,9 @@ import numpy as np
 from nn_any.core import activations, initializers
 from nn_any.core.activations import LINEAR, Activation
 from nn_any.core.initializers import Initializer
+from nn_any.core.primitives import sgd_update
 from nn_any.core.random import random_bits
+from nn_any.core.trees import per_parameter
 from nn_any.core.typing import Array, LayerParams, Namespace, Shape
 
 
@@ -80,6 +82,13 @@ class Layer:
     def gradients(self, params: LayerParams, saved: Any, delta: Array, context: Context) -> LayerParams:
         """From δ = ∂C/∂z to the gradients of the parameters, summed over the batch, packed as they are."""
         return ()
+
+    def descend(
+        self, params: LayerParams, saved: Any, delta: Array, learning_rate: Array, context: Context
+    ) -> LayerParams:
+        """One step of plain gradient descent, w - η ∇C; a layer may do it without forming its gradients."""
+        gradients = self.gradients(params, saved, delta, context)
+        return tuple(p - per_parameter(learning_rate, p) * g for p, g in zip(params, gradients, strict=True))
 
     def unpack(self, params: LayerParams) -> tuple[Array, ...]:
         """The parameters as users see and files hold them: weights and biases first, ``()`` if there are none."""
@@ -152,6 +161,17 @@ class Dense(Layer):
     def gradients(self, params: LayerParams, saved: Any, delta: Array, context: Context) -> LayerParams:
         """∂C/∂W = δᵀ X and ∂C/∂b = Σ δ over the batch (Nielsen, chapter 2, equations BP4 and BP3)."""
         return delta.mT @ saved, context.xp.sum(delta, axis=-2)
+
+    def descend(
+        self, params: LayerParams, saved: Any, delta: Array, learning_rate: Array, context: Context
+    ) -> LayerParams:
+        """W - η δᵀ X and b - η Σ δ over the batch."""
+        weights, biases = params
+        alpha = per_parameter(-learning_rate, weights)
+        slope = context.xp.sum(delta, axis=-2)
+        return sgd_update(weights, delta, saved, alpha, xp=context.xp), biases - per_parameter(
+            learning_rate, biases
+        ) * slope
 
 
 L = TypeVar("L", bound=Layer)

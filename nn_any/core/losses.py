@@ -71,7 +71,7 @@ class Quadratic(Loss):
     def __call__(self, a: Array, y: Array, *, xp: Namespace) -> Array:
         """½ ‖a - y‖²."""
         difference = a - y
-        return 0.5 * xp.sum(difference * difference, axis=-1)
+        return 0.5 * xp.vecdot(difference, difference, axis=-1)
 
     def derivative(self, a: Array, y: Array, *, xp: Namespace) -> Array:
         """A - y."""

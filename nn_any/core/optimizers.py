@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from nn_any.core.trees import tree_map
+from nn_any.core.trees import per_parameter, tree_map
 from nn_any.core.typing import Array, Params
 
 
@@ -20,9 +20,12 @@ class Optimizer:
     ----------
     learning_rate : float
         The rate η; it reaches `update` as an array on the device.
+    plain : bool
+        Whether the update is w - η ∇C and nothing else, which layers may then do without forming the gradients.
     """
 
     learning_rate: float
+    plain: bool = False
 
     def init(self, params: Params) -> Any:
         """The state before the first step, a tree of arrays in the shapes of `params`; ``()`` if there is none."""
@@ -44,13 +47,6 @@ class Optimizer:
         return np.full(steps, float(self.learning_rate))
 
 
-def per_parameter(learning_rate: Array, parameter: Array) -> Array:
-    """The learning rate in a shape that broadcasts against `parameter`: () stays, (m,) gains trailing axes."""
-    if learning_rate.ndim == 0:
-        return learning_rate
-    return learning_rate[(..., *(None,) * (parameter.ndim - learning_rate.ndim))]
-
-
 @dataclass(frozen=True)
 class SGD(Optimizer):
     """Stochastic gradient descent: w ← w - η ∇C (Nielsen, chapter 1, equations 20 and 21).
@@ -67,6 +63,7 @@ class SGD(Optimizer):
     """
 
     learning_rate: float
+    plain = True
 
     def __post_init__(self) -> None:
         rate = self.learning_rate

@@ -68,3 +68,26 @@ def one_hot(labels: Array, *, classes: int, dtype: object, xp: Namespace) -> Arr
     array, (..., n, classes)
     """
     return xpx.one_hot(labels, classes, dtype=dtype, xp=xp)
+
+
+@primitive
+def sgd_update(
+    weights: Array, delta: Array, inputs: Array, alpha: Array, beta: Array | None = None, *, xp: Namespace
+) -> Array:
+    """``beta * weights + alpha * deltaᵀ @ inputs``: a step of gradient descent that never forms the gradient.
+
+    Parameters
+    ----------
+    weights : array, (..., units, inputs)
+    delta : array, (..., n, units)
+    inputs : array, (..., n, inputs)
+    alpha : array, () or (m, 1, 1) for an ensemble
+    beta : array of such a shape, optional
+        1 if not given.
+
+    Returns
+    -------
+    array, in the shape and dtype of `weights`, sharing memory with none of the arguments
+    """
+    kept = weights if beta is None else beta * weights
+    return kept + (alpha * delta.mT) @ inputs

@@ -1,4 +1,4 @@
-"""Functions over the tuples of tuples that parameters, gradients and states are."""
+"""Functions over the tuples of tuples that parameters, gradients and states are, and over their leaves."""
 
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -15,7 +15,7 @@ def tree_map(function: Callable[..., Any], tree: Any, *others: Any) -> Any:
     ((11, 22), ())
     """
     if isinstance(tree, tuple):
-        return tuple(tree_map(function, *branches) for branches in zip(tree, *others, strict=True))
+        return tuple([tree_map(function, *branches) for branches in zip(tree, *others, strict=True)])
     return function(tree, *others)
 
 
@@ -32,3 +32,10 @@ def tree_leaves(tree: Any) -> Iterator[Array]:
             yield from tree_leaves(branch)
     else:
         yield tree
+
+
+def per_parameter(learning_rate: Array, parameter: Array) -> Array:
+    """The learning rate in a shape that broadcasts against `parameter`: () stays, (m,) gains trailing axes."""
+    if learning_rate.ndim == 0:
+        return learning_rate
+    return learning_rate[(..., *(None,) * (parameter.ndim - learning_rate.ndim))]

@@ -33,5 +33,46 @@ def test_one_hot_replacement_equals_its_definition(backend):
 
 
 def test_replacements_are_registered_by_namespace():
-    with pytest.raises(ValueError, match=r"name: expected a primitive \(one_hot, sigmoid\), got 'sigmoidal'"):
+    with pytest.raises(
+        ValueError, match=r"name: expected a primitive \(one_hot, sgd_update, sigmoid\), got 'sigmoidal'"
+    ):
         primitives.replace("sigmoidal", np, np.tanh)
+
+
+@pytest.mark.parametrize("members", [None, 3])
+@pytest.mark.parametrize("beta", [None, 0.9])
+def test_sgd_update_equals_the_formula(float64, members, beta):
+    rng = np.random.default_rng(0)
+    lead = () if members is None else (members,)
+    weights, delta, inputs = (rng.normal(size=(*lead, *shape)) for shape in ((4, 6), (5, 4), (5, 6)))
+    alpha = np.array(-0.3) if members is None else rng.normal(size=(members, 1, 1))
+    expected = weights * (1 if beta is None else beta)
+    expected = expected + alpha * np.einsum("...nu,...ni->...ui", delta, inputs)
+    arrays = [float64.asarray(a) for a in (weights, delta, inputs, alpha)]
+    if beta is not None:
+        arrays.append(float64.asarray(np.array(beta)))
+    for function in (definition("sgd_update"), primitives.sgd_update):
+        got = nn.to_numpy(function(*arrays, xp=float64.xp))
+        np.testing.assert_allclose(got, expected, rtol=1e-12, atol=1e-14)
+    np.testing.assert_array_equal(nn.to_numpy(arrays[0]), weights)
+
+
+@pytest.mark.parametrize("activation", ["sigmoid", "tanh"])
+def test_plain_descent_equals_the_way_through_the_gradients(float64, activation):
+    """The fused path of plain SGD against the optimiser's own update."""
+    from nn_any.core import functional, losses
+    from nn_any.core.batches import Preparation
+
+    net = nn.Network([5, 4, 3], activation=activation, device=float64.device, dtype="float64", seed=0)
+    rng = np.random.default_rng(0)
+    batch = float64.asarray(rng.normal(size=(7, 5))), float64.asarray(rng.normal(size=(7, 3)))
+    rate = float64.asarray(0.7)
+    prepare = Preparation("float64", 3)
+    fused = functional.train_step(net.layers, losses.get("quadratic"), nn.SGD(1.0), prepare)(net._carry, batch, rate)
+    gradients = functional.differentiator(net.layers, losses.get("quadratic"), prepare, training=True)(
+        net._carry, batch
+    )
+    updated, _ = nn.SGD(1.0).update(gradients, (), net.params, rate)
+    for got_layer, layer in zip(fused[0][0], updated, strict=True):
+        for got, expected in zip(got_layer, layer, strict=True):
+            np.testing.assert_allclose(nn.to_numpy(got), nn.to_numpy(expected), rtol=1e-12, atol=1e-14)
