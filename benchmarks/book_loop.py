@@ -7,9 +7,11 @@ is downloaded. ``--json FILE`` keeps the figures.
 
 import argparse
 import json
+import os
 import platform
 import statistics
 import time
+from datetime import date
 from itertools import pairwise
 from pathlib import Path
 
@@ -50,16 +52,19 @@ class ExampleLoop:
 
     def gradients(self, x, y):
         """Backpropagation for one example: the gradients of all weights, then of all biases."""
+        nabla_w, nabla_b = [np.zeros(w.shape) for w in self.weights], [np.zeros(b.shape) for b in self.biases]
         zs, activations = [], [x]
         for w, b in zip(self.weights, self.biases, strict=True):
             zs.append(np.dot(w, activations[-1]) + b)
             activations.append(sigmoid(zs[-1]))
         delta = (activations[-1] - y) * sigmoid(zs[-1]) * (1 - sigmoid(zs[-1]))
-        deltas = [delta]
-        for w, z in zip(self.weights[:0:-1], zs[-2::-1], strict=True):
-            slope = sigmoid(z) * (1 - sigmoid(z))
-            deltas.insert(0, np.dot(w.T, deltas[0]) * slope)
-        return [*(np.dot(d, a.T) for d, a in zip(deltas, activations[:-1], strict=True)), *deltas]
+        for layer in reversed(range(len(zs))):
+            nabla_b[layer] = delta
+            nabla_w[layer] = np.dot(delta, activations[layer].T)
+            if layer:
+                slope = sigmoid(zs[layer - 1]) * (1 - sigmoid(zs[layer - 1]))
+                delta = np.dot(self.weights[layer].T, delta) * slope
+        return [*nabla_w, *nabla_b]
 
     def accuracy(self, x, labels):
         a = x.T
@@ -110,8 +115,15 @@ def main():
         table.add_row(name, f"{median:.2f}", f"{step:.0f}", f"{median / base:.3f}", f"{100 * accuracy[name]:.2f} %")
     Console().print(table)
     if options.json:
-        machine = {"system": platform.platform(), "python": platform.python_version(), "numpy": np.__version__}
-        report = {"machine": machine, "seconds": seconds, "median": medians, "accuracy": accuracy}
+        machine = {"system": platform.system(), "processor": platform.machine(), "cores": os.cpu_count()}
+        machine |= {"python": platform.python_version(), "numpy": np.__version__, "nn_any": nn.__version__}
+        report = {
+            "date": date.today().isoformat(),
+            "machine": machine,
+            "seconds": seconds,
+            "median": medians,
+            "accuracy": accuracy,
+        }
         options.json.write_text(json.dumps(report, indent=2) + "\n")
 
 

@@ -26,12 +26,43 @@ def _one_hot(labels: Array, *, classes: int, dtype: Any, xp: Any) -> Array:
     return np.take(_identity(classes, dtype), labels, axis=0)
 
 
+def _affine(x: Array, weights: Array, biases: Array, *, xp: Any) -> Array:
+    z = (weights @ x.mT).mT  # OpenBLAS takes this order a quarter faster than x @ weights.mT for small batches
+    z += biases[..., None, :]
+    return z
+
+
+def _total(x: Array, *, axis: int, xp: Any) -> Array:
+    return np.add.reduce(x, axis=axis)
+
+
+def _sgd_update(
+    weights: Array,
+    delta: Array,
+    inputs: Array,
+    alpha: Array | float = -1.0,
+    beta: Array | float = 1.0,
+    *,
+    xp: Any,
+) -> Array:
+    gradient = delta.mT @ inputs
+    if type(alpha) is float and type(beta) is float and (alpha, beta) == (-1.0, 1.0):
+        return np.subtract(weights, gradient, out=gradient)
+    return beta * weights + alpha * gradient
+
+
 class NumpyBackend(StandardBackend):
     """NumPy arrays, which live in the host's memory."""
 
     def __init__(self) -> None:
         super().__init__("numpy", xp)
-        self.replacements = {"sigmoid": _sigmoid, "one_hot": _one_hot}
+        self.replacements = {
+            "sigmoid": _sigmoid,
+            "one_hot": _one_hot,
+            "affine": _affine,
+            "total": _total,
+            "sgd_update": _sgd_update,
+        }
 
     @property
     def version(self) -> str:

@@ -15,12 +15,32 @@ def _sigmoid(z: Array, *, xp: Any) -> Array:
     return torch.sigmoid(z)
 
 
+def _affine(x: Array, weights: Array, biases: Array, *, xp: Any) -> Array:
+    if weights.ndim == 2:
+        return torch.nn.functional.linear(x, weights, biases)
+    return x @ weights.mT + biases[..., None, :]
+
+
+def _sgd_update(
+    weights: Array,
+    delta: Array,
+    inputs: Array,
+    alpha: Array | float = -1.0,
+    beta: Array | float = 1.0,
+    *,
+    xp: Any,
+) -> Array:
+    if delta.ndim == 2 and isinstance(alpha, float) and isinstance(beta, float):
+        return torch.addmm(weights, delta.mT, inputs, alpha=alpha, beta=beta)
+    return beta * weights + alpha * (delta.mT @ inputs)
+
+
 class TorchBackend(StandardBackend):
     """PyTorch tensors; gradients are ours, so tensors are detached when they come in."""
 
     def __init__(self) -> None:
         super().__init__("torch", xp)
-        self.replacements = {"sigmoid": _sigmoid}
+        self.replacements = {"sigmoid": _sigmoid, "affine": _affine, "sgd_update": _sgd_update}
 
     @property
     def version(self) -> str:

@@ -41,7 +41,7 @@ class Engine(Protocol):
 
 def take_rows(data: Batch, rows: Array, xp: Namespace) -> Batch:
     """The given rows of every column."""
-    return tuple(xp.take(column, rows, axis=0) for column in data)
+    return tuple([xp.take(column, rows, axis=0) for column in data])
 
 
 class EagerEngine:

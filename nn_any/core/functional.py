@@ -16,6 +16,8 @@ from nn_any.core.layers import Context, Layer
 from nn_any.core.losses import Loss
 from nn_any.core.metrics import count_correct
 from nn_any.core.optimizers import Optimizer
+from nn_any.core.primitives import total
+from nn_any.core.trees import per_parameter
 from nn_any.core.typing import Array, Batch, Carry, Params
 
 Step = Callable[[Carry, Batch, Array], tuple[Carry, Array]]
@@ -69,14 +71,16 @@ def deltas(
     traces: Sequence[Trace],
     y: Array,
     contexts: Sequence[Context],
+    learning_rate: Array | None = None,
 ) -> list[Array]:
     """The error δ = ∂C/∂z of every layer, from the last one backwards (Nielsen, chapter 2, equations BP1 and BP2).
 
-    C is averaged over the batch, so each δ already carries its 1/n.
+    C is averaged over the batch, so each δ already carries its 1/n, and the learning rate, () or (m,), if one is given.
     """
-    xp = contexts[-1].xp
+    xp, n = contexts[-1].xp, y.shape[-2]
     z, a, _ = traces[-1]
-    delta = loss.error(layers[-1].activation, z, a, y, xp=xp) / y.shape[-2]
+    delta = loss.error(layers[-1].activation, z, a, y, xp=xp)
+    delta = delta / n if learning_rate is None else per_parameter(learning_rate / n, delta) * delta
     errors = [delta]
     for i in range(len(layers) - 1, 0, -1):
         delta = layers[i].backward(params[i], traces[i].saved, delta, contexts[i])
@@ -107,13 +111,6 @@ def example_losses(
     return loss.examples(layers[-1].activation, z, a, y, xp=contexts[-1].xp)
 
 
-def average_loss(
-    layers: Sequence[Layer], loss: Loss, traces: Sequence[Trace], y: Array, contexts: Sequence[Context]
-) -> Array:
-    """The loss averaged over the batch, (...)."""
-    return contexts[-1].xp.sum(example_losses(layers, loss, traces, y, contexts), axis=-1) / y.shape[-2]
-
-
 @lru_cache(maxsize=256)
 def train_step(layers: tuple[Layer, ...], loss: Loss, optimizer: Optimizer, prepare: Preparation) -> Step:
     """The pure function that engines run: ``step(carry, batch, learning_rate) -> (carry, loss)``.
@@ -127,17 +124,17 @@ def train_step(layers: tuple[Layer, ...], loss: Loss, optimizer: Optimizer, prep
         context = contexts(carry, batch[0], layers, training=True)
         x, y = prepare(batch, xp=context[0].xp)
         traces, state = forward(layers, params, state, x, context)
-        errors = deltas(layers, loss, params, traces, y, context)
         if optimizer.plain:
-            params = tuple(
-                layer.descend(p, trace.saved, delta, learning_rate, c) if p else p
-                for layer, p, trace, delta, c in zip(layers, params, traces, errors, context, strict=True)
-            )
+            errors = deltas(layers, loss, params, traces, y, context, learning_rate)
+            work = zip(layers, params, traces, errors, context, strict=True)
+            params = tuple([layer.descend(p, trace.saved, delta, c) for layer, p, trace, delta, c in work])
         else:
+            errors = deltas(layers, loss, params, traces, y, context)
             found = gradients(layers, params, traces, errors, context)
             params, optimizer_state = optimizer.update(found, optimizer_state, params, learning_rate)
-        value = average_loss(layers, loss, traces, y, context)
-        return (params, state, optimizer_state, count + 1, key), value
+        losses = example_losses(layers, loss, traces, y, context)
+        average = total(losses, axis=-1, xp=context[0].xp) / y.shape[-2]
+        return (params, state, optimizer_state, count + 1, key), average
 
     return step
 

@@ -14,9 +14,8 @@ import numpy as np
 from nn_any.core import activations, initializers
 from nn_any.core.activations import LINEAR, Activation
 from nn_any.core.initializers import Initializer
-from nn_any.core.primitives import sgd_update
+from nn_any.core.primitives import affine, sgd_update, total
 from nn_any.core.random import random_bits
-from nn_any.core.trees import per_parameter
 from nn_any.core.typing import Array, LayerParams, Namespace, Shape
 
 
@@ -83,12 +82,10 @@ class Layer:
         """From δ = ∂C/∂z to the gradients of the parameters, summed over the batch, packed as they are."""
         return ()
 
-    def descend(
-        self, params: LayerParams, saved: Any, delta: Array, learning_rate: Array, context: Context
-    ) -> LayerParams:
-        """One step of plain gradient descent, w - η ∇C; a layer may do it without forming its gradients."""
+    def descend(self, params: LayerParams, saved: Any, delta: Array, context: Context) -> LayerParams:
+        """A step of plain gradient descent, where δ carries the learning rate; it may do without the gradients."""
         gradients = self.gradients(params, saved, delta, context)
-        return tuple(p - per_parameter(learning_rate, p) * g for p, g in zip(params, gradients, strict=True))
+        return tuple(p - g for p, g in zip(params, gradients, strict=True))
 
     def unpack(self, params: LayerParams) -> tuple[Array, ...]:
         """The parameters as users see and files hold them: weights and biases first, ``()`` if there are none."""
@@ -152,7 +149,7 @@ class Dense(Layer):
     ) -> tuple[Array, LayerParams, Any]:
         """Z = X Wᵀ + b: (..., n, inputs) -> (..., n, units)."""
         weights, biases = params
-        return x @ weights.mT + biases[..., None, :], state, x
+        return affine(x, weights, biases, xp=context.xp), state, x
 
     def backward(self, params: LayerParams, saved: Any, delta: Array, context: Context) -> Array:
         """∂C/∂X = δ W (Nielsen, chapter 2, equation BP2, without its σ')."""
@@ -160,18 +157,13 @@ class Dense(Layer):
 
     def gradients(self, params: LayerParams, saved: Any, delta: Array, context: Context) -> LayerParams:
         """∂C/∂W = δᵀ X and ∂C/∂b = Σ δ over the batch (Nielsen, chapter 2, equations BP4 and BP3)."""
-        return delta.mT @ saved, context.xp.sum(delta, axis=-2)
+        return delta.mT @ saved, total(delta, axis=-2, xp=context.xp)
 
-    def descend(
-        self, params: LayerParams, saved: Any, delta: Array, learning_rate: Array, context: Context
-    ) -> LayerParams:
-        """W - η δᵀ X and b - η Σ δ over the batch."""
+    def descend(self, params: LayerParams, saved: Any, delta: Array, context: Context) -> LayerParams:
+        """W - δᵀ X and b - Σ δ over the batch, where δ carries the learning rate."""
         weights, biases = params
-        alpha = per_parameter(-learning_rate, weights)
-        slope = context.xp.sum(delta, axis=-2)
-        return sgd_update(weights, delta, saved, alpha, xp=context.xp), biases - per_parameter(
-            learning_rate, biases
-        ) * slope
+        xp = context.xp
+        return sgd_update(weights, delta, saved, xp=xp), biases - total(delta, axis=-2, xp=xp)
 
 
 L = TypeVar("L", bound=Layer)

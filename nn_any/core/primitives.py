@@ -15,17 +15,17 @@ from nn_any.core.typing import Array, Namespace
 F = TypeVar("F", bound=Callable[..., Array])
 
 _definitions: dict[str, Callable[..., Array]] = {}
-_replacements: dict[tuple[str, Namespace], Callable[..., Array]] = {}
+_replacements: dict[str, dict[Namespace, Callable[..., Array]]] = {}
 
 
 def primitive(definition: F) -> F:
     """Make `definition` an operation that backends may replace; it takes the namespace as keyword ``xp``."""
-    name = definition.__name__
-    _definitions[name] = definition
+    _definitions[definition.__name__] = definition
+    choose = _replacements.setdefault(definition.__name__, {}).get
 
     @functools.wraps(definition)
     def call(*args: Array, xp: Namespace, **kwargs: object) -> Array:
-        return _replacements.get((name, xp), definition)(*args, xp=xp, **kwargs)
+        return choose(xp, definition)(*args, xp=xp, **kwargs)
 
     return call  # type: ignore[return-value]
 
@@ -34,7 +34,7 @@ def replace(name: str, xp: Namespace, function: Callable[..., Array]) -> None:
     """Let `function` stand for the primitive called `name` on arrays of namespace `xp`."""
     if name not in _definitions:
         raise ValueError(f"name: expected a primitive ({', '.join(sorted(_definitions))}), got {name!r}")
-    _replacements[name, xp] = function
+    _replacements[name][xp] = function
 
 
 @primitive
@@ -71,8 +71,37 @@ def one_hot(labels: Array, *, classes: int, dtype: object, xp: Namespace) -> Arr
 
 
 @primitive
+def affine(x: Array, weights: Array, biases: Array, *, xp: Namespace) -> Array:
+    """``x @ weightsᵀ + biases`` for each row of x.
+
+    Parameters
+    ----------
+    x : array, (..., n, inputs)
+    weights : array, (..., units, inputs)
+    biases : array, (..., units)
+
+    Returns
+    -------
+    array, (..., n, units)
+    """
+    return x @ weights.mT + biases[..., None, :]
+
+
+@primitive
+def total(x: Array, *, axis: int, xp: Namespace) -> Array:
+    """The sum over one axis, in the dtype of `x`."""
+    return xp.sum(x, axis=axis)
+
+
+@primitive
 def sgd_update(
-    weights: Array, delta: Array, inputs: Array, alpha: Array, beta: Array | None = None, *, xp: Namespace
+    weights: Array,
+    delta: Array,
+    inputs: Array,
+    alpha: Array | float = -1.0,
+    beta: Array | float = 1.0,
+    *,
+    xp: Namespace,
 ) -> Array:
     """``beta * weights + alpha * deltaᵀ @ inputs``: a step of gradient descent that never forms the gradient.
 
@@ -81,13 +110,10 @@ def sgd_update(
     weights : array, (..., units, inputs)
     delta : array, (..., n, units)
     inputs : array, (..., n, inputs)
-    alpha : array, () or (m, 1, 1) for an ensemble
-    beta : array of such a shape, optional
-        1 if not given.
+    alpha, beta : float, or array () or (m, 1, 1)
 
     Returns
     -------
     array, in the shape and dtype of `weights`, sharing memory with none of the arguments
     """
-    kept = weights if beta is None else beta * weights
-    return kept + (alpha * delta.mT) @ inputs
+    return beta * weights + alpha * (delta.mT @ inputs)

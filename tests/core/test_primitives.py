@@ -34,27 +34,47 @@ def test_one_hot_replacement_equals_its_definition(backend):
 
 def test_replacements_are_registered_by_namespace():
     with pytest.raises(
-        ValueError, match=r"name: expected a primitive \(one_hot, sgd_update, sigmoid\), got 'sigmoidal'"
+        ValueError, match=r"name: expected a primitive \(affine, one_hot, sgd_update, sigmoid, total\), got 'sigmoidal'"
     ):
         primitives.replace("sigmoidal", np, np.tanh)
 
 
 @pytest.mark.parametrize("members", [None, 3])
-@pytest.mark.parametrize("beta", [None, 0.9])
-def test_sgd_update_equals_the_formula(float64, members, beta):
+@pytest.mark.parametrize("factors", [(), (-0.3, 0.9), ("arrays",)])
+def test_sgd_update_equals_the_formula(float64, members, factors):
     rng = np.random.default_rng(0)
     lead = () if members is None else (members,)
     weights, delta, inputs = (rng.normal(size=(*lead, *shape)) for shape in ((4, 6), (5, 4), (5, 6)))
-    alpha = np.array(-0.3) if members is None else rng.normal(size=(members, 1, 1))
-    expected = weights * (1 if beta is None else beta)
-    expected = expected + alpha * np.einsum("...nu,...ni->...ui", delta, inputs)
-    arrays = [float64.asarray(a) for a in (weights, delta, inputs, alpha)]
-    if beta is not None:
-        arrays.append(float64.asarray(np.array(beta)))
+    if factors == ("arrays",):
+        factors = tuple(rng.normal(size=() if members is None else (members, 1, 1)) for _ in range(2))
+    alpha, beta = factors or (-1.0, 1.0)
+    expected = beta * weights + alpha * np.einsum("...nu,...ni->...ui", delta, inputs)
+    arrays = [float64.asarray(array) for array in (weights, delta, inputs)]
+    factors = [factor if isinstance(factor, float) else float64.asarray(factor) for factor in factors]
     for function in (definition("sgd_update"), primitives.sgd_update):
-        got = nn.to_numpy(function(*arrays, xp=float64.xp))
+        got = nn.to_numpy(function(*arrays, *factors, xp=float64.xp))
         np.testing.assert_allclose(got, expected, rtol=1e-12, atol=1e-14)
-    np.testing.assert_array_equal(nn.to_numpy(arrays[0]), weights)
+    for array, values in zip(arrays, (weights, delta, inputs), strict=True):
+        np.testing.assert_array_equal(nn.to_numpy(array), values)
+
+
+@pytest.mark.parametrize(("x_lead", "lead"), [((), ()), ((), (3,)), ((3,), (3,))])
+def test_affine_equals_the_formula(float64, x_lead, lead):
+    rng = np.random.default_rng(0)
+    x, weights, biases = rng.normal(size=(*x_lead, 5, 6)), rng.normal(size=(*lead, 4, 6)), rng.normal(size=(*lead, 4))
+    expected = np.einsum("...ni,...ui->...nu", x, weights) + biases[..., None, :]
+    for function in (definition("affine"), primitives.affine):
+        got = function(float64.asarray(x), float64.asarray(weights), float64.asarray(biases), xp=float64.xp)
+        np.testing.assert_allclose(nn.to_numpy(got), expected, rtol=1e-12, atol=1e-14)
+
+
+@pytest.mark.parametrize("axis", [-1, -2])
+def test_total_is_the_sum_in_the_same_dtype(backend, axis):
+    x = np.random.default_rng(0).normal(size=(3, 5, 6)).astype("float32")
+    for function in (definition("total"), primitives.total):
+        got = nn.to_numpy(function(backend.asarray(x), axis=axis, xp=backend.xp))
+        assert got.dtype == np.float32
+        np.testing.assert_allclose(got, x.astype("float64").sum(axis=axis), rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize("activation", ["sigmoid", "tanh"])
