@@ -83,7 +83,8 @@ class Model:
         """Parameters or gradients as users see them, one entry a layer that has any, in fresh contiguous arrays."""
         xp = self.device.xp
         unpacked = [layer.unpack(p) for layer, p in zip(self.layers, tree, strict=True) if p]
-        return [tuple(xp.asarray(array, copy=True) for array in arrays) for arrays in unpacked]
+        with self.device.scope():
+            return [tuple(xp.asarray(array, copy=True) for array in arrays) for arrays in unpacked]
 
     @property
     def weights(self) -> list[Array]:
@@ -127,15 +128,14 @@ class Model:
         self._carry = (tuple(packed), *self._carry[1:])
 
     def _own_array(self, name: str, obj: Any) -> Array:
-        """`obj`, from the host or on the network's device, as a finite array on the device; integers stay integers."""
+        """`obj`, from the host or on the network's device, as a finite array there; reals in the network's dtype."""
         array = check.as_array(name, obj)
         if not is_host(array) and (here := Device.of(array)) != self.device:
             raise ValueError(
                 f"{name}: expected a NumPy array, a list, or an array on {self.device}, got one on {here}; "
                 f"move it with nn_any.to_device(..., {str(self.device)!r}), or the network with net.to({str(here)!r})"
             )
-        real = is_host(array) and array.dtype.kind == "f"
-        array = self.device.asarray(array, self.dtype if real or isinstance(obj, list | tuple) else None)
+        array = self.device.asarray(array, self.dtype if check.is_real(array) else None)
         check.check_finite(name, array)
         return array
 

@@ -73,12 +73,12 @@ class Network(Predictor):
         targets = self._own_array("y", y)
         if single and targets.ndim == 0:
             targets = targets[None]
-        elif single and targets.ndim == 1 and tuple(targets.shape) == (self.outputs,) and self._is_real(targets):
+        elif single and targets.ndim == 1 and tuple(targets.shape) == (self.outputs,) and check.is_real(targets):
             targets = targets[None, :]
         targets = check.check_targets("y", targets, inputs.shape[0], self.outputs)
         if targets.ndim == 1:
             self._check_label_range(int(self.device.xp.min(targets)), int(self.device.xp.max(targets)))
-        elif not self._is_real(targets):
+        elif not check.is_real(targets):
             targets = self.device.xp.astype(targets, getattr(self.device.xp, self.dtype))
         return inputs, targets
 
@@ -114,7 +114,8 @@ class Network(Predictor):
             return self.cost_derivative(a[None, :], targets[None, :])[0, ...]
         targets = check.check_targets("y", targets, a.shape[0], self.outputs)
         xp = self.device.xp
-        return self._loss.derivative(a, self._preparation(targets).targets(targets, xp=xp), xp=xp)
+        with self.device.scope():
+            return self._loss.derivative(a, self._preparation(targets).targets(targets, xp=xp), xp=xp)
 
     def update_mini_batch(self, mini_batch: tuple[Any, Any], eta: float) -> None:
         """One step of plain gradient descent on a mini-batch ``(x, y)`` of arrays, with learning rate `eta`."""

@@ -20,9 +20,6 @@ class Predictor(Model):
     def _inputs(self, x: Any) -> tuple[Array, bool]:
         return check.check_example_or_inputs("x", self._own_array("x", x), self.input_shape)
 
-    def _is_real(self, array: Array) -> bool:
-        return bool(self.device.xp.isdtype(array.dtype, "real floating"))
-
     def _check_label_range(self, lowest: int, highest: int) -> None:
         classes = max(self.outputs, 2)
         if not (self.is_regression and self.outputs == 1):
@@ -49,7 +46,8 @@ class Predictor(Model):
         """The outputs for a checked batch, (n, outputs), a chunk at a time."""
         predict = self.device.engine.compile(functional.predictor(self.layers, Preparation(self.dtype, self.outputs)))
         parts = [predict(self._carry, x[chunk, ...]) for chunk in self._chunks(x.shape[0])]
-        return parts[0] if len(parts) == 1 else self.device.xp.concat(parts, axis=0)
+        with self.device.scope():
+            return parts[0] if len(parts) == 1 else self.device.xp.concat(parts, axis=0)
 
     def feedforward(self, a: Any) -> Array:
         """The outputs for inputs `a`: (n, inputs) -> (n, outputs), one example (inputs,) -> (outputs,).
@@ -78,7 +76,8 @@ class Predictor(Model):
         The class is the index of the largest output; for a single output, whether it is above ½.
         """
         outputs = self.feedforward(x)
-        return outputs if self.is_regression else metrics.predicted_classes(outputs, xp=self.device.xp)
+        with self.device.scope():
+            return outputs if self.is_regression else metrics.predicted_classes(outputs, xp=self.device.xp)
 
     def predict_proba(self, x: Any) -> Array:
         """The outputs of a classifier, (n, outputs): sigmoids lie in 0 … 1 each but need not sum to 1."""

@@ -83,11 +83,17 @@ def check_same_place(name: str, array: Array, other_name: str, other: Array) -> 
         )
 
 
+def is_real(array: Array) -> bool:
+    """Whether the dtype is a real floating one."""
+    return bool(array_namespace(array).isdtype(array.dtype, "real floating"))
+
+
 def check_finite(name: str, array: Array) -> None:
     """No NaN and no infinity; the message says where the first one is. Reads one value back."""
     xp = array_namespace(array)
-    if not xp.isdtype(array.dtype, "real floating") or bool(xp.all(xp.isfinite(array))):
-        return
+    with Device.of(array).scope():
+        if not is_real(array) or bool(xp.all(xp.isfinite(array))):
+            return
     host = to_numpy(array)
     bad = np.argwhere(~np.isfinite(host))
     where = tuple(int(i) for i in bad[0])
@@ -135,7 +141,7 @@ def check_labels(name: str, lowest: int, highest: int, classes: int, remedy: str
 
 def check_targets(name: str, y: Array, n: int, outputs: int) -> Array:
     """Targets for a network: integer labels (n,), or targets (n, outputs); reals (n,) become a column."""
-    real = bool(array_namespace(y).isdtype(y.dtype, "real floating"))
+    real = is_real(y)
     if y.ndim == 1 and real:
         y = y[:, None]
     shape = tuple(y.shape)

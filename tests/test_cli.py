@@ -18,7 +18,7 @@ NN_ANY = [sys.executable, "-m", "nn_any"]
 
 def run(*arguments, cwd, **environment):
     env = {k: v for k, v in os.environ.items() if k not in ("NN_ANY_DEVICE", "NO_COLOR", "FORCE_COLOR")}
-    env |= {"PYTHONWARNINGS": "error", "PYTHONUTF8": "1", "COLUMNS": "100", **environment}
+    env |= {"NN_ANY_DEVICE": "cpu", "PYTHONWARNINGS": "error", "PYTHONUTF8": "1", "COLUMNS": "100", **environment}
     return subprocess.run(
         [*NN_ANY, *arguments], cwd=cwd, env=env, capture_output=True, text=True, encoding="utf-8", timeout=120
     )

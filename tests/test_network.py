@@ -43,6 +43,8 @@ def test_feedforward_takes_lists_numpy_and_own_arrays(net, backend):
     for inputs in (X.tolist(), X.astype("float64"), backend.asarray(X)):
         np.testing.assert_allclose(nn.to_numpy(net.feedforward(inputs)), expected, rtol=1e-6)
     np.testing.assert_allclose(nn.to_numpy(net.feedforward(X[3])), expected[3], rtol=1e-5)
+    for labels in (Y, Y.tolist(), backend.asarray(Y)):
+        np.testing.assert_allclose(nn.to_numpy(net.backprop(X, labels)[0][0]), nn.to_numpy(net.backprop(X, Y)[0][0]))
     integers = RNG.integers(0, 3, (5, 4))
     np.testing.assert_allclose(
         nn.to_numpy(net.feedforward(integers)), nn.to_numpy(net.feedforward(integers.astype("float32"))), rtol=1e-6

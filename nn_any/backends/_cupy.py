@@ -71,9 +71,14 @@ class CupyBackend(StandardBackend):
         """The plain loop on one GPU."""
         return CupyEngine(self.raw(name).id)
 
+    def scope(self, name: str) -> AbstractContextManager[Any]:
+        """The GPU made current, since CuPy creates and computes on the current one."""
+        device: AbstractContextManager[Any] = self.raw(name)
+        return device
+
     def check(self, name: str) -> None:
         """The small product, with its GPU current."""
-        with self.raw(name):
+        with self.scope(name):
             super().check(name)
 
     def supports(self, dtype: str, name: str) -> bool:

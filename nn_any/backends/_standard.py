@@ -4,6 +4,7 @@ Each of the other modules here says what its own library does differently.
 """
 
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from types import MappingProxyType
 from typing import Any
 
@@ -101,6 +102,10 @@ class StandardBackend:
     def move(self, array: Array, name: str) -> Array:
         """An array of this library on another of its devices."""
         return array_api_compat.to_device(array, self.raw(name))
+
+    def scope(self, name: str) -> AbstractContextManager[Any]:
+        """What has to be entered around work on the device."""
+        return nullcontext()
 
     def synchronize(self, name: str) -> None:
         """Wait until the device has done all that it was given."""

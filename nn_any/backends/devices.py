@@ -3,6 +3,7 @@
 import ctypes
 import os
 import sys
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from functools import cache
 from importlib.util import find_spec
@@ -141,6 +142,10 @@ class Device:
         """Raise TypeError, with the remedy, if the device has no float64 and that is the dtype."""
         if dtype == "float64" and not self.supports(dtype):
             raise TypeError(f"dtype: device {self} has no float64; {self._backend.float64_remedy}")
+
+    def scope(self) -> AbstractContextManager[Any]:
+        """What to enter around work here that no engine runs: for CuPy, the GPU made current."""
+        return self._backend.scope(self.name)
 
     def synchronize(self) -> None:
         """Wait until the device has done all the work it was given."""

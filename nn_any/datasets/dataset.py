@@ -4,13 +4,12 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
-from array_api_compat import array_namespace
 
 from nn_any import validation as check
 from nn_any.backends import Device, is_host, select_device, to_numpy
 from nn_any.core.batches import Preparation
 from nn_any.core.random import epoch_order
-from nn_any.core.typing import Array
+from nn_any.core.typing import Array, Namespace
 
 
 class Dataset:
@@ -80,26 +79,27 @@ class Dataset:
             self.device = select_device(None) if is_host(x) else Device.of(x)
         else:
             self.device = select_device(device)
-        if scale is not None and _is_real(x):
+        if scale is not None and check.is_real(x):
             raise ValueError(
                 f"scale: expected None for real x, got {scale!r}; it says how stored integers become reals"
             )
 
         def place(array: Array, listed: bool) -> Array:
-            if not _is_real(array):
+            if not check.is_real(array):
                 return self.device.asarray(array)
             return self.device.asarray(array, dtype or ("float32" if listed else None))
 
         self.x: Array = place(x, listed_x)
-        if y.ndim == 1 and not _is_real(y):
+        if y.ndim == 1 and not check.is_real(y):
             self.y: Array = self.device.asarray(y, self.device.integer_dtype)
         else:
-            self.y = place(y, listed_y) if _is_real(y) else self.device.asarray(y, dtype or "float32")
+            self.y = place(y, listed_y) if check.is_real(y) else self.device.asarray(y, dtype or "float32")
             self.y = self.y[:, None] if y.ndim == 1 else self.y
         check.check_finite("x", self.x)
         check.check_finite("y", self.y)
-        self.label_range = _label_range(self.y) if self.has_labels else None
-        self.classes = self._classes(classes)
+        with self.device.scope():
+            self.label_range = _label_range(self.y, self.device.xp) if self.has_labels else None
+            self.classes = self._classes(classes)
 
     def _classes(self, classes: int | None) -> int | None:
         if classes is not None:
@@ -115,7 +115,7 @@ class Dataset:
             if classes != columns:
                 raise ValueError(f"classes: expected {columns}, one a column of y, got {classes}")
             return classes
-        return columns if columns > 1 and _is_one_hot(self.y) else None
+        return columns if columns > 1 and _is_one_hot(self.y, self.device.xp) else None
 
     @property
     def has_labels(self) -> bool:
@@ -164,7 +164,8 @@ class Dataset:
             raise IndexError(f"rows: expected numbers in 0 … {len(self) - 1}, got {rows.min()} to {rows.max()}")
         xp = self.device.xp
         index = self.device.asarray(rows, self.device.integer_dtype)
-        return self._with(xp.take(self.x, index, axis=0), xp.take(self.y, index, axis=0), self.device)
+        with self.device.scope():
+            return self._with(xp.take(self.x, index, axis=0), xp.take(self.y, index, axis=0), self.device)
 
     def split(self, *sizes: float, seed: int = 0, stratify: bool | None = None) -> tuple["Dataset", ...]:
         """Shuffle and divide: disjoint data sets of the given sizes, and the rest, if there is any, as one more.
@@ -243,17 +244,11 @@ def as_dataset(name: str, data: Any, device: Device, dtype: str) -> Dataset:
     return Dataset(x, y, device=device, dtype=dtype)
 
 
-def _is_real(array: Array) -> bool:
-    return bool(array_namespace(array).isdtype(array.dtype, "real floating"))
-
-
-def _label_range(labels: Array) -> tuple[int, int]:
-    xp = array_namespace(labels)
+def _label_range(labels: Array, xp: Namespace) -> tuple[int, int]:
     return int(xp.min(labels)), int(xp.max(labels))
 
 
-def _is_one_hot(targets: Array) -> bool:
-    xp = array_namespace(targets)
+def _is_one_hot(targets: Array, xp: Namespace) -> bool:
     return bool(xp.all((targets == 0) | (targets == 1)) & xp.all(xp.sum(targets, axis=1) == 1))
 
 
