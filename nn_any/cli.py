@@ -240,21 +240,22 @@ def _sizes(net: nn.Network) -> list[int]:
 
 
 def _print_results(console: Console, results: dict[str, Any]) -> None:
-    table = Table(show_header=False, box=None, pad_edge=False)
+    lines = []
     if results["interrupted"]:
-        table.add_row("interrupted", f"after {results['epochs']} epochs; what was learnt by then is saved")
-    if results["test_accuracy"] is None and results["epochs"]:
-        table.add_row("test loss", f"{results['test_loss']:.5f}")
-    elif results["epochs"]:
-        table.add_row("test accuracy", f"[bold green]{100 * results['test_accuracy']:.2f} %[/] after the last epoch")
-        table.add_row(
-            "best epoch",
-            f"{100 * results['best_test_accuracy']:.2f} % after epoch {results['best_epoch']}, chosen on the test data",
-        )
-    table.add_row("time", f"{results['seconds']:.2f} s for {results['epochs']} epochs")
-    table.add_row("device", results["device"])
-    table.add_row("saved", results["model"])
-    console.print(table, highlight=False, soft_wrap=True)
+        lines.append(("interrupted", f"after {results['epochs']} epochs; what was learnt by then is saved"))
+    if results["best_epoch"] is not None:
+        best = f"after epoch {results['best_epoch']}, chosen on the test data"
+        lines.append(("test accuracy", f"{100 * results['test_accuracy']:.2f} % after the last epoch"))
+        lines.append(("best epoch", f"{100 * results['best_test_accuracy']:.2f} % {best}"))
+    elif results["test_loss"] is not None:
+        lines.append(("test loss", f"{results['test_loss']:.5f}"))
+    lines.append(("time", f"{results['seconds']:.2f} s for {results['epochs']} epochs"))
+    lines.append(("device", results["device"]))
+    lines.append(("saved", results["model"]))
+    for name, text in lines:
+        line = Text.assemble((f"{name:15}", "bold"), text)
+        line.highlight_regex(r"\d+\.\d\d %", "bold green")
+        console.print(line, highlight=False, soft_wrap=True)
 
 
 @app.command
