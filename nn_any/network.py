@@ -71,25 +71,30 @@ class Network(Predictor):
         """One example or a batch, checked, as ``(x, y)`` on the device."""
         inputs, single = self._inputs(x)
         targets = self._own_array("y", y)
-        if single and targets.ndim == 0:
-            targets = targets[None]
-        elif single and targets.ndim == 1 and tuple(targets.shape) == (self.outputs,) and check.is_real(targets):
-            targets = targets[None, :]
-        targets = check.check_targets("y", targets, inputs.shape[0], self.outputs)
-        if targets.ndim == 1:
-            self._check_label_range(int(self.device.xp.min(targets)), int(self.device.xp.max(targets)))
-        elif not check.is_real(targets):
-            targets = self.device.xp.astype(targets, getattr(self.device.xp, self.dtype))
-        return inputs, targets
+        if single:  # a label, or a row of targets
+            targets = targets[None, ...] if targets.ndim == 0 or tuple(targets.shape) == (self.outputs,) else targets
+        return inputs, self._targets(targets, inputs.shape[0])
 
-    def gradients(self, x: Any, y: Any, *, training: bool = False) -> Params:
+    def _targets(self, y: Array, n: int) -> Array:
+        """Targets (n, outputs) as reals, or labels (n,) within range in the default integer dtype."""
+        xp = self.device.xp
+        y = check.check_targets("y", y, n, self.outputs)
+        if check.is_real(y):
+            return y
+        with self.device.scope():
+            y = xp.astype(y, getattr(xp, self.device.integer_dtype if y.ndim == 1 else self.dtype))
+            if y.ndim == 1:
+                self._check_label_range(int(xp.min(y)), int(xp.max(y)))
+        return y
+
+    def gradients(self, x: Any, y: Any, training: bool = False) -> Params:
         """The gradients of the loss, averaged over the batch, in the structure of `params`."""
         batch = self._batch(x, y)
         function = functional.differentiator(self.layers, self._loss, self._preparation(batch[1]), training=training)
         gradients: Params = self.device.engine.compile(function)(self._carry, batch)
         return gradients
 
-    def backprop(self, x: Any, y: Any, *, training: bool = False) -> tuple[list[Array], list[Array]]:
+    def backprop(self, x: Any, y: Any, training: bool = False) -> tuple[list[Array], list[Array]]:
         """The gradients ``(nabla_b, nabla_w)`` of the loss, averaged over the batch (Nielsen, chapter 2).
 
         Parameters
@@ -110,12 +115,15 @@ class Network(Predictor):
         """∂C/∂a for outputs a (n, outputs) and labels or targets y: ``a - y`` for the quadratic loss."""
         a = self._own_array("output_activations", output_activations)
         targets = self._own_array("y", y)
-        if a.ndim == 1 and targets.ndim == 1:
-            return self.cost_derivative(a[None, :], targets[None, :])[0, ...]
-        targets = check.check_targets("y", targets, a.shape[0], self.outputs)
+        if single := a.ndim == 1:
+            a, targets = a[None, :], targets[None, ...]
+        if a.ndim != 2 or a.shape[1] != self.outputs:
+            raise ValueError(f"output_activations: expected (n, {self.outputs}), got shape {tuple(a.shape)}")
+        targets = self._targets(targets, a.shape[0])
         xp = self.device.xp
         with self.device.scope():
-            return self._loss.derivative(a, self._preparation(targets).targets(targets, xp=xp), xp=xp)
+            derivative = self._loss.derivative(a, self._preparation(targets).targets(targets, xp=xp), xp=xp)
+        return derivative[0, ...] if single else derivative
 
     def update_mini_batch(self, mini_batch: tuple[Any, Any], eta: float) -> None:
         """One step of plain gradient descent on a mini-batch ``(x, y)`` of arrays, with learning rate `eta`."""

@@ -43,12 +43,25 @@ def test_feedforward_takes_lists_numpy_and_own_arrays(net, backend):
     for inputs in (X.tolist(), X.astype("float64"), backend.asarray(X)):
         np.testing.assert_allclose(nn.to_numpy(net.feedforward(inputs)), expected, rtol=1e-6)
     np.testing.assert_allclose(nn.to_numpy(net.feedforward(X[3])), expected[3], rtol=1e-5)
-    for labels in (Y, Y.tolist(), backend.asarray(Y)):
+    for labels in (Y, Y.tolist(), backend.asarray(Y), Y.astype("uint8"), np.eye(3, dtype=int)[Y]):
         np.testing.assert_allclose(nn.to_numpy(net.backprop(X, labels)[0][0]), nn.to_numpy(net.backprop(X, Y)[0][0]))
     integers = RNG.integers(0, 3, (5, 4))
     np.testing.assert_allclose(
         nn.to_numpy(net.feedforward(integers)), nn.to_numpy(net.feedforward(integers.astype("float32"))), rtol=1e-6
     )
+
+
+def test_a_single_example_takes_a_label_or_a_row_of_targets(net):
+    expected = [nn.to_numpy(g) for g in net.backprop(X[:1], Y[:1])[1]]
+    for y in (Y[0], int(Y[0]), [int(Y[0])], np.eye(3)[Y[0]], np.eye(3, dtype=int)[Y[0]].tolist()):
+        for got, gradient in zip(net.backprop(X[0], y)[1], expected, strict=True):
+            np.testing.assert_allclose(nn.to_numpy(got), gradient, rtol=1e-6)
+
+
+def test_booleans_are_labels(backend):
+    net = nn.Network([4, 1], device=backend.device, seed=0)
+    got, expected = (net.backprop(X, y)[1][0] for y in (X[:, 0] > 0, (X[:, 0] > 0).astype(int)))
+    np.testing.assert_array_equal(nn.to_numpy(got), nn.to_numpy(expected))
 
 
 def test_answers_agree_with_the_outputs(net):
@@ -112,7 +125,10 @@ def test_cost_derivative(float64, loss):
     expected = a - y if loss == "quadratic" else (a - y) / (a * (1 - a))
     for targets in (y, Y[:6]):
         np.testing.assert_allclose(nn.to_numpy(net.cost_derivative(a, targets)), expected, rtol=1e-12)
-    np.testing.assert_allclose(nn.to_numpy(net.cost_derivative(a[0], y[0])), expected[0], rtol=1e-12)
+    for targets in (y[0], Y[0]):
+        np.testing.assert_allclose(nn.to_numpy(net.cost_derivative(a[0], targets)), expected[0], rtol=1e-12)
+    with pytest.raises(ValueError, match=r"output_activations: expected \(n, 3\), got shape \(6, 2\)"):
+        net.cost_derivative(a[:, :2], y)
 
 
 def test_set_weights_weights_and_biases_round_trip(net, backend):
