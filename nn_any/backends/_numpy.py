@@ -8,6 +8,7 @@ import numpy as np
 from scipy.special import expit
 
 from nn_any.backends._standard import StandardBackend
+from nn_any.core.primitives import definition
 from nn_any.core.typing import Array
 
 
@@ -36,19 +37,11 @@ def _total(x: Array, *, axis: int, xp: Any) -> Array:
     return np.add.reduce(x, axis=axis)
 
 
-def _sgd_update(
-    weights: Array,
-    delta: Array,
-    inputs: Array,
-    alpha: Array | float = -1.0,
-    beta: Array | float = 1.0,
-    *,
-    xp: Any,
-) -> Array:
+def _sgd_update(weights: Array, delta: Array, inputs: Array, *factors: Array | float, xp: Any) -> Array:
+    if factors:
+        return definition("sgd_update")(weights, delta, inputs, *factors, xp=xp)
     gradient = delta.mT @ inputs
-    if type(alpha) is float and type(beta) is float and (alpha, beta) == (-1.0, 1.0):
-        return np.subtract(weights, gradient, out=gradient)
-    return beta * weights + alpha * gradient
+    return np.subtract(weights, gradient, out=gradient)
 
 
 class NumpyBackend(StandardBackend):

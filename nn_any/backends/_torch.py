@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from nn_any.backends._standard import StandardBackend
+from nn_any.core.primitives import definition
 from nn_any.core.typing import Array
 
 
@@ -16,23 +17,15 @@ def _sigmoid(z: Array, *, xp: Any) -> Array:
 
 
 def _affine(x: Array, weights: Array, biases: Array, *, xp: Any) -> Array:
-    if weights.ndim == 2:
-        return torch.nn.functional.linear(x, weights, biases)
-    return x @ weights.mT + biases[..., None, :]
+    if weights.ndim > 2:
+        return definition("affine")(x, weights, biases, xp=xp)
+    return torch.nn.functional.linear(x, weights, biases)
 
 
-def _sgd_update(
-    weights: Array,
-    delta: Array,
-    inputs: Array,
-    alpha: Array | float = -1.0,
-    beta: Array | float = 1.0,
-    *,
-    xp: Any,
-) -> Array:
-    if delta.ndim == 2 and isinstance(alpha, float) and isinstance(beta, float):
-        return torch.addmm(weights, delta.mT, inputs, alpha=alpha, beta=beta)
-    return beta * weights + alpha * (delta.mT @ inputs)
+def _sgd_update(weights: Array, delta: Array, inputs: Array, *factors: Array | float, xp: Any) -> Array:
+    if factors or weights.ndim > 2:
+        return definition("sgd_update")(weights, delta, inputs, *factors, xp=xp)
+    return torch.addmm(weights, delta.mT, inputs, alpha=-1.0)
 
 
 class TorchBackend(StandardBackend):

@@ -30,6 +30,11 @@ def primitive(definition: F) -> F:
     return call  # type: ignore[return-value]
 
 
+def definition(name: str) -> Callable[..., Array]:
+    """The body that defines a primitive, for a replacement that does not cover every case."""
+    return _definitions[name]
+
+
 def replace(name: str, xp: Namespace, function: Callable[..., Array]) -> None:
     """Let `function` stand for the primitive called `name` on arrays of namespace `xp`."""
     if name not in _definitions:
