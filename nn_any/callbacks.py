@@ -1,7 +1,7 @@
 """What watches the loop: a live progress display, and the book's lines."""
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, TextIO
 
 if TYPE_CHECKING:
@@ -133,6 +133,8 @@ def epoch_line(record: "Record", epochs: int) -> str:
 
 def as_callbacks(callbacks: Any) -> list[Callback]:
     """Callbacks as a list; plain functions of the run are called after each epoch."""
+    if not isinstance(callbacks, Iterable):
+        raise TypeError(f"callbacks: expected a list of them, got {callbacks!r}; put it in brackets")
     made: list[Callback] = []
     for callback in callbacks:
         if isinstance(callback, Callback):

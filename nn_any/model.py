@@ -7,6 +7,7 @@ from typing import Any, Self
 from nn_any import validation as check
 from nn_any.backends import Device, is_host, select_device, to_numpy
 from nn_any.core import activations, architecture, initializers, layers, losses, random
+from nn_any.core.activations import LINEAR
 from nn_any.core.layers import Layer
 from nn_any.core.losses import Loss
 from nn_any.core.optimizers import Optimizer
@@ -48,8 +49,12 @@ class Model:
         )
 
     def _place(self, tree: Any) -> Any:
-        """A tree of arrays in the network's dtype on its device, sharing memory with none of them."""
-        return tree_map(lambda leaf: self.device.asarray(to_numpy(leaf).copy(), self.dtype), tree)
+        """A tree of arrays on the network's device, reals in its dtype, sharing memory with none of them."""
+
+        def place(leaf: Array) -> Array:
+            return self.device.asarray(to_numpy(leaf).copy(), self.dtype if check.is_real(leaf) else None)
+
+        return tree_map(place, tree)
 
     @property
     def layers(self) -> tuple[Layer, ...]:
@@ -69,11 +74,11 @@ class Model:
     @property
     def is_regression(self) -> bool:
         """Whether the outputs are real numbers to predict: the last activation is linear, and the loss allows it."""
-        return self.layers[-1].activation.name == "linear" and not self._loss.needs_unit_interval
+        return self.layers[-1].activation is LINEAR and not self._loss.needs_unit_interval
 
     @property
     def params(self) -> Params:
-        """The parameters: a tuple with one entry a layer, of plain arrays as the layer packs them."""
+        """The parameters themselves, not copies: a tuple with one entry a layer, of arrays as the layer packs them."""
         return self._carry[0]
 
     def _unpacked(self) -> list[tuple[Array, ...]]:
@@ -108,6 +113,9 @@ class Model:
         ValueError
             If a shape or the number of arrays differs, or a number is not finite; nothing has changed then.
         """
+        for name, given in (("weights", weights), ("biases", biases)):
+            if not isinstance(given, list | tuple):
+                raise TypeError(f"{name}: expected a list of arrays, one a layer, got {type(given).__name__}")
         weights, biases = list(weights), list(biases)
         current = self._unpacked()
         wanted = {"weights": [arrays[0] for arrays in current], "biases": [a[1] for a in current if len(a) > 1]}
@@ -152,9 +160,8 @@ class Model:
         device = select_device(device)
         device.check_dtype(self.dtype)
         *state, step, key = self._carry
-        moved = tree_map(lambda leaf: device.asarray(leaf, self.dtype), tuple(state))
-        self._carry = (*moved, device.asarray(step, "int32"), device.asarray(key, "int32"))
         self.device = device
+        self._carry = (*self._place(tuple(state)), device.asarray(step, "int32"), device.asarray(key, "int32"))
         return self
 
     def copy(self) -> Self:
@@ -260,7 +267,7 @@ class Model:
     def __repr__(self) -> str:
         sizes = [_text(shape) for shape in self._architecture.shapes]
         return (
-            f"{type(self).__name__}({' → '.join(sizes)}, loss {self._loss.name}, {_count(self.params):,} parameters, "
+            f"{type(self).__name__}({'-'.join(sizes)}, loss {self._loss.name}, {_count(self.params):,} parameters, "
             f"{self.dtype} on {self.device}, {self.epoch} epochs trained)"
         )
 

@@ -7,13 +7,15 @@ from typing import Any
 import numpy as np
 
 from nn_any import validation as check
+from nn_any.backends import to_numpy
 from nn_any.callbacks import Progress, as_callbacks
 from nn_any.core import functional, random
 from nn_any.core.optimizers import SGD, Optimizer
-from nn_any.core.typing import Array, Batch, Params
+from nn_any.core.typing import Array, Batch, Carry, Params
 from nn_any.prediction import Predictor
 from nn_any.training import History, Record, TrainingDivergedError, TrainingRun, run_epoch, train
 
+_REMEDY = "Try a smaller learning rate, inputs scaled to about 0 … 1, or initializer='scaled_normal'"
 _PLAIN_SGD = SGD(1.0)  # the rate reaches the step as an array, so one compiled step serves every rate
 
 
@@ -113,7 +115,7 @@ class Network(Predictor):
 
     def cost_derivative(self, output_activations: Any, y: Any) -> Array:
         """∂C/∂a for outputs a (n, outputs) and labels or targets y: ``a - y`` for the quadratic loss."""
-        a = self._own_array("output_activations", output_activations)
+        a = self.device.asarray(self._own_array("output_activations", output_activations), self.dtype)
         targets = self._own_array("y", y)
         if single := a.ndim == 1:
             a, targets = a[None, :], targets[None, ...]
@@ -129,12 +131,26 @@ class Network(Predictor):
         """One step of plain gradient descent on a mini-batch ``(x, y)`` of arrays, with learning rate `eta`."""
         if not isinstance(mini_batch, tuple) or len(mini_batch) != 2:
             raise TypeError(f"mini_batch: expected a tuple (x, y) of arrays, got {type(mini_batch).__name__}")
-        rate = self.device.asarray(SGD(eta).learning_rate, self.dtype)
+        rate = self._rates(SGD(eta).rates(self.steps, 1))[0, ...]
         batch = self._batch(*mini_batch)
         step = functional.train_step(self.layers, self._loss, _PLAIN_SGD, self._preparation(batch[1]))
         params, state, optimizer_state, count, key = self._carry
         carry, _ = self.device.engine.compile(step)((params, state, (), count, key), batch, rate)
+        if not self._is_finite(carry):
+            raise TrainingDivergedError(f"this step would make weights infinite or NaN; they are kept. {_REMEDY}")
         self._carry, self.steps = (carry[0], carry[1], optimizer_state, *carry[3:]), self.steps + 1
+
+    def _rates(self, rates: np.ndarray) -> Array:
+        """Learning rates on the device, once each is a finite number in the network's dtype."""
+        if not np.isfinite(rates.astype(self.dtype)).all():
+            raise ValueError(
+                f"learning_rate: expected a finite {self.dtype} number, got {rates.max():g}; use a smaller one"
+            )
+        return self.device.asarray(rates, self.dtype)
+
+    def _is_finite(self, carry: Carry) -> bool:
+        """Whether every parameter is finite; one value is read back."""
+        return bool(to_numpy(self.device.engine.compile(functional.all_finite)(carry[0])))
 
     def SGD(  # noqa: N802 - the book's name
         self,
@@ -211,6 +227,8 @@ class Network(Predictor):
         """
         if not isinstance(optimizer, Optimizer):
             raise TypeError(f"optimizer: expected an Optimizer such as nn_any.SGD(0.5), got {optimizer!r}")
+        if type(optimizer).__hash__ is None:
+            raise TypeError(f"optimizer: expected a hashable one, got {optimizer!r}; make it a frozen dataclass")
         evaluations = {"validation": validation_data}
         return self._train(training_data, epochs, batch_size, optimizer, evaluations, callbacks, shuffle, verbose)
 
@@ -237,7 +255,9 @@ class Network(Predictor):
         if optimizer != self._optimizer:
             state = engine.compile(optimizer.init)(self.params)
             self._carry, self._optimizer = (*self._carry[:2], state, *self._carry[3:]), optimizer
-        step = functional.train_step(self.layers, self._loss, optimizer, prepare)
+        pure = _PLAIN_SGD if optimizer.plain else optimizer  # so that a new rate is no new step
+        step = functional.train_step(self.layers, self._loss, pure, prepare)
+        self._rates(optimizer.rates(self.steps, 1))
 
         def one_epoch() -> Record:
             start = time.perf_counter()
@@ -245,9 +265,13 @@ class Network(Predictor):
             order = random.epoch_order(self.seed, self.epoch, n, shuffle=shuffle)
             steps = -(-n // batch_size)
             rates = optimizer.rates(self.steps, steps)
-            moved = self.device.asarray(rates, self.dtype)
+            moved = self._rates(rates)
             carry, losses = run_epoch(self.device, step, self._carry, columns, order, moved, batch_size)
             self._check_losses(losses, rates)
+            if not self._is_finite(carry):
+                raise TrainingDivergedError(
+                    f"weights became infinite or NaN in epoch {self.epoch + 1}; those before it are kept. {_REMEDY}"
+                )
             self._carry, self.epoch, self.steps = carry, self.epoch + 1, self.steps + steps
             sizes = np.full(steps, batch_size)
             sizes[-1] = n - batch_size * (steps - 1)
@@ -269,6 +293,5 @@ class Network(Predictor):
             batch = int(np.argmin(finite))
             raise TrainingDivergedError(
                 f"the loss became {losses[batch]} in epoch {self.epoch + 1}, batch {batch + 1} of {len(losses)}, at "
-                f"learning rate {rates[batch]:g}; the weights from before that epoch are kept. Try a smaller learning "
-                "rate, inputs scaled to about 0 … 1, or initializer='scaled_normal'"
+                f"learning rate {rates[batch]:g}; the weights from before that epoch are kept. {_REMEDY}"
             )

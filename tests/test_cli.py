@@ -164,13 +164,6 @@ def test_version_help_and_devices(tmp_path):
         assert report.library in done.stdout
 
 
-def test_progress_ends_with_the_last_line_in_a_pipe_that_closes(tmp_path):
-    done = subprocess.run(
-        f"{sys.executable} -m nn_any train --epochs 2 --quiet | true", shell=True, cwd=tmp_path, check=False
-    )
-    assert done.returncode == 0
-
-
 posix = pytest.mark.skipif(os.name != "posix", reason="needs a pseudo-terminal")
 
 

@@ -290,3 +290,33 @@ def test_a_loss_that_explodes_stops_the_run_and_keeps_the_weights(backend):
     for w, old in zip(net.weights, kept, strict=True):
         np.testing.assert_array_equal(nn.to_numpy(w), nn.to_numpy(old))
         assert np.isfinite(nn.to_numpy(w)).all()
+
+
+@pytest.mark.filterwarnings("ignore:(overflow|invalid value):RuntimeWarning")
+def test_weights_that_explode_in_the_last_step_are_noticed(backend):
+    """Losses are taken before their steps, so the last step of an epoch shows in the weights alone."""
+    net = nn.Network([4, nn.Dense(1, activation="linear")], device=backend.device, seed=0)
+    before = [nn.to_numpy(leaf).copy() for leaf in tree_leaves(net.params)]
+    for call in (
+        lambda: net.SGD((100 * X, X[:, :1]), 1, 12, 3e37),
+        lambda: net.update_mini_batch((100 * X, X[:, :1]), 3e37),
+    ):
+        with pytest.raises(nn.TrainingDivergedError, match="kept. Try a smaller learning rate"):
+            call()
+    for call in (lambda: net.SGD((X, X[:, :1]), 1, 12, 1e300), lambda: net.update_mini_batch((X, X[:, :1]), 1e300)):
+        with pytest.raises(ValueError, match=r"learning_rate: expected a finite float32 number, got 1e\+300"):
+            call()
+    for leaf, old in zip(tree_leaves(net.params), before, strict=True):
+        np.testing.assert_array_equal(nn.to_numpy(leaf), old)
+
+
+def test_labels_too_large_for_the_device_do_not_wrap(backend):
+    with pytest.raises(ValueError, match="y: expected labels within 0 … 2, got labels from 1 to 4294967296"):
+        nn.Dataset(X[:2], [2**32, 1], classes=3, device=backend.device)
+
+
+def test_what_is_no_list(net):
+    with pytest.raises(TypeError, match="callbacks: expected a list of them"):
+        net.SGD((X, Y), 1, 4, 0.5, callbacks=print)
+    with pytest.raises(TypeError, match="weights: expected a list of arrays, one a layer, got NoneType"):
+        net.set_weights(None, net.biases)

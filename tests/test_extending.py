@@ -170,7 +170,13 @@ def test_what_must_be_registered_to_be_saved(tmp_path):
 
 def test_names_are_taken_once_and_kinds_are_kept():
     with pytest.raises(ValueError, match="activation 'sigmoid' is registered already; choose another name"):
-        nn.activations.register("sigmoid", Softsign())
+        nn.activations.register("sigmoid", type("Twin", (Softsign,), {"name": "sigmoid"})())
+    with pytest.raises(
+        ValueError, match="activation 'mine': expected an entry with that name, got name = 'test_softsign'"
+    ):
+        nn.activations.register("mine", Softsign())
+    with pytest.raises(TypeError, match=r"loss 'test_quartic': expected an instance of nn_any.losses.Loss, got <class"):
+        nn.losses.register("test_quartic", Quartic)
     with pytest.raises(ValueError, match="name of a new loss: expected a non-empty string, got ''"):
         nn.losses.register("", Quartic())
     with pytest.raises(TypeError, match="layer_class: expected a frozen dataclass derived from"):
@@ -191,3 +197,27 @@ def test_what_is_left_out_is_named(incomplete, message):
     net = nn.Network([4, 3], device="numpy", **arguments)
     with pytest.raises(NotImplementedError, match=message):
         net.loss((X, Y))
+
+
+def test_a_steeper_sigmoid_of_ones_own_is_not_taken_for_the_sigmoid(float64):
+    """The fused cross-entropy belongs to the sigmoid itself, whatever name another one has."""
+
+    class Steep(type(nn.activations.get("sigmoid"))):
+        def __call__(self, z, *, xp):
+            return super().__call__(3 * z, xp=xp)
+
+        def derivative(self, z, a, *, xp):
+            return 3 * a * (1 - a)
+
+    net = nn.Network(
+        [4, nn.Dense(3, activation=Steep())], loss="cross_entropy", device=float64.device, dtype="float64", seed=0
+    )
+    weights, biases = [nn.to_numpy(w).copy() for w in net.weights], [nn.to_numpy(b).copy() for b in net.biases]
+
+    def loss():
+        net.set_weights(weights, biases)
+        return net.loss((0.3 * X, Y))
+
+    expected = oracle.central_differences(loss, weights)
+    loss()
+    np.testing.assert_allclose(nn.to_numpy(net.backprop(0.3 * X, Y)[1][0]), expected[0], rtol=1e-6, atol=1e-8)

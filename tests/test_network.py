@@ -175,7 +175,7 @@ def test_a_seed_is_drawn_and_told():
 def test_repr_and_summary(backend):
     net = nn.Network([(2, 2), Flat(), 3], device=backend.device, seed=0)
     assert repr(net) == (
-        f"Network(2 × 2 → 4 → 3, loss quadratic, 15 parameters, float32 on {backend.device}, 0 epochs trained)"
+        f"Network(2 × 2-4-3, loss quadratic, 15 parameters, float32 on {backend.device}, 0 epochs trained)"
     )
     assert net.summary().splitlines() == [
         "layer    activation  output  parameters",

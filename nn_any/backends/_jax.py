@@ -71,7 +71,10 @@ class JaxBackend(StandardBackend):
 
     def raw_devices(self) -> Iterable[Any]:
         """The default platform's, and the CPU's, which `jax.devices()` leaves out beside an accelerator."""
-        return (*jax.devices(), *jax.devices("cpu"))
+        try:
+            return (*jax.devices(), *jax.devices("cpu"))
+        except RuntimeError:  # JAX_PLATFORMS may leave the CPU out
+            return tuple(jax.devices())
 
     def names(self) -> list[str]:
         """Accelerators first."""

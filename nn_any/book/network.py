@@ -67,7 +67,7 @@ class Network:
 
     @weights.setter
     def weights(self, weights: Iterable[Any]) -> None:
-        self.net.set_weights(weights, self.net.biases)
+        self.net.set_weights(list(weights), self.net.biases)
 
     def feedforward(self, a: Any) -> Array:
         """The output column (outputs, 1) for an input column (inputs, 1)."""

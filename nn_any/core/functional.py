@@ -17,7 +17,7 @@ from nn_any.core.losses import Loss
 from nn_any.core.metrics import count_correct
 from nn_any.core.optimizers import Optimizer
 from nn_any.core.primitives import total
-from nn_any.core.trees import per_parameter
+from nn_any.core.trees import per_parameter, tree_leaves
 from nn_any.core.typing import Array, Batch, Carry, Params
 
 Step = Callable[[Carry, Batch, Array], tuple[Carry, Array]]
@@ -181,3 +181,10 @@ def differentiator(
         return gradients(layers, carry[0], traces, deltas(layers, loss, carry[0], traces, y, context), context)
 
     return differentiate
+
+
+def all_finite(params: Params) -> Array:
+    """Whether every parameter is a finite number: (), bool."""
+    leaves = list(tree_leaves(params))
+    xp = array_namespace(*leaves)
+    return xp.all(xp.stack([xp.all(xp.isfinite(leaf)) for leaf in leaves]))

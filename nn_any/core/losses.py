@@ -7,6 +7,7 @@ name with ``nn_any.losses.register("mine", Mine())`` so that model files can hol
 from collections.abc import Callable
 from typing import NamedTuple
 
+from nn_any.core import activations
 from nn_any.core.activations import Activation
 from nn_any.core.registry import Registry
 from nn_any.core.typing import Array, Namespace
@@ -97,7 +98,7 @@ class CrossEntropy(Loss):
 
     def fused(self, activation: Activation) -> Fused | None:
         """The form in logits, for sigmoid outputs."""
-        return _SIGMOID_CROSS_ENTROPY if activation.name == "sigmoid" else None
+        return _SIGMOID_CROSS_ENTROPY if activation is activations.get("sigmoid") else None
 
 
 def _sigmoid_cross_entropy(z: Array, y: Array, *, xp: Namespace) -> Array:

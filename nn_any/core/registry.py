@@ -40,6 +40,12 @@ class Registry(Generic[T]):
         """
         if not isinstance(name, str) or not name:
             raise ValueError(f"name of a new {self.kind}: expected a non-empty string, got {name!r}")
+        if not isinstance(entry, self._base):
+            raise TypeError(
+                f"{self.kind} {name!r}: expected an instance of {self._module}.{self._base.__name__}, got {entry!r}"
+            )
+        if (own := getattr(entry, "name", name)) != name:
+            raise ValueError(f"{self.kind} {name!r}: expected an entry with that name, got name = {own!r}")
         if self._entries.get(name, entry) is not entry:
             raise ValueError(f"{self.kind} {name!r} is registered already; choose another name")
         self._entries[name] = entry

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
+from array_api_compat import array_namespace
 
 from nn_any import validation as check
 from nn_any.backends import Device, is_host, select_device, to_numpy
@@ -18,7 +19,8 @@ class Dataset:
     Parameters
     ----------
     x : array or nested sequence, (n, ...), real, integer or boolean
-        One example a row. Integers stay as they are stored (images may stay uint8) and become reals batch by batch.
+        One example a row; it may share memory with what is given, so leave that unchanged. Integers stay as they are
+        stored (images may stay uint8) and become reals batch by batch.
     y : array or nested sequence
         Integer labels (n,), or targets (n, outputs): one-hot rows or real numbers. Real numbers (n,) become a column.
     classes : int, optional
@@ -90,6 +92,7 @@ class Dataset:
             return self.device.asarray(array, dtype or ("float32" if listed else None))
 
         self.x: Array = place(x, listed_x)
+        wide = y  # labels that the device's integers might not hold
         if y.ndim == 1 and not check.is_real(y):
             self.y: Array = self.device.asarray(y, self.device.integer_dtype)
         else:
@@ -98,7 +101,7 @@ class Dataset:
         check.check_finite("x", self.x)
         check.check_finite("y", self.y)
         with self.device.scope():
-            self.label_range = _label_range(self.y, self.device.xp) if self.has_labels else None
+            self.label_range = _label_range(wide if is_host(wide) else self.y) if self.has_labels else None
             self.classes = self._classes(classes)
 
     def _classes(self, classes: int | None) -> int | None:
@@ -142,7 +145,7 @@ class Dataset:
         return other
 
     def to(self, device: str | Device) -> "Dataset":
-        """This data set on `device`: itself if it is there already, else a copy."""
+        """This data set on `device`: itself if it is there already; else another, which may share the host's memory."""
         device = select_device(device)
         if device == self.device:
             return self
@@ -158,7 +161,9 @@ class Dataset:
             If a number is out of range.
         """
         rows = np.asarray(rows)
-        if rows.ndim != 1 or rows.dtype.kind not in "iu" or len(rows) == 0:
+        if rows.size == 0:
+            raise ValueError("rows: expected at least one number, got none")
+        if rows.ndim != 1 or rows.dtype.kind not in "iu":
             raise TypeError(f"rows: expected integers (k,), got {rows.dtype} of shape {rows.shape}")
         if rows.min() < 0 or rows.max() >= len(self):
             raise IndexError(f"rows: expected numbers in 0 … {len(self) - 1}, got {rows.min()} to {rows.max()}")
@@ -229,6 +234,7 @@ class Dataset:
         y : array, (batch_size,) labels or (batch_size, outputs) targets, as stored
         """
         batch_size = check.check_integer("batch_size", batch_size, minimum=1)
+        epoch = check.check_integer("epoch", epoch, minimum=0)
         order = epoch_order(check.check_seed(seed), epoch, len(self), shuffle=shuffle)
         prepare = Preparation(check.check_dtype(dtype), 1, self.scale, labels=self.has_labels)
         for start in range(0, len(self), batch_size):
@@ -244,7 +250,8 @@ def as_dataset(name: str, data: Any, device: Device, dtype: str) -> Dataset:
     return Dataset(x, y, device=device, dtype=dtype)
 
 
-def _label_range(labels: Array, xp: Namespace) -> tuple[int, int]:
+def _label_range(labels: Array) -> tuple[int, int]:
+    xp = array_namespace(labels)
     return int(xp.min(labels)), int(xp.max(labels))
 
 

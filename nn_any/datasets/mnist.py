@@ -128,12 +128,16 @@ def _download(name: str) -> Path:
     for mirror in MIRRORS:
         try:
             path = Path(pooch.retrieve(f"{mirror}{name}.gz", known_hash=None, fname=f"{name}.gz", path=cache))
+        except OSError as error:
+            reasons.append(f"{mirror}: {error}")
+            continue
+        try:
             if hashlib.sha256(read_bytes(path)).hexdigest() == SHA256[name]:
                 return path
-            path.unlink()
             reasons.append(f"{mirror}: the content is not the original")
-        except (OSError, ValueError) as error:
+        except ValueError as error:
             reasons.append(f"{mirror}: {error}")
+        path.unlink()
     raise ConnectionError(
         f"MNIST could not be downloaded ({'; '.join(reasons)}). Get {', '.join(f'{n}.gz' for n in SHA256)} from one of "
         f"{' or '.join(MIRRORS)}, put them in {cache} or in any folder, and name that folder: load_mnist(folder) or "
@@ -196,7 +200,7 @@ def read_mnist_npz(path: str | os.PathLike[str]) -> tuple[Arrays, Arrays, Arrays
     try:
         with np.load(path, allow_pickle=False) as file:
             x, y, test_x, test_y = (file[key] for key in ("x_train", "y_train", "x_test", "y_test"))
-    except (KeyError, ValueError, zipfile.BadZipFile) as error:
+    except (KeyError, ValueError, EOFError, zipfile.BadZipFile) as error:
         raise ValueError(f"{path}: expected arrays x_train, y_train, x_test and y_test: {error}") from error
     x, test_x, cut = x.reshape(len(x), -1), test_x.reshape(len(test_x), -1), len(x) - len(x) // 6
     return (x[:cut], y[:cut]), (x[cut:], y[cut:]), (test_x, test_y)

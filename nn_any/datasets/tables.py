@@ -17,10 +17,10 @@ def load_table(path: str | os.PathLike[str], *, device: str | Device | None = No
     Parameters
     ----------
     path : path
-        ``.npz`` with arrays ``x`` and ``y`` (split 80/10/10, stratified, seed 0), or with ``x_train``, ``y_train``,
-        ``x_test`` and ``y_test`` (the last sixth of the training data, shuffled, becomes the validation data). uint8
-        is taken for images and divided by 255. ``.csv``: one example a line, numbers, and the class in the last column,
-        as a number or as text; a first line of names is skipped.
+        ``.npz`` with arrays ``x`` and ``y`` (split 80/10/10, seed 0, stratified where each class has examples enough),
+        or with ``x_train``, ``y_train``, ``x_test`` and ``y_test`` (a sixth of the training data becomes the validation
+        data). uint8 is taken for images and divided by 255. ``.csv``: one example a line, numbers, and the class in the
+        last column, as a number or as text; a first line of names is skipped.
     device : str or Device, optional
         Where the data shall live; ``select_device(None)`` by default.
 
@@ -51,11 +51,19 @@ def load_table(path: str | os.PathLike[str], *, device: str | Device | None = No
         for part, (x, y) in arrays.items()
     }
     if "test" in sets:
-        training, validation = sets["train"].split(len(sets["train"]) - len(sets["train"]) // 6, seed=0)
+        training, validation = _split(sets["train"], len(sets["train"]) - len(sets["train"]) // 6)
         return training, validation, sets["test"]
     whole = sets[""]
-    training, validation, test = whole.split(*_fractions(len(whole)), seed=0)
+    training, validation, test = _split(whole, *_fractions(len(whole)))
     return training, validation, test
+
+
+def _split(whole: Dataset, *counts: int) -> tuple[Dataset, ...]:
+    """Stratified where every class has examples enough, else merely shuffled."""
+    try:
+        return whole.split(*counts, seed=0)
+    except ValueError:
+        return whole.split(*counts, seed=0, stratify=False)
 
 
 def _fractions(n: int) -> tuple[int, int, int]:

@@ -29,7 +29,7 @@ def save_model(path: str | os.PathLike[str], description: Mapping[str, Any], ten
     """
     from safetensors.numpy import save
 
-    contiguous = {name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}
+    contiguous = {name: np.asarray(tensor, order="C") for name, tensor in tensors.items()}
     header = {"format": FORMAT, **description}
     header["sha256"] = _digest(header, contiguous)
     # one entry only: safetensors writes several in no fixed order, and equal networks shall be equal files
