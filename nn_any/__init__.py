@@ -2,25 +2,55 @@
 
 __version__ = "0.1.0"
 
-from nn_any import datasets
+from nn_any import datasets, metrics
 from nn_any.backends import Device, DeviceNotAvailableError, devices, select_device, to_device, to_numpy
-from nn_any.callbacks import Callback
-from nn_any.core import activations, initializers, layers, losses, optimizers
-from nn_any.core.layers import Dense
-from nn_any.core.optimizers import SGD
+from nn_any.callbacks import Callback, EarlyStopping
+from nn_any.core import activations, initializers, layers, losses, optimizers, schedules
+from nn_any.core.layers import (
+    Activation,
+    AveragePool2D,
+    BatchNorm,
+    Conv2D,
+    Dense,
+    Dropout,
+    ElasticDistortion,
+    Flatten,
+    LayerNorm,
+    MaxPool2D,
+    RandomAffine,
+)
+from nn_any.core.lbfgs import LBFGS
+from nn_any.core.optimizers import SGD, Adagrad, Adam, AdamW, RMSprop
 from nn_any.datasets import Dataset
+from nn_any.history import History
 from nn_any.network import Network
-from nn_any.training import History, TrainingDivergedError
+from nn_any.training import TrainingDivergedError
 
 __all__ = [
+    "LBFGS",
     "SGD",
+    "Activation",
+    "Adagrad",
+    "Adam",
+    "AdamW",
+    "AveragePool2D",
+    "BatchNorm",
     "Callback",
+    "Conv2D",
     "Dataset",
     "Dense",
     "Device",
     "DeviceNotAvailableError",
+    "Dropout",
+    "EarlyStopping",
+    "ElasticDistortion",
+    "Flatten",
     "History",
+    "LayerNorm",
+    "MaxPool2D",
     "Network",
+    "RMSprop",
+    "RandomAffine",
     "TrainingDivergedError",
     "activations",
     "datasets",
@@ -28,7 +58,9 @@ __all__ = [
     "initializers",
     "layers",
     "losses",
+    "metrics",
     "optimizers",
+    "schedules",
     "select_device",
     "to_device",
     "to_numpy",

@@ -1,13 +1,18 @@
 """What watches the loop: a live progress display, and the book's lines."""
 
+import math
 import sys
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, TextIO
 
+from nn_any.core import options
+from nn_any.core.schedules.monitoring import grows
+
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from nn_any.training import Record, TrainingRun
+    from nn_any.history import Record
+    from nn_any.training import TrainingRun
 
 
 class Callback:
@@ -41,6 +46,83 @@ class OnEpochEnd(Callback):
     def on_epoch_end(self, run: "TrainingRun") -> None:
         """Call the function."""
         self._function(run)
+
+
+class EarlyStopping(Callback):
+    """Ends a run when a measure has not become better for a while, and goes back to the best weights.
+
+    Parameters
+    ----------
+    monitor : str
+        A column of the history: ``"validation_loss"``, ``"validation_accuracy"``, ``"loss"``.
+    patience : int
+        After so many epochs without a better value the run ends.
+    min_delta : float
+        What a value must be better by, to count.
+    mode : {"min", "max"}, optional
+        Whether smaller or larger is better; by the column's name if not given.
+    restore_best : bool
+        Whether the network ends with the weights of its best epoch.
+
+    Attributes
+    ----------
+    best, best_epoch : float, int
+        The best value of the last run, and the epoch it came from.
+
+    Examples
+    --------
+    >>> import nn_any as nn
+    >>> training, validation, test = nn.datasets.load_digits("cpu")
+    >>> net = nn.Network([64, 30, 10], initializer="scaled_normal", device="cpu", seed=0)
+    >>> stopping = EarlyStopping("validation_accuracy", patience=3)
+    >>> history = net.fit(training, epochs=100, batch_size=10, optimizer=nn.SGD(3.0), validation_data=validation,
+    ...                   callbacks=[stopping])
+    >>> len(history) == stopping.best_epoch + 3
+    True
+    """
+
+    def __init__(
+        self,
+        monitor: str = "validation_loss",
+        *,
+        patience: int = 10,
+        min_delta: float = 0.0,
+        mode: str | None = None,
+        restore_best: bool = True,
+    ) -> None:
+        self.monitor = monitor
+        self.patience = options.integer("patience", patience)
+        self.min_delta = options.number("min_delta", min_delta)
+        self.mode = ("max" if grows(monitor) else "min") if mode is None else options.choice("mode", mode, "min", "max")
+        self.restore_best = restore_best
+        self._weights: Any = None
+
+    def on_train_begin(self, run: "TrainingRun") -> None:
+        """Forget what an earlier run found."""
+        self.best = math.inf if self.mode == "min" else -math.inf
+        self.best_epoch, self._weights, self._waited = run.network.epoch, None, 0
+
+    def on_epoch_end(self, run: "TrainingRun") -> None:
+        """Compare, and end the run if it has waited long enough."""
+        if self.monitor not in run.record:
+            raise ValueError(
+                f"monitor: expected one of {', '.join(run.record)}, got {self.monitor!r}; "
+                "for validation_… give fit validation_data"
+            )
+        value = run.record[self.monitor]
+        gain = self.best - value if self.mode == "min" else value - self.best
+        if gain > self.min_delta:
+            self.best, self.best_epoch, self._waited = value, run.record["epoch"], 0
+            self._weights = run.network.copy() if self.restore_best else None
+        else:
+            self._waited += 1
+            run.stop = run.stop or self._waited >= self.patience
+
+    def on_train_end(self, run: "TrainingRun") -> None:
+        """Put the best weights back."""
+        if self._weights is not None:
+            run.network.copy_from(self._weights)
+            self._weights = None
 
 
 class BookLines(Callback):

@@ -1,6 +1,6 @@
 """Model: layers and their parameters on a device, without the training. `Network` builds on it."""
 
-import math
+from dataclasses import fields
 from os import PathLike
 from typing import Any, Self
 
@@ -11,9 +11,10 @@ from nn_any.core.activations import LINEAR
 from nn_any.core.layers import Layer
 from nn_any.core.losses import Loss
 from nn_any.core.optimizers import Optimizer
-from nn_any.core.trees import tree_leaves, tree_map
+from nn_any.core.trees import tree_map
 from nn_any.core.typing import Array, Carry, Params
 from nn_any.files import load_model, save_model
+from nn_any.summary import parameter_count, shape_text, summary_table
 
 
 class Model:
@@ -40,6 +41,8 @@ class Model:
         self.device.check_dtype(self.dtype)
         self.epoch = self.steps = 0
         self._optimizer: Optimizer | None = None
+        self._records: list[dict[str, Any]] = []  # of the epochs since the optimiser began
+        self._search: Any = None  # where a whole-batch optimiser stands
         self._carry: Carry = (
             self._place(self._architecture.init(self.seed)),
             self._place(self._architecture.init_state()),
@@ -73,8 +76,10 @@ class Model:
 
     @property
     def is_regression(self) -> bool:
-        """Whether the outputs are real numbers to predict: the last activation is linear, and the loss allows it."""
-        return self.layers[-1].activation is LINEAR and not self._loss.needs_unit_interval
+        """Whether the outputs are numbers to predict: the loss says so, or leaves it to a last activation of linear."""
+        if self._loss.task is not None:
+            return self._loss.task == "numbers"
+        return self.layers[-1].activation is LINEAR
 
     @property
     def params(self) -> Params:
@@ -147,6 +152,58 @@ class Model:
         check.check_finite(name, array)
         return array
 
+    def freeze(self, *places: int) -> Self:
+        """Let training leave these layers alone, counted from 0 as in `layers`, or all of them; returns the network.
+
+        A frozen `BatchNorm` uses its running averages and keeps them. The optimiser begins anew.
+
+        Raises
+        ------
+        IndexError
+            If there is no such layer.
+        ValueError
+            If a layer of your own has no field `trainable`.
+        """
+        return self._set_trainable(False, places)
+
+    def unfreeze(self, *places: int) -> Self:
+        """Let training change these layers again, or all of them; returns the network. The optimiser begins anew."""
+        return self._set_trainable(True, places)
+
+    def _set_trainable(self, trainable: bool, places: tuple[int, ...]) -> Self:
+        chosen = [i for i, p in enumerate(self.params) if p]
+        for place in places:
+            if check.check_integer("places", place, minimum=0) >= len(self.layers):
+                raise IndexError(f"places: expected layers within 0 … {len(self.layers) - 1}, got {place}")
+        if places:
+            chosen = [place for place in places if self.params[place]]
+        for place in chosen:
+            if not hasattr(self.layers[place], "__dataclass_fields__") or "trainable" not in {
+                f.name
+                for f in fields(self.layers[place])  # type: ignore[arg-type]
+            }:
+                raise ValueError(f"places: {self.layers[place]!r} has no field trainable: bool = True; add one")
+        self._architecture = self._architecture.with_trainable(trainable, chosen)
+        self._forget_optimizer()
+        return self
+
+    def _forget_optimizer(self) -> None:
+        self._optimizer, self._records, self._search = None, [], None
+        self._carry = (*self._carry[:2], (), *self._carry[3:])
+
+    def copy_from(self, other: "Model") -> None:
+        """Take over the parameters and running averages of a network of the same layers; they are copied.
+
+        Raises
+        ------
+        ValueError
+            If the layers have other shapes; nothing has changed then.
+        """
+        mine, its = (tree_map(lambda leaf: tuple(leaf.shape), net._carry[:2]) for net in (self, other))
+        if mine != its:
+            raise ValueError(f"other: expected a network of the same layers as {self!r}, got {other!r}")
+        self._carry = (*self._place(other._carry[:2]), *self._carry[2:])
+
     def to(self, device: str | Device) -> Self:
         """Move to another device, in place; returns the network itself.
 
@@ -190,8 +247,6 @@ class Model:
         OSError
             If the file cannot be written; a file that was there stays as it was.
         """
-        if losses.get(self._loss.name) is not self._loss:
-            raise ValueError(f"loss: {self._loss!r} is not registered; call nn_any.losses.register first")
         params, state, *_ = self._carry
         tensors: dict[str, Any] = {}
         for i, (layer, p, s) in enumerate(zip(self.layers, params, state, strict=True)):
@@ -200,7 +255,7 @@ class Model:
         description = {
             "input_shape": self.input_shape,
             "layers": [layers.to_config(layer) for layer in self.layers],
-            "loss": self._loss.name,
+            "loss": losses.to_config(self._loss),
             "dtype": self.dtype,
             "seed": self.seed,
             "epoch": self.epoch,
@@ -219,7 +274,8 @@ class Model:
         """
         about, tensors = load_model(path)
         stack = [tuple(about["input_shape"]), *(layers.from_config(config) for config in about["layers"])]
-        net = cls(stack, loss=about["loss"], dtype=about["dtype"], seed=about["seed"], device=device)
+        loss = losses.from_config(about["loss"])
+        net = cls(stack, loss=loss, dtype=about["dtype"], seed=about["seed"], device=device)
         params, state, *_ = net._carry
 
         def read(i: int, kind: str, current: tuple[Array, ...]) -> tuple[Array, ...]:
@@ -252,29 +308,11 @@ class Model:
         2 Dense  sigmoid     10             310
         total                            23,860
         """
-        lines = [("layer", "activation", "output", "parameters"), ("input", "", _text(self.input_shape), "")]
-        for i, (layer, p) in enumerate(zip(self.layers, self.params, strict=True)):
-            name, shape = f"{i + 1} {type(layer).__name__}", _text(self._architecture.shapes[i + 1])
-            lines.append((name, layer.activation.name, shape, f"{_count(p):,}"))
-        lines.append(("total", "", "", f"{_count(self.params):,}"))
-        widths = [max(len(line[i]) for line in lines) + 2 for i in range(3)]
-        columns = [[cell.ljust(width) for cell, width in zip(line, widths, strict=False)] for line in lines]
-        last = max(len(line[3]) for line in lines)
-        return "\n".join(
-            ("".join(row) + line[3].rjust(last)).rstrip() for row, line in zip(columns, lines, strict=True)
-        )
+        return summary_table(self.layers, self._architecture.shapes, self.params)
 
     def __repr__(self) -> str:
-        sizes = [_text(shape) for shape in self._architecture.shapes]
+        sizes = [shape_text(shape) for shape in self._architecture.shapes]
         return (
-            f"{type(self).__name__}({'-'.join(sizes)}, loss {self._loss.name}, {_count(self.params):,} parameters, "
-            f"{self.dtype} on {self.device}, {self.epoch} epochs trained)"
+            f"{type(self).__name__}({'-'.join(sizes)}, loss {self._loss.name}, {parameter_count(self.params):,} "
+            f"parameters, {self.dtype} on {self.device}, {self.epoch} epochs trained)"
         )
-
-
-def _count(tree: Any) -> int:
-    return sum(math.prod(array.shape) for array in tree_leaves(tree))
-
-
-def _text(shape: tuple[int, ...]) -> str:
-    return " × ".join(map(str, shape))

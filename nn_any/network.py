@@ -1,25 +1,43 @@
 """Network: the friendly face over the pure core. It checks once at the edge, and delegates."""
 
 import time
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from nn_any import metrics as scores
 from nn_any import validation as check
-from nn_any.backends import to_numpy
-from nn_any.callbacks import Progress, as_callbacks
+from nn_any.callbacks import Callback, Progress, as_callbacks
 from nn_any.core import functional, random
+from nn_any.core.lbfgs import LBFGS
 from nn_any.core.optimizers import SGD, Optimizer
-from nn_any.core.typing import Array, Batch, Carry, Params
-from nn_any.prediction import Predictor
-from nn_any.training import History, Record, TrainingDivergedError, TrainingRun, run_epoch, train
+from nn_any.core.typing import Batch
+from nn_any.datasets import as_dataset
+from nn_any.differentiation import REMEDY, Differentiable
+from nn_any.history import History, Record
+from nn_any.training import TrainingDivergedError, TrainingRun, run_epoch, train
+from nn_any.whole_batches import WholeBatches
 
-_REMEDY = "Try a smaller learning rate, inputs scaled to about 0 … 1, or initializer='scaled_normal'"
-_PLAIN_SGD = SGD(1.0)  # the rate reaches the step as an array, so one compiled step serves every rate
+
+class _Plan(NamedTuple):
+    """What a call of ``fit`` has checked and laid out before the first epoch."""
+
+    columns: Batch
+    prepare: Any
+    batch_size: int
+    optimizer: Optimizer
+    tests: Mapping[str, tuple[Batch, Any]]
+    metrics: Mapping[str, scores.Function]
+    shuffle: bool
+
+    @property
+    def examples(self) -> int:
+        """How many examples an epoch has."""
+        return int(self.columns[0].shape[0])
 
 
-class Network(Predictor):
+class Network(Differentiable):
     """A neural network on a device of any array library.
 
     Parameters
@@ -28,11 +46,14 @@ class Network(Predictor):
         The input shape first (a number of features or a tuple), then layers; a bare number is a `Dense` layer with the
         default activation. ``[784, 30, 10]`` is the book's first network.
     activation : str or Activation
-        The default of layers that name none: ``"sigmoid"``, ``"tanh"``, ``"relu"``, ``"linear"``, or your own.
+        The default of layers that name none: ``"sigmoid"``, ``"tanh"``, ``"relu"``, ``"leaky_relu"``, ``"gelu"``,
+        ``"silu"``, ``"softplus"``, ``"exponential"``, ``"softmax"``, ``"linear"``, or your own.
     loss : str or Loss
-        ``"quadratic"``, ``"cross_entropy"``, or your own.
+        For classes ``"quadratic"``, ``"cross_entropy"`` (sigmoid outputs) or ``"log_likelihood"`` (softmax outputs);
+        for numbers ``"mean_squared_error"``, ``"mean_absolute_error"``, ``"huber"`` or ``"poisson"``; or your own.
     initializer : str or Initializer
-        The default of layers that name none: ``"normal"`` or ``"scaled_normal"``, or your own.
+        The default of layers that name none: ``"normal"``, ``"scaled_normal"``, ``"glorot_uniform"``, ``"he_normal"``
+        and their kin, ``"lecun_normal"``, ``"orthogonal"``, ``"zeros"``, or your own.
     device : str or Device, optional
         As `select_device` has it; by default ``NN_ANY_DEVICE``, else a CUDA GPU that works, else the CPU.
     dtype : str
@@ -50,8 +71,9 @@ class Network(Predictor):
 
     Notes
     -----
-    A network whose last activation is linear does regression: `predict` returns its outputs. Every other one
-    classifies. Wherever data are taken, they may be a `Dataset`, a tuple ``(x, y)`` of arrays, or an iterable of
+    The loss says whether a network classifies or predicts numbers. The quadratic loss leaves that to the last
+    activation: linear is for regression, where `predict` returns the outputs, and every other one for classes.
+    Wherever data are taken, they may be a `Dataset`, a tuple ``(x, y)`` of arrays, or an iterable of
     ``(x, y)`` pairs of columns; x is (n, features) or (n, *input_shape), y is integer labels (n,) or targets
     (n, outputs).
 
@@ -68,89 +90,6 @@ class Network(Predictor):
     >>> net.accuracy(test) > 0.9
     True
     """
-
-    def _batch(self, x: Any, y: Any) -> Batch:
-        """One example or a batch, checked, as ``(x, y)`` on the device."""
-        inputs, single = self._inputs(x)
-        targets = self._own_array("y", y)
-        if single:  # a label, or a row of targets
-            targets = targets[None, ...] if targets.ndim == 0 or tuple(targets.shape) == (self.outputs,) else targets
-        return inputs, self._targets(targets, inputs.shape[0])
-
-    def _targets(self, y: Array, n: int) -> Array:
-        """Targets (n, outputs) as reals, or labels (n,) within range in the default integer dtype."""
-        xp = self.device.xp
-        y = check.check_targets("y", y, n, self.outputs)
-        if check.is_real(y):
-            return y
-        with self.device.scope():
-            y = xp.astype(y, getattr(xp, self.device.integer_dtype if y.ndim == 1 else self.dtype))
-            if y.ndim == 1:
-                self._check_label_range(int(xp.min(y)), int(xp.max(y)))
-        return y
-
-    def gradients(self, x: Any, y: Any, training: bool = False) -> Params:
-        """The gradients of the loss, averaged over the batch, in the structure of `params`."""
-        batch = self._batch(x, y)
-        function = functional.differentiator(self.layers, self._loss, self._preparation(batch[1]), training=training)
-        gradients: Params = self.device.engine.compile(function)(self._carry, batch)
-        return gradients
-
-    def backprop(self, x: Any, y: Any, training: bool = False) -> tuple[list[Array], list[Array]]:
-        """The gradients ``(nabla_b, nabla_w)`` of the loss, averaged over the batch (Nielsen, chapter 2).
-
-        Parameters
-        ----------
-        x : array (n, inputs), or one example (inputs,)
-        y : labels (n,), or targets (n, outputs)
-        training : bool
-            Whether layers behave as in training (dropout, batch statistics).
-
-        Returns
-        -------
-        nabla_b, nabla_w : lists of arrays in the shapes of `biases` and `weights`
-        """
-        unpacked = self._unpack(self.gradients(x, y, training=training))
-        return [arrays[1] for arrays in unpacked if len(arrays) > 1], [arrays[0] for arrays in unpacked]
-
-    def cost_derivative(self, output_activations: Any, y: Any) -> Array:
-        """∂C/∂a for outputs a (n, outputs) and labels or targets y: ``a - y`` for the quadratic loss."""
-        a = self.device.asarray(self._own_array("output_activations", output_activations), self.dtype)
-        targets = self._own_array("y", y)
-        if single := a.ndim == 1:
-            a, targets = a[None, :], targets[None, ...]
-        if a.ndim != 2 or a.shape[1] != self.outputs:
-            raise ValueError(f"output_activations: expected (n, {self.outputs}), got shape {tuple(a.shape)}")
-        targets = self._targets(targets, a.shape[0])
-        xp = self.device.xp
-        with self.device.scope():
-            derivative = self._loss.derivative(a, self._preparation(targets).targets(targets, xp=xp), xp=xp)
-        return derivative[0, ...] if single else derivative
-
-    def update_mini_batch(self, mini_batch: tuple[Any, Any], eta: float) -> None:
-        """One step of plain gradient descent on a mini-batch ``(x, y)`` of arrays, with learning rate `eta`."""
-        if not isinstance(mini_batch, tuple) or len(mini_batch) != 2:
-            raise TypeError(f"mini_batch: expected a tuple (x, y) of arrays, got {type(mini_batch).__name__}")
-        rate = self._rates(SGD(eta).rates(self.steps, 1))[0, ...]
-        batch = self._batch(*mini_batch)
-        step = functional.train_step(self.layers, self._loss, _PLAIN_SGD, self._preparation(batch[1]))
-        params, state, optimizer_state, count, key = self._carry
-        carry, _ = self.device.engine.compile(step)((params, state, (), count, key), batch, rate)
-        if not self._is_finite(carry):
-            raise TrainingDivergedError(f"this step would make weights infinite or NaN; they are kept. {_REMEDY}")
-        self._carry, self.steps = (carry[0], carry[1], optimizer_state, *carry[3:]), self.steps + 1
-
-    def _rates(self, rates: np.ndarray) -> Array:
-        """Learning rates on the device, once each is a finite number in the network's dtype."""
-        if not np.isfinite(rates.astype(self.dtype)).all():
-            raise ValueError(
-                f"learning_rate: expected a finite {self.dtype} number, got {rates.max():g}; use a smaller one"
-            )
-        return self.device.asarray(rates, self.dtype)
-
-    def _is_finite(self, carry: Carry) -> bool:
-        """Whether every parameter is finite; one value is read back."""
-        return bool(to_numpy(self.device.engine.compile(functional.all_finite)(carry[0])))
 
     def SGD(  # noqa: N802 - the book's name
         self,
@@ -171,21 +110,27 @@ class Network(Predictor):
         other arguments are those of `fit`.
         """
         evaluations = {"validation": validation_data, "test": test_data}
-        return self._train(training_data, epochs, mini_batch_size, SGD(eta), evaluations, callbacks, shuffle, verbose)
+        return self._train(
+            training_data, epochs, mini_batch_size, SGD(eta), evaluations, callbacks, shuffle=shuffle, verbose=verbose
+        )
 
     def fit(
         self,
         training_data: Any,
         *,
         epochs: int,
-        batch_size: int,
+        batch_size: int | None = None,
         optimizer: Optimizer,
         validation_data: Any = None,
         callbacks: Iterable[Any] = (),
         shuffle: bool = True,
         verbose: bool = False,
+        sample_weight: Any = None,
+        class_weight: Any = None,
+        metrics: Iterable[scores.Metric] = (),
+        monitor_training: bool = False,
     ) -> History:
-        """Train on mini-batches.
+        """Train.
 
         Parameters
         ----------
@@ -195,15 +140,24 @@ class Network(Predictor):
             How many more epochs; 0 does nothing. Epochs are counted through, so ``fit(epochs=2)`` and then
             ``fit(epochs=3)`` is the same as ``fit(epochs=5)``.
         batch_size : int
-            Examples a step; the last batch of an epoch may be shorter.
+            Examples a step; the last batch of an epoch may be shorter. L-BFGS takes them all and wants none.
         optimizer : Optimizer
-            Such as ``nn_any.SGD(learning_rate=0.5)``. Its state goes on unless another one is given.
+            Such as ``nn_any.SGD(learning_rate=0.5)`` or ``nn_any.Adam()``. Its state and its schedule go on unless
+            another one is given.
         callbacks : iterable
             `Callback` instances, or functions of the `TrainingRun` that are called after each epoch.
         shuffle : bool
             Draw a new order each epoch, keyed by the seed and the epoch.
         verbose : bool
             Show progress on standard error.
+        sample_weight : array, (n,), optional
+            How much each training example counts; only the proportions matter, for they are brought to a mean of 1.
+        class_weight : dict, sequence (classes,), or "balanced", optional
+            How much the training examples of each class count, as `Dataset.weighted` has it.
+        metrics : iterable of str or function
+            Further measures of the evaluated data, as `nn_any.metrics` has them: ``["f1", "top_5_accuracy"]``.
+        monitor_training : bool
+            Evaluate the training data as well after each epoch, as ``training_loss`` and ``training_accuracy``.
 
         Returns
         -------
@@ -229,63 +183,112 @@ class Network(Predictor):
             raise TypeError(f"optimizer: expected an Optimizer such as nn_any.SGD(0.5), got {optimizer!r}")
         if type(optimizer).__hash__ is None:
             raise TypeError(f"optimizer: expected a hashable one, got {optimizer!r}; make it a frozen dataclass")
-        evaluations = {"validation": validation_data}
-        return self._train(training_data, epochs, batch_size, optimizer, evaluations, callbacks, shuffle, verbose)
+        if sample_weight is not None or class_weight is not None:
+            training_data = as_dataset("training_data", training_data, self.device, self.dtype)
+            training_data = training_data.weighted(sample_weight, class_weight)
+        evaluations = {"training": training_data if monitor_training else None, "validation": validation_data}
+        return self._train(
+            training_data,
+            epochs,
+            batch_size,
+            optimizer,
+            evaluations,
+            callbacks,
+            shuffle=shuffle,
+            verbose=verbose,
+            metrics=metrics,
+        )
 
     def _train(
         self,
         training_data: Any,
         epochs: int,
-        batch_size: int,
+        batch_size: int | None,
         optimizer: Optimizer,
         evaluations: dict[str, Any],
         callbacks: Iterable[Any],
+        *,
         shuffle: bool,
         verbose: bool,
+        metrics: Iterable[scores.Metric] = (),
     ) -> History:
         epochs = check.check_integer("epochs", epochs, minimum=0)
-        batch_size = check.check_integer("batch_size", batch_size, minimum=1)
-        watching = as_callbacks(callbacks) + ([Progress()] if verbose else [])
+        watching: list[Callback] = as_callbacks(callbacks) + ([Progress()] if verbose else [])
+        functions = scores.resolve(metrics, self.is_regression)
         columns, prepare, dataset = self._columns("training_data", training_data)
+        if optimizer.whole_batch and batch_size is None:
+            batch_size = len(dataset)
+        batch_size = check.check_integer("batch_size", batch_size, minimum=1)
+        if optimizer.whole_batch and batch_size < len(dataset):
+            raise ValueError(
+                f"batch_size: expected all {len(dataset)} examples for {optimizer!r}, got {batch_size}; leave it out"
+            )
         tests = {
             name: self._columns(f"{name}_data", data)[:2] for name, data in evaluations.items() if data is not None
         }
+        moving = functional.trained(self.layers, self.params)
+        if not any(moving):
+            raise ValueError(
+                "layers: expected one to train at least, got none or only frozen ones; call net.unfreeze()"
+            )
+        plan = _Plan(columns, prepare, batch_size, optimizer, tests, functions, shuffle)
         engine = self.device.engine
         history = History(engine.name, str(self.device))
         if optimizer != self._optimizer:
-            state = engine.compile(optimizer.init)(self.params)
+            state = engine.compile(optimizer.init)(moving)
             self._carry, self._optimizer = (*self._carry[:2], state, *self._carry[3:]), optimizer
-        pure = _PLAIN_SGD if optimizer.plain else optimizer  # so that a new rate is no new step
-        step = functional.train_step(self.layers, self._loss, pure, prepare)
-        self._rates(optimizer.rates(self.steps, 1))
+            self._records, self._search = [], None
+        one_epoch, converged = (self._whole_batches if optimizer.whole_batch else self._mini_batches)(plan)
+
+        def evaluated_epoch() -> Record:
+            start = time.perf_counter()
+            record = {"epoch": self.epoch + 1, **one_epoch()}
+            record["seconds"] = time.perf_counter() - start
+            for name, (test_columns, test_prepare) in tests.items():
+                record |= self._evaluation(name, test_columns, test_prepare, functions)
+            self._records.append(record)
+            return record
+
+        def finished() -> bool:
+            return converged() or optimizer.finished(self._records)
+
+        return train(TrainingRun(self, history, epochs), evaluated_epoch, watching, finished)
+
+    def _whole_batches(self, plan: _Plan) -> tuple[Callable[[], Record], Callable[[], bool]]:
+        """What runs an iteration on all examples, and tells its loss; and whether it has converged."""
+        assert isinstance(plan.optimizer, LBFGS)
+        search = WholeBatches(self, plan.optimizer, plan.columns, plan.prepare, self._search)
 
         def one_epoch() -> Record:
-            start = time.perf_counter()
-            n = len(dataset)
-            order = random.epoch_order(self.seed, self.epoch, n, shuffle=shuffle)
-            steps = -(-n // batch_size)
-            rates = optimizer.rates(self.steps, steps)
+            record = search.epoch()
+            self._search = search.state
+            return record
+
+        return one_epoch, lambda: bool(search.state.converged)
+
+    def _mini_batches(self, plan: _Plan) -> tuple[Callable[[], Record], Callable[[], bool]]:
+        """What runs an epoch of steps, and tells its loss and learning rate; it never converges."""
+        optimizer, n = plan.optimizer, plan.examples
+        steps = -(-n // plan.batch_size)
+        step = functional.train_step(self.layers, self._loss, optimizer.rule(), plan.prepare)
+        self._rates(optimizer.rates(len(self._records), steps, self._records))
+
+        def one_epoch() -> Record:
+            order = random.epoch_order(self.seed, self.epoch, n, shuffle=plan.shuffle)
+            rates = optimizer.rates(len(self._records), steps, self._records)
             moved = self._rates(rates)
-            carry, losses = run_epoch(self.device, step, self._carry, columns, order, moved, batch_size)
+            carry, losses = run_epoch(self.device, step, self._carry, plan.columns, order, moved, plan.batch_size)
             self._check_losses(losses, rates)
             if not self._is_finite(carry):
                 raise TrainingDivergedError(
-                    f"weights became infinite or NaN in epoch {self.epoch + 1}; those before it are kept. {_REMEDY}"
+                    f"weights became infinite or NaN in epoch {self.epoch + 1}; those before it are kept. {REMEDY}"
                 )
             self._carry, self.epoch, self.steps = carry, self.epoch + 1, self.steps + steps
-            sizes = np.full(steps, batch_size)
-            sizes[-1] = n - batch_size * (steps - 1)
-            record: Record = {
-                "epoch": self.epoch,
-                "loss": float(np.average(losses, weights=sizes)),
-                "learning_rate": float(rates[-1]),
-                "seconds": time.perf_counter() - start,
-            }
-            for name, (test_columns, test_prepare) in tests.items():
-                record |= self._evaluation(name, test_columns, test_prepare)
-            return record
+            sizes = np.full(steps, plan.batch_size)
+            sizes[-1] = n - plan.batch_size * (steps - 1)
+            return {"loss": float(np.average(losses, weights=sizes)), "learning_rate": float(rates[-1])}
 
-        return train(TrainingRun(self, history, epochs), one_epoch, watching)
+        return one_epoch, lambda: False
 
     def _check_losses(self, losses: np.ndarray, rates: np.ndarray) -> None:
         finite = np.isfinite(losses)
@@ -293,5 +296,5 @@ class Network(Predictor):
             batch = int(np.argmin(finite))
             raise TrainingDivergedError(
                 f"the loss became {losses[batch]} in epoch {self.epoch + 1}, batch {batch + 1} of {len(losses)}, at "
-                f"learning rate {rates[batch]:g}; the weights from before that epoch are kept. {_REMEDY}"
+                f"learning rate {rates[batch]:g}; the weights from before that epoch are kept. {REMEDY}"
             )

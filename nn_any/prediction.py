@@ -1,17 +1,18 @@
 """Predictor: a model that answers: outputs, classes, and how right they are. `Network` adds the training."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+from nn_any import metrics as scores
 from nn_any import validation as check
 from nn_any.backends import to_numpy
-from nn_any.core import functional, metrics
+from nn_any.core import evaluation, metrics
 from nn_any.core.batches import Preparation
 from nn_any.core.typing import Array, Batch
 from nn_any.datasets import Dataset, as_dataset
 from nn_any.model import Model
 
-_CHUNK_ELEMENTS = 2**22  # of the widest layer: what evaluation and prediction hold at a time
+_CHUNK_ELEMENTS = 2**23  # what evaluation and prediction hold at a time, in all layers together
 
 
 class Predictor(Model):
@@ -33,18 +34,24 @@ class Predictor(Model):
         y = check.check_targets("y", dataset.y, len(dataset), self.outputs)
         if dataset.label_range is not None:
             self._check_label_range(*dataset.label_range)
-        return (x, y), self._preparation(y, dataset.scale), dataset
+        columns: Batch = (x, y)
+        if dataset.sample_weight is not None:
+            w = self.device.asarray(dataset.sample_weight, self.dtype)
+            with self.device.scope():
+                columns = (x, y, w / self.device.xp.mean(w))
+        return columns, self._preparation(y, dataset.scale), dataset
 
     def _preparation(self, y: Array, scale: float | None = None) -> Preparation:
         return Preparation(self.dtype, self.outputs, scale, labels=y.ndim == 1)
 
     def _chunks(self, n: int) -> Iterator[slice]:
-        rows = max(1, _CHUNK_ELEMENTS // self._architecture.widest)
+        rows = max(1, _CHUNK_ELEMENTS // self._architecture.footprint)
         return (slice(start, min(start + rows, n)) for start in range(0, n, rows))
 
-    def _outputs(self, x: Array) -> Array:
+    def _outputs(self, x: Array, scale: float | None = None) -> Array:
         """The outputs for a checked batch, (n, outputs), a chunk at a time."""
-        predict = self.device.engine.compile(functional.predictor(self.layers, Preparation(self.dtype, self.outputs)))
+        prepare = Preparation(self.dtype, self.outputs, scale)
+        predict = self.device.engine.compile(evaluation.predictor(self.layers, prepare))
         parts = [predict(self._carry, x[chunk, ...]) for chunk in self._chunks(x.shape[0])]
         with self.device.scope():
             return parts[0] if len(parts) == 1 else self.device.xp.concat(parts, axis=0)
@@ -100,23 +107,58 @@ class Predictor(Model):
         return self._evaluate(columns, prepare)[1] / len(dataset)
 
     def loss(self, data: Any) -> float:
-        """The loss, averaged over the examples."""
+        """The loss, averaged over the examples, by their weights if the `Dataset` has any."""
         columns, prepare, _ = self._columns("data", data)
         return self._evaluate(columns, prepare)[0]
 
     def _evaluate(self, columns: Batch, prepare: Preparation) -> tuple[float, int]:
         """The average loss and the number of right answers; the device is waited for once, at the end."""
-        x, y = columns
+        n = columns[0].shape[0]
         evaluate: Callable[..., tuple[Array, Array]] = self.device.engine.compile(
-            functional.evaluator(self.layers, self._loss, prepare)
+            evaluation.evaluator(self.layers, self._loss, prepare)
         )
-        parts = [evaluate(self._carry, (x[chunk, ...], y[chunk, ...])) for chunk in self._chunks(x.shape[0])]
+        parts = [evaluate(self._carry, tuple(column[chunk, ...] for column in columns)) for chunk in self._chunks(n)]
         sums = [(float(to_numpy(loss)), int(to_numpy(correct))) for loss, correct in parts]
-        return sum(loss for loss, _ in sums) / x.shape[0], sum(correct for _, correct in sums)
+        return sum(loss for loss, _ in sums) / n, sum(correct for _, correct in sums)
 
-    def _evaluation(self, name: str, columns: Batch, prepare: Preparation) -> dict[str, Any]:
+    def score(self, data: Any, *metrics: scores.Metric) -> dict[str, Any]:
+        """Further measures of how right the network is, on the host.
+
+        Parameters
+        ----------
+        data : Dataset, tuple ``(x, y)`` of arrays, or iterable of pairs of columns
+        *metrics : str or function
+            As `nn_any.metrics` has them: ``"f1"``, ``"top_5_accuracy"``, ``nn_any.metrics.confusion_matrix``, or a
+            function of NumPy arrays, targets and outputs.
+
+        Returns
+        -------
+        dict
+            By the metrics' names.
+
+        Examples
+        --------
+        >>> import nn_any as nn
+        >>> net = nn.Network([2, 3], device="numpy", seed=0)
+        >>> sorted(net.score(([[0.0, 1.0], [1.0, 0.0]], [0, 2]), "f1", "top_2_accuracy"))
+        ['f1', 'top_2_accuracy']
+        """
+        columns, prepare, _ = self._columns("data", data)
+        return self._scores(columns, prepare, scores.resolve(metrics, self.is_regression))
+
+    def _scores(self, columns: Batch, prepare: Preparation, functions: Mapping[str, scores.Function]) -> dict[str, Any]:
+        if not functions:
+            return {}
+        x, y, *_ = columns
+        outputs, targets = to_numpy(self._outputs(x, prepare.scale)), to_numpy(y)
+        return {name: function(targets, outputs) for name, function in functions.items()}
+
+    def _evaluation(
+        self, name: str, columns: Batch, prepare: Preparation, functions: Mapping[str, scores.Function]
+    ) -> dict[str, Any]:
         loss, correct = self._evaluate(columns, prepare)
         record: dict[str, Any] = {f"{name}_loss": loss}
         if not self.is_regression:
             record |= {f"{name}_correct": correct, f"{name}_accuracy": correct / columns[0].shape[0]}
-        return record
+        found = self._scores(columns, prepare, functions)
+        return record | {f"{name}_{metric}": value for metric, value in found.items()}

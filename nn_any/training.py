@@ -1,6 +1,6 @@
 """The epoch loop: which batches, in which order, who watches, and what is kept of it. No maths and no printing."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,63 +10,11 @@ from nn_any.backends import Device, to_numpy
 from nn_any.callbacks import Callback
 from nn_any.core.functional import Step
 from nn_any.core.typing import Array, Batch, Carry
-
-Record = dict[str, Any]
+from nn_any.history import History, Record
 
 
 class TrainingDivergedError(RuntimeError):
     """The loss stopped being a finite number; the weights are those from before that epoch."""
-
-
-class History:
-    """What happened, epoch by epoch.
-
-    Attributes
-    ----------
-    engine : str
-        What ran the steps: ``"eager"``, ``"jax.lax.scan"``.
-    device : str
-        Where.
-    records : list of dict
-        One an epoch: ``epoch`` (counted from 1), ``loss`` (the average over the epoch's examples, each taken before its
-        step), ``learning_rate`` (of the last step), ``seconds`` (training alone), and for validation and test data
-        ``…_loss``, and for classes ``…_correct`` and ``…_accuracy``.
-
-    Examples
-    --------
-    >>> history = History("eager", "numpy:cpu")
-    >>> history.append({"epoch": 1, "loss": 0.5})
-    >>> history["loss"], len(history)
-    ([0.5], 1)
-    """
-
-    def __init__(self, engine: str, device: str) -> None:
-        self.engine, self.device = engine, device
-        self.records: list[Record] = []
-
-    def append(self, record: Record) -> None:
-        """Add the record of one epoch."""
-        self.records.append(record)
-
-    def __getitem__(self, column: str) -> list[Any]:
-        """One column over all epochs."""
-        if self.records and column not in self.records[0]:
-            raise KeyError(f"column: expected one of {', '.join(self.records[0])}, got {column!r}")
-        return [record[column] for record in self.records]
-
-    def __len__(self) -> int:
-        return len(self.records)
-
-    def __iter__(self) -> Iterator[Record]:
-        return iter(self.records)
-
-    def __repr__(self) -> str:
-        last = ", ".join(f"{key} {value:.4g}" for key, value in self.records[-1].items()) if self.records else "empty"
-        return f"History({len(self)} epochs on {self.device}, engine {self.engine}; last: {last})"
-
-    def to_dict(self) -> dict[str, list[Any]]:
-        """The columns by name."""
-        return {column: self[column] for column in self.records[0]} if self.records else {}
 
 
 @dataclass
@@ -96,17 +44,24 @@ class TrainingRun:
         return self.history.records[-1]
 
 
-def train(run: TrainingRun, one_epoch: Callable[[], Record], callbacks: Sequence[Callback]) -> History:
+def train(
+    run: TrainingRun,
+    one_epoch: Callable[[], Record],
+    callbacks: Sequence[Callback],
+    finished: Callable[[], bool] = lambda: False,
+) -> History:
     """Run epoch after epoch and let the callbacks watch; they are told of the end whatever ends it."""
     begun = []
     try:
         for callback in callbacks:
             begun.append(callback)
             callback.on_train_begin(run)
+        run.stop = finished()
         while len(run.history) < run.epochs and not run.stop:
             run.history.append(one_epoch())
             for callback in callbacks:
                 callback.on_epoch_end(run)
+            run.stop = run.stop or finished()
     finally:
         for callback in reversed(begun):
             callback.on_train_end(run)

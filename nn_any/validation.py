@@ -155,6 +155,34 @@ def check_targets(name: str, y: Array, n: int, outputs: int) -> Array:
     return y
 
 
+def check_weights(name: str, weights: Any, n: int) -> np.ndarray:
+    """One weight an example: float64 on the host, finite, 0 or more, not all 0."""
+    array = to_numpy(as_array(name, weights)).astype("float64")
+    if array.shape != (n,):
+        raise ValueError(f"{name}: expected one weight an example, ({n},), got shape {array.shape}")
+    check_finite(name, array)
+    if array.min() < 0 or array.max() == 0:
+        raise ValueError(f"{name}: expected weights of 0 or more, and not all 0, got {array.min():g} … {array.max():g}")
+    return array
+
+
+def check_class_weight(class_weight: Any, labels: np.ndarray, classes: int) -> np.ndarray:
+    """One weight a class, (classes,), float64, from a dict, a sequence, or "balanced"."""
+    if isinstance(class_weight, str):
+        if class_weight != "balanced":
+            raise ValueError(f"class_weight: expected 'balanced', a dict or a sequence, got {class_weight!r}")
+        counts = np.bincount(labels, minlength=classes)
+        return len(labels) / (np.count_nonzero(counts) * np.maximum(counts, 1))
+    if isinstance(class_weight, dict):
+        weights = np.ones(classes)
+        for label, weight in class_weight.items():
+            if isinstance(label, bool) or not isinstance(label, int | np.integer) or not 0 <= label < classes:
+                raise ValueError(f"class_weight: expected classes within 0 … {classes - 1}, got {label!r}")
+            weights[int(label)] = weight
+        return check_weights("class_weight", weights, classes)
+    return check_weights("class_weight", class_weight, classes)
+
+
 def as_columns(name: str, data: Any) -> tuple[Any, Any]:
     """Data in any accepted form as ``(x, y)``: a tuple of two arrays stays, pairs of columns are stacked once.
 

@@ -88,3 +88,91 @@ def digits_arrays():
 
     x, y = load_digits(return_X_y=True)
     return train_test_split(x / 16.0, y, test_size=360, stratify=y, random_state=0)
+
+
+def threefry(key, counter):
+    """Threefry-2x32-20 (Salmon et al. 2011) on Python's integers: two words of key and of counter to two words."""
+    mask = 0xFFFFFFFF
+    schedule = [*key, key[0] ^ key[1] ^ 0x1BD11BDA]
+    x, y = (counter[0] + schedule[0]) & mask, (counter[1] + schedule[1]) & mask
+    rotations = [13, 15, 26, 6, 17, 29, 16, 24]
+    for i in range(20):
+        x = (x + y) & mask
+        y = ((y << rotations[i % 8]) | (y >> (32 - rotations[i % 8]))) & mask
+        y ^= x
+        if i % 4 == 3:
+            turn = i // 4 + 1
+            x = (x + schedule[turn % 3]) & mask
+            y = (y + schedule[(turn + 1) % 3] + turn) & mask
+    return x, y
+
+
+def dropout_mask(key, layer, step, shape, rate):
+    """Which elements stay, each times 1 / (1 - rate): the top 24 bits of a word against a threshold."""
+    words = [threefry((key & 0xFFFFFFFF, layer), (step, i))[0] >> 8 for i in range(int(np.prod(shape)))]
+    keep = np.array(words).reshape(shape) < round((1 - rate) * 2**24)
+    return keep / (1 - rate)
+
+
+def torch_forward(torch, layers, params, x, masks=None):
+    """The layers' outputs in training, and the last weighted inputs, in PyTorch's own operations on float64 tensors."""
+    functional = torch.nn.functional
+    named = {
+        "linear": lambda z: z,
+        "sigmoid": torch.sigmoid,
+        "tanh": torch.tanh,
+        "relu": torch.relu,
+        "leaky_relu": functional.leaky_relu,
+        "gelu": lambda z: functional.gelu(z, approximate="tanh"),
+        "silu": functional.silu,
+        "softplus": functional.softplus,
+        "exponential": torch.exp,
+        "softmax": lambda z: torch.softmax(z, dim=-1),
+    }
+    z = x
+    for i, (layer, p) in enumerate(zip(layers, params, strict=True)):
+        kind = type(layer).__name__
+        if kind == "Dense":
+            z = functional.linear(x, *p)
+        elif kind == "Conv2D":
+            image = x.permute(0, 3, 1, 2)
+            if layer.padding == "same":
+                pads = []
+                for size, window, step in zip(
+                    (x.shape[2], x.shape[1]), layer.kernel_size[::-1], layer.stride[::-1], strict=True
+                ):
+                    whole = max((-(-size // step) - 1) * step + window - size, 0)
+                    pads += [whole // 2, whole - whole // 2]
+                image = functional.pad(image, pads)
+            z = functional.conv2d(image, p[0].permute(0, 3, 1, 2), p[1], stride=layer.stride).permute(0, 2, 3, 1)
+        elif kind in ("MaxPool2D", "AveragePool2D"):
+            pool = functional.max_pool2d if kind == "MaxPool2D" else functional.avg_pool2d
+            z = pool(x.permute(0, 3, 1, 2), layer.size, layer.stride).permute(0, 2, 3, 1)
+        elif kind == "Flatten":
+            z = x.reshape(x.shape[0], -1)
+        elif kind == "Dropout":
+            z = x * torch.tensor(masks[i])
+        elif kind == "BatchNorm":
+            z = functional.batch_norm(x.reshape(-1, x.shape[-1]), None, None, *p, training=True).reshape(x.shape)
+        elif kind == "LayerNorm":
+            z = functional.layer_norm(x, x.shape[-1:], *p)
+        else:
+            assert kind == "Activation", kind
+            z = x
+        x = named[layer.activation.name](z)
+    return x, z
+
+
+def torch_loss(torch, name, a, z, y):
+    """The losses as PyTorch has them, averaged over the batch."""
+    functional, n = torch.nn.functional, y.shape[0]
+    if name == "quadratic":
+        return functional.mse_loss(a, y, reduction="sum") / (2 * n)
+    if name == "cross_entropy":
+        return functional.binary_cross_entropy(a, y, reduction="sum") / n
+    if name == "log_likelihood":
+        return functional.cross_entropy(z, y)
+    if name == "poisson":
+        return functional.poisson_nll_loss(a, y, log_input=False, full=False, eps=0.0)
+    by_name = {"mean_squared_error": "mse_loss", "mean_absolute_error": "l1_loss", "huber": "huber_loss"}
+    return getattr(functional, by_name[name])(a, y)

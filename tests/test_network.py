@@ -111,7 +111,7 @@ def test_evaluation_in_chunks_is_the_same(net, monkeypatch):
     from nn_any import prediction
 
     whole = net.loss((X, Y)), net.evaluate((X, Y)), nn.to_numpy(net.feedforward(X))
-    monkeypatch.setattr(prediction, "_CHUNK_ELEMENTS", 25)  # 5 rows at a time
+    monkeypatch.setattr(prediction, "_CHUNK_ELEMENTS", 60)  # 5 rows at a time
     assert [len(range(*chunk.indices(12))) for chunk in net._chunks(12)] == [5, 5, 2]
     assert net.loss((X, Y)) == pytest.approx(whole[0], rel=1e-6)
     assert net.evaluate((X, Y)) == whole[1]

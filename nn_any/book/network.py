@@ -10,7 +10,7 @@ from nn_any.callbacks import BookLines
 from nn_any.core import activations
 from nn_any.core.typing import Array
 from nn_any.datasets import as_dataset
-from nn_any.training import History
+from nn_any.history import History
 
 _SIGMOID = activations.get("sigmoid")
 

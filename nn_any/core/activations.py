@@ -4,8 +4,11 @@ An activation of your own is a subclass of `Activation` with a name, a value and
 layer, or give it a name with ``nn_any.activations.register("mine", Mine())`` so that model files can hold it.
 """
 
-from nn_any.core import primitives
-from nn_any.core.registry import Registry
+import math
+from dataclasses import dataclass
+
+from nn_any.core import options, primitives
+from nn_any.core.registry import Registry, named
 from nn_any.core.typing import Array, Namespace
 
 
@@ -16,12 +19,13 @@ class Activation:
     ----------
     name : str
         The name under which it is registered.
-    unit_interval : bool
-        Whether its values lie in [0, 1], as the cross-entropy needs them.
+    range : {"real", "positive", "unit_interval", "distribution"}
+        What its values can be: any number, numbers above 0, numbers in [0, 1], or such that sum to 1 over the outputs.
+        Some losses need the one or the other.
     """
 
     name: str = ""
-    unit_interval: bool = False
+    range: str = "real"
 
     def __call__(self, z: Array, *, xp: Namespace) -> Array:
         """σ(z): ``z`` of any shape and real floating dtype gives the same shape and dtype."""
@@ -36,7 +40,7 @@ class Activation:
         return delta * self.derivative(z, a, xp=xp)
 
     def __repr__(self) -> str:
-        return f"<activation {self.name}>"
+        return f"<activation {named(self)}>"
 
 
 class Linear(Activation):
@@ -61,7 +65,7 @@ class Sigmoid(Activation):
     """a = 1 / (1 + exp(-z)), with σ' = a (1 - a) (Nielsen, chapter 1, equation 3)."""
 
     name = "sigmoid"
-    unit_interval = True
+    range = "unit_interval"
 
     def __call__(self, z: Array, *, xp: Namespace) -> Array:
         """1 / (1 + exp(-z)), without overflow."""
@@ -100,7 +104,143 @@ class ReLU(Activation):
         return xp.astype(z > 0, z.dtype)
 
 
+@dataclass(frozen=True, repr=False)
+class LeakyReLU(Activation):
+    """a = z where z > 0, else slope · z, with σ' = 1 or slope; at 0 it is the slope.
+
+    Parameters
+    ----------
+    slope : float
+        From 0 on, below 1.
+
+    References
+    ----------
+    A. L. Maas, A. Y. Hannun and A. Y. Ng, "Rectifier nonlinearities improve neural network acoustic models", 2013.
+    """
+
+    slope: float = 0.01
+    name = "leaky_relu"
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "slope", options.number("slope of a leaky ReLU", self.slope, maximum=1.0, below=True))
+
+    def __call__(self, z: Array, *, xp: Namespace) -> Array:
+        """max(z, slope · z)."""
+        return xp.maximum(z, self.slope * z)
+
+    def derivative(self, z: Array, a: Array, *, xp: Namespace) -> Array:
+        """1 where z > 0, else the slope."""
+        return xp.where(z > 0, xp.ones_like(z), xp.full_like(z, self.slope))
+
+
+class GELU(Activation):
+    """a = z Φ(z), with Φ(z) ≈ ½ (1 + tanh(√(2/π) (z + 0.044715 z³))), since the standard has no error function.
+
+    Reference: D. Hendrycks and K. Gimpel, "Gaussian error linear units", 2016, arXiv:1606.08415, section 2.
+    """
+
+    name = "gelu"
+    _ROOT = math.sqrt(2 / math.pi)
+    _CUBE = 0.044715
+
+    def _tanh(self, z: Array, xp: Namespace) -> Array:
+        return xp.tanh(self._ROOT * z * (1 + self._CUBE * z * z))
+
+    def __call__(self, z: Array, *, xp: Namespace) -> Array:
+        """½ z (1 + t), with t the tanh above."""
+        return 0.5 * z * (1 + self._tanh(z, xp))
+
+    def derivative(self, z: Array, a: Array, *, xp: Namespace) -> Array:
+        """½ (1 + t) + ½ z (1 - t²) √(2/π) (1 + 3 · 0.044715 z²)."""
+        t = self._tanh(z, xp)
+        return 0.5 * (1 + t) + 0.5 * z * (1 - t * t) * self._ROOT * (1 + 3 * self._CUBE * z * z)
+
+
+class SiLU(Activation):
+    """a = z σ(z) with the sigmoid σ, and a' = σ (1 + z (1 - σ)).
+
+    Reference: S. Elfwing, E. Uchibe and K. Doya, "Sigmoid-weighted linear units", Neural Networks 107, 2018.
+    """
+
+    name = "silu"
+
+    def __call__(self, z: Array, *, xp: Namespace) -> Array:
+        """Z σ(z)."""
+        return z * primitives.sigmoid(z, xp=xp)
+
+    def derivative(self, z: Array, a: Array, *, xp: Namespace) -> Array:
+        """σ(z) (1 + z (1 - σ(z)))."""
+        s = primitives.sigmoid(z, xp=xp)
+        return s * (1 + z * (1 - s))
+
+
+class Softplus(Activation):
+    """a = ln(1 + exp z), computed as max(z, 0) + ln(1 + exp(-|z|)), with the sigmoid as its derivative."""
+
+    name = "softplus"
+    range = "positive"
+
+    def __call__(self, z: Array, *, xp: Namespace) -> Array:
+        """ln(1 + exp z), without overflow."""
+        return xp.maximum(z, xp.zeros_like(z)) + xp.log1p(xp.exp(-xp.abs(z)))
+
+    def derivative(self, z: Array, a: Array, *, xp: Namespace) -> Array:
+        """σ(z)."""
+        return primitives.sigmoid(z, xp=xp)
+
+
+class Exponential(Activation):
+    """a = exp z, its own derivative: the outputs of a Poisson regression."""
+
+    name = "exponential"
+    range = "positive"
+
+    def __call__(self, z: Array, *, xp: Namespace) -> Array:
+        """Exp z."""
+        return xp.exp(z)
+
+    def derivative(self, z: Array, a: Array, *, xp: Namespace) -> Array:
+        """A."""
+        return a
+
+
+class Softmax(Activation):
+    """a_j = exp z_j / Σ_k exp z_k over the last axis (Nielsen, chapter 3, equation 78): a distribution over classes."""
+
+    name = "softmax"
+    range = "distribution"
+
+    def __call__(self, z: Array, *, xp: Namespace) -> Array:
+        """Exp(z - max z) / Σ, which cannot overflow."""
+        e = xp.exp(z - xp.max(z, axis=-1, keepdims=True))
+        return e / xp.sum(e, axis=-1, keepdims=True)
+
+    def derivative(self, z: Array, a: Array, *, xp: Namespace) -> Array:
+        """There is none elementwise: use `vjp`."""
+        raise NotImplementedError("softmax has no elementwise derivative; use vjp")
+
+    def vjp(self, z: Array, a: Array, delta: Array, *, xp: Namespace) -> Array:
+        """A (δ - Σ δ a)."""
+        return a * (delta - xp.sum(delta * a, axis=-1, keepdims=True))
+
+
 _registry: Registry[Activation] = Registry("activation", Activation, "activations")
-register, get = _registry.register, _registry.get
-for _activation in (LINEAR := Linear(), Sigmoid(), Tanh(), ReLU()):
+register, get, to_config, from_config = (
+    _registry.register,
+    _registry.get,
+    _registry.to_config,
+    _registry.from_config,
+)
+for _activation in (
+    LINEAR := Linear(),
+    Sigmoid(),
+    Tanh(),
+    ReLU(),
+    LeakyReLU(),
+    GELU(),
+    SiLU(),
+    Softplus(),
+    Exponential(),
+    Softmax(),
+):
     register(_activation.name, _activation)

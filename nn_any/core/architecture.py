@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,6 +15,14 @@ from nn_any.core.random import stream
 from nn_any.core.typing import Shape
 
 HostParams = tuple[tuple[np.ndarray, ...], ...]
+
+
+_RANGES = {
+    "real": "real values",
+    "positive": "values above 0",
+    "unit_interval": "values within 0 … 1",
+    "distribution": "values that sum to 1",
+}
 
 
 class Architecture(NamedTuple):
@@ -29,9 +38,17 @@ class Architecture(NamedTuple):
         return self.shapes[-1][0]
 
     @property
-    def widest(self) -> int:
-        """The number of elements of the largest shape."""
-        return max(math.prod(shape) for shape in self.shapes)
+    def footprint(self) -> int:
+        """How many numbers an example takes up on its way through all the layers."""
+        spaces = [layer.workspace(shape) for layer, shape in zip(self.layers, self.shapes[:-1], strict=True)]
+        return sum(math.prod(shape) for shape in self.shapes) + sum(spaces)
+
+    def with_trainable(self, trainable: bool, places: Sequence[int]) -> "Architecture":
+        """The same layers with those at `places` frozen, or no longer."""
+        layers = list(self.layers)
+        for place in places:
+            layers[place] = replace(layers[place], trainable=trainable)  # type: ignore[type-var]
+        return self._replace(layers=tuple(layers))
 
     def init(self, seed: int) -> HostParams:
         """The initial parameters: float64 on the host, layer i drawn from the stream ("weights", i)."""
@@ -63,8 +80,9 @@ def build(spec: Sequence[Any], activation: Activation, initializer: Initializer,
     shapes = [_input_shape(spec[0])]
     layers: list[Layer] = []
     for place, entry in enumerate(spec[1:], 1):
-        layer = _layer(entry, place).with_defaults(activation, initializer)
+        layer = _layer(entry, place)
         try:
+            layer = layer.with_defaults(activation, initializer, shapes[-1])
             hash(layer)
             shapes.append(tuple(layer.output_shape(shapes[-1])))
         except ValueError as error:
@@ -73,18 +91,33 @@ def build(spec: Sequence[Any], activation: Activation, initializer: Initializer,
             raise TypeError(
                 f"layers, entry {place}: expected a hashable layer ({error}); make it a frozen dataclass"
             ) from error
+        if not layer.passes_gradients and any(earlier.passes_gradients for earlier in layers):
+            raise ValueError(
+                f"layers, entry {place}, {layer!r}: expected at the front, got it after {layers[-1]!r}; "
+                "put what distorts the inputs first"
+            )
         layers.append(layer)
     if len(shapes[-1]) != 1:
         raise ValueError(
-            f"layers: expected a last layer with outputs of one axis, got {shapes[-1]}; end with a Dense layer"
+            f"layers: expected a last layer with outputs of one axis, got {shapes[-1]}; end with Flatten and Dense"
         )
-    output = layers[-1].activation
-    if loss.needs_unit_interval and not output.unit_interval:
-        raise ValueError(
-            f"loss: {loss.name!r} needs outputs within 0 … 1, got a last layer with activation {output.name!r}; "
-            "use nn_any.Dense(..., activation='sigmoid') as the last layer, or loss='quadratic'"
-        )
+    _check_outputs(layers[-1], shapes[-1][0], loss)
     return Architecture(tuple(layers), tuple(shapes))
+
+
+def _check_outputs(last: Layer, outputs: int, loss: Loss) -> None:
+    """The last activation suits the loss and the number of outputs."""
+    output = last.activation
+    if output.range not in loss.ranges:
+        raise ValueError(
+            f"loss: {loss.name!r} needs outputs with {_RANGES[loss.ranges[0]]}, got a last layer with activation "
+            f"{output.name!r}; use nn_any.Dense(..., activation={loss.suits!r}) as the last layer, or another loss"
+        )
+    if output.range == "distribution" and outputs == 1:
+        raise ValueError(
+            f"layers: expected two or more outputs for {output.name!r}, which gives 1 for a single one, got {outputs}; "
+            "for yes and no use one output with 'sigmoid' and loss='cross_entropy', or two outputs"
+        )
 
 
 def _is_size(entry: Any) -> bool:

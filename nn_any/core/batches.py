@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from nn_any.core import primitives
-from nn_any.core.typing import Array, Batch, Namespace
+from nn_any.core.typing import Array, Batch, Namespace, Targets
 
 
 @dataclass(frozen=True)
@@ -27,10 +27,10 @@ class Preparation:
     scale: float | None = None
     labels: bool = False
 
-    def __call__(self, batch: Batch, *, xp: Namespace) -> tuple[Array, Array]:
-        """``(x, y)`` as stored -> inputs (n, ...) and targets (n, outputs), both in the network's dtype."""
-        x, y = batch
-        return self.inputs(x, xp=xp), self.targets(y, xp=xp)
+    def __call__(self, batch: Batch, *, xp: Namespace) -> tuple[Array, Targets]:
+        """Rows as stored -> inputs (n, ...), and targets (n, outputs) with the examples' weights (n,) or None."""
+        x, y, *weights = batch
+        return self.inputs(x, xp=xp), (self.targets(y, xp=xp), weights[0] if weights else None)
 
     def inputs(self, x: Array, *, xp: Namespace) -> Array:
         """Inputs in the network's dtype, divided by the scale."""

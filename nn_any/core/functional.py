@@ -14,11 +14,10 @@ from array_api_compat import array_namespace
 from nn_any.core.batches import Preparation
 from nn_any.core.layers import Context, Layer
 from nn_any.core.losses import Loss
-from nn_any.core.metrics import count_correct
 from nn_any.core.optimizers import Optimizer
 from nn_any.core.primitives import total
-from nn_any.core.trees import per_parameter, tree_leaves
-from nn_any.core.typing import Array, Batch, Carry, Params
+from nn_any.core.trees import per_parameter
+from nn_any.core.typing import Array, Batch, Carry, Params, Targets
 
 Step = Callable[[Carry, Batch, Array], tuple[Carry, Array]]
 
@@ -69,24 +68,27 @@ def deltas(
     loss: Loss,
     params: Params,
     traces: Sequence[Trace],
-    y: Array,
+    targets: Targets,
     contexts: Sequence[Context],
     learning_rate: Array | None = None,
+    first: int = 0,
 ) -> list[Array]:
     """The error δ = ∂C/∂z of every layer, from the last one backwards (Nielsen, chapter 2, equations BP1 and BP2).
 
     C is averaged over the batch, so each δ already carries its 1/n, and the learning rate, () or (m,), if one is given.
+    Nothing below layer `first` wants its δ: there the list holds None.
     """
-    xp, n = contexts[-1].xp, y.shape[-2]
+    xp, (y, weights) = contexts[-1].xp, targets
     z, a, _ = traces[-1]
-    delta = loss.error(layers[-1].activation, z, a, y, xp=xp)
+    delta, n = loss.error(layers[-1].activation, z, a, y, xp=xp), y.shape[-2]
+    delta = delta if weights is None else weights[..., None] * delta
     delta = delta / n if learning_rate is None else per_parameter(learning_rate / n, delta) * delta
     errors = [delta]
-    for i in range(len(layers) - 1, 0, -1):
+    for i in range(len(layers) - 1, first, -1):
         delta = layers[i].backward(params[i], traces[i].saved, delta, contexts[i])
         delta = layers[i - 1].activation.vjp(traces[i - 1].z, traces[i - 1].a, delta, xp=xp)
         errors.append(delta)
-    return errors[::-1]
+    return [None] * first + errors[::-1]
 
 
 def gradients(
@@ -97,18 +99,36 @@ def gradients(
     contexts: Sequence[Context],
 ) -> Params:
     """Each layer's gradients from its δ and its inputs (Nielsen, chapter 2, BP3 and BP4), in the shapes of `params`."""
-    return tuple(
-        layer.gradients(p, trace.saved, delta, context)
-        for layer, p, trace, delta, context in zip(layers, params, traces, errors, contexts, strict=True)
-    )
+    work = zip(layers, params, traces, errors, contexts, strict=True)
+    return tuple([layer.gradients(p, trace.saved, delta, c) if p else () for layer, p, trace, delta, c in work])
 
 
 def example_losses(
-    layers: Sequence[Layer], loss: Loss, traces: Sequence[Trace], y: Array, contexts: Sequence[Context]
+    layers: Sequence[Layer],
+    loss: Loss,
+    traces: Sequence[Trace],
+    targets: Targets,
+    contexts: Sequence[Context],
 ) -> Array:
-    """The loss of each example, (..., n)."""
-    z, a, _ = traces[-1]
-    return loss.examples(layers[-1].activation, z, a, y, xp=contexts[-1].xp)
+    """The loss of each example, times its weight: (..., n)."""
+    (z, a, _), (y, weights) = traces[-1], targets
+    losses = loss.examples(layers[-1].activation, z, a, y, xp=contexts[-1].xp)
+    return losses if weights is None else weights * losses
+
+
+def trained(layers: Sequence[Layer], params: Params) -> Params:
+    """The parameters that training changes: () in the place of a frozen layer's."""
+    return tuple([p if layer.trainable else () for layer, p in zip(layers, params, strict=True)])
+
+
+def decayed(layers: Sequence[Layer], params: Params) -> tuple[tuple[bool, ...], ...]:
+    """For each parameter whether it is a weight, on which weight decay and its kin act."""
+    return tuple([(*layer.decayed, *(False,) * len(p))[: len(p)] for layer, p in zip(layers, params, strict=True)])
+
+
+def lowest(params: Params) -> int:
+    """The place of the first layer that has parameters."""
+    return next((i for i, p in enumerate(params) if p), len(params) - 1)
 
 
 @lru_cache(maxsize=256)
@@ -122,69 +142,21 @@ def train_step(layers: tuple[Layer, ...], loss: Loss, optimizer: Optimizer, prep
     def step(carry: Carry, batch: Batch, learning_rate: Array) -> tuple[Carry, Array]:
         params, state, optimizer_state, count, key = carry
         context = contexts(carry, batch[0], layers, training=True)
-        x, y = prepare(batch, xp=context[0].xp)
+        x, targets = prepare(batch, xp=context[0].xp)
         traces, state = forward(layers, params, state, x, context)
+        moving = trained(layers, params)
+        rate = learning_rate if optimizer.plain else None
+        errors = deltas(layers, loss, params, traces, targets, context, rate, lowest(moving))
         if optimizer.plain:
-            errors = deltas(layers, loss, params, traces, y, context, learning_rate)
-            work = zip(layers, params, traces, errors, context, strict=True)
-            params = tuple([layer.descend(p, trace.saved, delta, c) for layer, p, trace, delta, c in work])
+            work = zip(layers, moving, traces, errors, context, strict=True)
+            moved = tuple([layer.descend(p, t.saved, delta, c) if p else () for layer, p, t, delta, c in work])
         else:
-            errors = deltas(layers, loss, params, traces, y, context)
-            found = gradients(layers, params, traces, errors, context)
-            params, optimizer_state = optimizer.update(found, optimizer_state, params, learning_rate)
-        losses = example_losses(layers, loss, traces, y, context)
-        average = total(losses, axis=-1, xp=context[0].xp) / y.shape[-2]
+            found = gradients(layers, moving, traces, errors, context)
+            weights = decayed(layers, moving)
+            moved, optimizer_state = optimizer.step(found, optimizer_state, moving, learning_rate, weights)
+        params = tuple([new or old for new, old in zip(moved, params, strict=True)])
+        losses = example_losses(layers, loss, traces, targets, context)
+        average = total(losses, axis=-1, xp=context[0].xp) / losses.shape[-1]
         return (params, state, optimizer_state, count + 1, key), average
 
     return step
-
-
-@lru_cache(maxsize=256)
-def predictor(layers: tuple[Layer, ...], prepare: Preparation) -> Callable[[Carry, Array], Array]:
-    """The pure function ``(carry, x as stored) -> outputs``, (..., n, outputs), without training."""
-
-    def predict(carry: Carry, x: Array) -> Array:
-        context = contexts(carry, x, layers, training=False)
-        traces, _ = forward(layers, carry[0], carry[1], prepare.inputs(x, xp=context[0].xp), context)
-        return traces[-1].a
-
-    return predict
-
-
-@lru_cache(maxsize=256)
-def evaluator(
-    layers: tuple[Layer, ...], loss: Loss, prepare: Preparation
-) -> Callable[[Carry, Batch], tuple[Array, Array]]:
-    """The pure function ``(carry, batch) -> (sum of the examples' losses, number of right answers)``, each (...)."""
-
-    def evaluate(carry: Carry, batch: Batch) -> tuple[Array, Array]:
-        context = contexts(carry, batch[0], layers, training=False)
-        xp = context[0].xp
-        x, y = prepare(batch, xp=xp)
-        traces, _ = forward(layers, carry[0], carry[1], x, context)
-        losses = example_losses(layers, loss, traces, y, context)
-        return xp.sum(losses, axis=-1), count_correct(traces[-1].a, y, xp=xp)
-
-    return evaluate
-
-
-@lru_cache(maxsize=256)
-def differentiator(
-    layers: tuple[Layer, ...], loss: Loss, prepare: Preparation, *, training: bool
-) -> Callable[[Carry, Batch], Params]:
-    """The pure function ``(carry, batch) -> gradients``, averaged over the batch, in the shapes of the parameters."""
-
-    def differentiate(carry: Carry, batch: Batch) -> Params:
-        context = contexts(carry, batch[0], layers, training=training)
-        x, y = prepare(batch, xp=context[0].xp)
-        traces, _ = forward(layers, carry[0], carry[1], x, context)
-        return gradients(layers, carry[0], traces, deltas(layers, loss, carry[0], traces, y, context), context)
-
-    return differentiate
-
-
-def all_finite(params: Params) -> Array:
-    """Whether every parameter is a finite number: (), bool."""
-    leaves = list(tree_leaves(params))
-    xp = array_namespace(*leaves)
-    return xp.all(xp.stack([xp.all(xp.isfinite(leaf)) for leaf in leaves]))

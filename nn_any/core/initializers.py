@@ -8,7 +8,7 @@ import math
 
 import numpy as np
 
-from nn_any.core.registry import Registry
+from nn_any.core.registry import Registry, named
 from nn_any.core.typing import Shape
 
 
@@ -32,7 +32,7 @@ class Initializer:
         raise NotImplementedError(f"{type(self).__name__} must define biases(rng, shape)")
 
     def __repr__(self) -> str:
-        return f"<initializer {self.name}>"
+        return f"<initializer {named(self)}>"
 
 
 class Normal(Initializer):
@@ -59,7 +59,75 @@ class ScaledNormal(Normal):
         return rng.standard_normal(shape) / math.sqrt(fan_in)
 
 
+class Zeros(Initializer):
+    """Zeros for weights and biases; right for a last layer, while hidden neurons that begin equal stay equal."""
+
+    name = "zeros"
+
+    def weights(self, rng: np.random.Generator, shape: Shape, fan_in: int, fan_out: int) -> np.ndarray:
+        """0."""
+        return np.zeros(shape)
+
+    def biases(self, rng: np.random.Generator, shape: Shape) -> np.ndarray:
+        """0."""
+        return np.zeros(shape)
+
+
+class VarianceScaling(Zeros):
+    """Weights of a given variance v around 0, normal or even within ±√(3 v); biases 0.
+
+    Instances are registered as ``glorot_normal``, ``glorot_uniform`` with v = 2 / (fan_in + fan_out), ``he_normal``,
+    ``he_uniform`` with v = 2 / fan_in, ``lecun_normal`` and ``lecun_uniform`` with v = 1 / fan_in.
+
+    References
+    ----------
+    X. Glorot and Y. Bengio, "Understanding the difficulty of training deep feedforward neural networks", 2010.
+    K. He et al., "Delving deep into rectifiers", 2015, arXiv:1502.01852.
+    Y. LeCun et al., "Efficient backprop", 1998.
+    """
+
+    def __init__(self, scheme: str, shape: str) -> None:
+        self.name = f"{scheme}_{shape}"
+        self._scheme, self._shape = scheme, shape
+
+    def weights(self, rng: np.random.Generator, shape: Shape, fan_in: int, fan_out: int) -> np.ndarray:
+        """Draws of the variance that the scheme has for this layer."""
+        variance = {"glorot": 2 / (fan_in + fan_out), "he": 2 / fan_in, "lecun": 1 / fan_in}[self._scheme]
+        if self._shape == "normal":
+            return rng.standard_normal(shape) * math.sqrt(variance)
+        return rng.uniform(-1.0, 1.0, shape) * math.sqrt(3 * variance)
+
+
+class Orthogonal(Zeros):
+    """Weights as a matrix (units, inputs) with orthonormal rows or columns, whichever are fewer; biases 0.
+
+    Reference: A. M. Saxe, J. L. McClelland and S. Ganguli, "Exact solutions to the nonlinear dynamics of learning in
+    deep linear neural networks", 2013, arXiv:1312.6120.
+    """
+
+    name = "orthogonal"
+
+    def weights(self, rng: np.random.Generator, shape: Shape, fan_in: int, fan_out: int) -> np.ndarray:
+        """The orthogonal factor of a normal matrix, with the signs that make it evenly distributed."""
+        rows, columns = shape[0], math.prod(shape[1:])
+        q, r = np.linalg.qr(rng.standard_normal((max(rows, columns), min(rows, columns))))
+        q = q * np.sign(np.diagonal(r))
+        matrix = q if rows >= columns else q.T
+        return np.ascontiguousarray(matrix).reshape(shape)
+
+
 _registry: Registry[Initializer] = Registry("initializer", Initializer, "initializers")
-register, get = _registry.register, _registry.get
-for _initializer in (Normal(), ScaledNormal()):
+register, get, to_config, from_config = (
+    _registry.register,
+    _registry.get,
+    _registry.to_config,
+    _registry.from_config,
+)
+for _initializer in (
+    Normal(),
+    ScaledNormal(),
+    Zeros(),
+    Orthogonal(),
+    *(VarianceScaling(scheme, shape) for scheme in ("glorot", "he", "lecun") for shape in ("normal", "uniform")),
+):
     register(_initializer.name, _initializer)

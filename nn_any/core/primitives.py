@@ -5,17 +5,19 @@ replacement for its own namespace with `replace`; ``tests/core/test_primitives.p
 """
 
 import functools
+import math
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import array_api_extra as xpx
 
 from nn_any.core.typing import Array, Namespace
 
-F = TypeVar("F", bound=Callable[..., Array])
+F = TypeVar("F", bound=Callable[..., Any])
+Pair = tuple[int, int]
 
-_definitions: dict[str, Callable[..., Array]] = {}
-_replacements: dict[str, dict[Namespace, Callable[..., Array]]] = {}
+_definitions: dict[str, Callable[..., Any]] = {}
+_replacements: dict[str, dict[Namespace, Callable[..., Any]]] = {}
 
 
 def primitive(definition: F) -> F:
@@ -24,18 +26,18 @@ def primitive(definition: F) -> F:
     choose = _replacements.setdefault(definition.__name__, {}).get
 
     @functools.wraps(definition)
-    def call(*args: Array, xp: Namespace, **kwargs: object) -> Array:
+    def call(*args: Array, xp: Namespace, **kwargs: object) -> Any:
         return choose(xp, definition)(*args, xp=xp, **kwargs)
 
     return call  # type: ignore[return-value]
 
 
-def definition(name: str) -> Callable[..., Array]:
+def definition(name: str) -> Callable[..., Any]:
     """The body that defines a primitive, for a replacement that does not cover every case."""
     return _definitions[name]
 
 
-def replace(name: str, xp: Namespace, function: Callable[..., Array]) -> None:
+def replace(name: str, xp: Namespace, function: Callable[..., Any]) -> None:
     """Let `function` stand for the primitive called `name` on arrays of namespace `xp`."""
     if name not in _definitions:
         raise ValueError(f"name: expected a primitive ({', '.join(sorted(_definitions))}), got {name!r}")
@@ -122,3 +124,142 @@ def sgd_update(
     array, in the shape and dtype of `weights`, sharing memory with none of the arguments
     """
     return beta * weights + alpha * (delta.mT @ inputs)
+
+
+@primitive
+def unfold(x: Array, *, window: Pair, stride: Pair, xp: Namespace) -> Array:
+    """The windows of images, row by row, and each window's elements side by side.
+
+    Parameters
+    ----------
+    x : array, (..., height, width, channels)
+    window, stride : height and width of a window, and how far it moves
+
+    Returns
+    -------
+    array, (..., rows, columns, window[0] * window[1], channels)
+        With ``rows = (height - window[0]) // stride[0] + 1``, and columns likewise.
+    """
+    (height, width), (down, right) = window, stride
+    rows, columns = (x.shape[-3] - height) // down + 1, (x.shape[-2] - width) // right + 1
+    parts = [
+        x[..., i : i + (rows - 1) * down + 1 : down, j : j + (columns - 1) * right + 1 : right, :]
+        for i in range(height)
+        for j in range(width)
+    ]
+    return xp.stack(parts, axis=-2)
+
+
+@primitive
+def fold(parts: Array, *, window: Pair, stride: Pair, size: Pair, xp: Namespace) -> Array:
+    """The transpose of `unfold`: every window's elements put back where they came from, and summed where they overlap.
+
+    Parameters
+    ----------
+    parts : array, (..., rows, columns, window[0] * window[1], channels)
+    window, stride : as for `unfold`
+    size : height and width of the images
+
+    Returns
+    -------
+    array, (..., height, width, channels)
+    """
+    (height, width), (down, right) = window, stride
+    *lead, rows, columns, _, channels = parts.shape
+    still = [(0, 0)] * len(lead)
+    if stride == window:  # nothing overlaps: the windows are tiles
+        tiles = xp.reshape(parts, (*lead, rows, columns, height, width, channels))
+        tiles = xp.reshape(xp.moveaxis(tiles, -3, -4), (*lead, rows * height, columns * width, channels))
+        rest = (0, size[0] - rows * height), (0, size[1] - columns * width)
+        return tiles if rest == ((0, 0), (0, 0)) else xpx.pad(tiles, [*still, *rest, (0, 0)], xp=xp)
+    image = None
+    for element in range(height * width):
+        i, j = divmod(element, width)
+        part = _spread(_spread(parts[..., element, :], down, -3, xp), right, -2, xp)
+        before = (i, size[0] - i - part.shape[-3]), (j, size[1] - j - part.shape[-2])
+        part = xpx.pad(part, [*still, *before, (0, 0)], xp=xp)
+        image = part if image is None else image + part
+    return image
+
+
+def _spread(x: Array, step: int, axis: int, xp: Namespace) -> Array:
+    """``step - 1`` zeros between neighbours along an axis, counted from the end."""
+    if step == 1:
+        return x
+    length = x.shape[axis]
+    between = x.ndim + axis + 1
+    apart = xp.expand_dims(x, axis=between)
+    apart = xp.concat([apart, *[xp.zeros_like(apart)] * (step - 1)], axis=between)
+    shape = [*x.shape]
+    shape[axis] = length * step
+    flat = xp.reshape(apart, tuple(shape))
+    index = [slice(None)] * x.ndim
+    index[axis] = slice(0, (length - 1) * step + 1)
+    return flat[tuple(index)]
+
+
+@primitive
+def convolve(x: Array, kernels: Array, *, stride: Pair, xp: Namespace) -> tuple[Array, Any]:
+    """The sum over each window of an image times each kernel, without padding.
+
+    Parameters
+    ----------
+    x : array, (..., n, height, width, channels)
+    kernels : array, (..., filters, window height, window width, channels)
+
+    Returns
+    -------
+    z : array, (..., n, rows, columns, filters)
+    residual : what `convolve_kernels_gradient` wants to find again
+    """
+    filters, *window, channels = kernels.shape[-4:]
+    parts = unfold(x, window=tuple(window), stride=stride, xp=xp)
+    *lead, n, rows, columns, area, _ = parts.shape
+    patches = xp.reshape(parts, (*lead, n * rows * columns, area * channels))
+    z = patches @ xp.reshape(kernels, (*kernels.shape[:-4], filters, area * channels)).mT
+    return xp.reshape(z, (*z.shape[:-2], n, rows, columns, filters)), patches
+
+
+@primitive
+def convolve_kernels_gradient(residual: Any, delta: Array, *, kernel_size: Pair, stride: Pair, xp: Namespace) -> Array:
+    """∂C/∂kernels for δ = ∂C/∂z (..., n, rows, columns, filters), in the shape of the kernels."""
+    *lead, n, rows, columns, filters = delta.shape
+    gradient = xp.reshape(delta, (*lead, n * rows * columns, filters)).mT @ residual
+    return xp.reshape(gradient, (*gradient.shape[:-1], *kernel_size, gradient.shape[-1] // math.prod(kernel_size)))
+
+
+@primitive
+def convolve_inputs_gradient(delta: Array, kernels: Array, *, stride: Pair, size: Pair, xp: Namespace) -> Array:
+    """∂C/∂x for δ = ∂C/∂z (..., n, rows, columns, filters) and images of the given height and width."""
+    filters, *window, channels = kernels.shape[-4:]
+    *lead, n, rows, columns, _ = delta.shape
+    flat = xp.reshape(delta, (*lead, n * rows * columns, filters))
+    area = math.prod(window)
+    patches = flat @ xp.reshape(kernels, (*kernels.shape[:-4], filters, area * channels))
+    parts = xp.reshape(patches, (*patches.shape[:-2], n, rows, columns, area, channels))
+    return fold(parts, window=tuple(window), stride=stride, size=size, xp=xp)
+
+
+@primitive
+def max_pool(x: Array, *, window: Pair, stride: Pair, xp: Namespace) -> tuple[Array, Any]:
+    """The largest element of each window, channel by channel.
+
+    Parameters
+    ----------
+    x : array, (..., height, width, channels)
+
+    Returns
+    -------
+    largest : array, (..., rows, columns, channels)
+    residual : what `max_pool_gradient` wants to find again
+    """
+    parts = unfold(x, window=window, stride=stride, xp=xp)
+    return xp.max(parts, axis=-2), xp.argmax(parts, axis=-2)
+
+
+@primitive
+def max_pool_gradient(residual: Any, delta: Array, *, window: Pair, stride: Pair, size: Pair, xp: Namespace) -> Array:
+    """∂C/∂x for δ (..., rows, columns, channels): in each window the first of the largest elements has it all."""
+    hits = one_hot(residual, classes=math.prod(window), dtype=delta.dtype, xp=xp)
+    parts = xp.moveaxis(hits, -1, -2) * delta[..., None, :]
+    return fold(parts, window=window, stride=stride, size=size, xp=xp)

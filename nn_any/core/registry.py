@@ -1,6 +1,7 @@
 """Names for the things that a user chooses by name: activations, losses, initialisers, layers."""
 
-from typing import Generic, TypeVar
+from dataclasses import fields, is_dataclass, replace
+from typing import Any, Generic, TypeVar
 
 T = TypeVar("T")
 
@@ -79,3 +80,34 @@ class Registry(Generic[T]):
     def names(self) -> tuple[str, ...]:
         """The registered names, in alphabetical order."""
         return tuple(sorted(self._entries))
+
+    def to_config(self, entry: T) -> str | dict[str, Any]:
+        """What JSON can hold of an entry: its name, with its settings if they differ from the registered ones.
+
+        Raises
+        ------
+        ValueError
+            If its kind is not registered, so that `from_config` could not make it.
+        """
+        name = getattr(entry, "name", "")
+        known = self._entries.get(name)
+        if entry is known or (is_dataclass(entry) and entry == known):
+            return str(name)
+        if type(entry) is not type(known) or not is_dataclass(entry):
+            raise ValueError(
+                f"{self.kind}: {entry!r} is not registered; call {self._module}.register({name!r}, ...) first"
+            )
+        return {"name": name} | {f.name: getattr(entry, f.name) for f in fields(entry)}
+
+    def from_config(self, config: str | dict[str, Any]) -> T:
+        """The entry that `to_config` described."""
+        if isinstance(config, str):
+            return self.get(config)
+        settings = dict(config)
+        return replace(self.get(settings.pop("name", "")), **settings)  # type: ignore[type-var]
+
+
+def named(entry: Any) -> str:
+    """An entry's name, and its settings in brackets."""
+    settings = [f"{f.name}={getattr(entry, f.name)!r}" for f in fields(entry)] if is_dataclass(entry) else []
+    return f"{entry.name}({', '.join(settings)})" if settings else str(entry.name)

@@ -21,4 +21,7 @@ Carry: TypeAlias = tuple[Params, Params, Any, Array, Array]
 """What one training step hands to the next: ``(params, layer_state, optimizer_state, step, key)``."""
 
 Batch: TypeAlias = tuple[Array, ...]
-"""Rows of a data set: ``(x, y)`` as they are stored."""
+"""Rows of a data set: ``(x, y)`` as they are stored, and perhaps the examples' weights (n,) as a third."""
+
+Targets: TypeAlias = tuple[Array, Array | None]
+"""What a batch should have for an answer: targets (..., n, outputs), and the examples' weights (..., n) or None."""

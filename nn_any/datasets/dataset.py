@@ -34,12 +34,16 @@ class Dataset:
         ``"float32"`` or ``"float64"``: convert real numbers on the way. By default arrays keep their dtype, and lists
         become float32.
 
+    sample_weight : array or sequence, (n,), optional
+        How much each example counts in the loss: 0 or more. Only the proportions matter.
+
     Attributes
     ----------
     x : array, (n, ...), on `device`
     y : array, on `device`: labels (n,) in the library's default integer dtype, or targets (n, outputs), real floating
     classes : int or None
         None for real targets.
+    sample_weight : array, (n,), real floating, on `device`, or None
 
     Raises
     ------
@@ -63,6 +67,7 @@ class Dataset:
         device: str | Device | None = None,
         scale: float | None = None,
         dtype: str | None = None,
+        sample_weight: Any = None,
     ) -> None:
         self.scale = check.check_scale(scale)
         dtype = None if dtype is None else check.check_dtype(dtype)
@@ -103,6 +108,44 @@ class Dataset:
         with self.device.scope():
             self.label_range = _label_range(wide if is_host(wide) else self.y) if self.has_labels else None
             self.classes = self._classes(classes)
+        self.sample_weight: Array | None = self._weights(sample_weight)
+
+    def _weights(self, sample_weight: Any) -> Array | None:
+        if sample_weight is None:
+            return None
+        weights = check.check_weights("sample_weight", sample_weight, len(self))
+        return self.device.asarray(weights, "float32" if self.x.dtype != self.device.xp.float64 else "float64")
+
+    def weighted(self, sample_weight: Any = None, class_weight: Any = None) -> "Dataset":
+        """This data set with other weights: those it has, times these.
+
+        Parameters
+        ----------
+        sample_weight : array or sequence, (n,), optional
+            How much each example counts in the loss: 0 or more. Only the proportions matter.
+        class_weight : dict, sequence (classes,), or "balanced", optional
+            How much the examples of each class count; classes that a dict leaves out count 1. ``"balanced"`` lets all
+            classes count the same in all, n / (classes · examples of the class).
+
+        Examples
+        --------
+        >>> data = Dataset([[0.0], [1.0], [2.0], [3.0]], [0, 0, 0, 1], device="numpy")
+        >>> data.weighted(class_weight="balanced").sample_weight
+        array([0.6666667, 0.6666667, 0.6666667, 2.       ], dtype=float32)
+        """
+        weights = np.ones(len(self))
+        if self.sample_weight is not None:
+            weights = weights * to_numpy(self.sample_weight)
+        if sample_weight is not None:
+            weights = weights * check.check_weights("sample_weight", sample_weight, len(self))
+        if class_weight is not None:
+            labels = self._host_labels()
+            if labels is None or self.classes is None:
+                raise ValueError("class_weight: expected data with classes, got real targets; use sample_weight")
+            weights = weights * check.check_class_weight(class_weight, labels, self.classes)[labels]
+        other = self._with(self.x, self.y, self.device)
+        other.sample_weight = self._weights(weights)
+        return other
 
     def _classes(self, classes: int | None) -> int | None:
         if classes is not None:
@@ -150,7 +193,9 @@ class Dataset:
         if device == self.device:
             return self
         y_dtype = device.integer_dtype if self.has_labels else None
-        return self._with(device.asarray(self.x), device.asarray(self.y, y_dtype), device)
+        other = self._with(device.asarray(self.x), device.asarray(self.y, y_dtype), device)
+        other.sample_weight = None if self.sample_weight is None else device.asarray(self.sample_weight)
+        return other
 
     def take(self, rows: Any) -> "Dataset":
         """The examples numbered `rows`: integers (k,), each in 0 … n - 1.
@@ -170,7 +215,10 @@ class Dataset:
         xp = self.device.xp
         index = self.device.asarray(rows, self.device.integer_dtype)
         with self.device.scope():
-            return self._with(xp.take(self.x, index, axis=0), xp.take(self.y, index, axis=0), self.device)
+            other = self._with(xp.take(self.x, index, axis=0), xp.take(self.y, index, axis=0), self.device)
+            if self.sample_weight is not None:
+                other.sample_weight = xp.take(self.sample_weight, index, axis=0)
+        return other
 
     def split(self, *sizes: float, seed: int = 0, stratify: bool | None = None) -> tuple["Dataset", ...]:
         """Shuffle and divide: disjoint data sets of the given sizes, and the rest, if there is any, as one more.

@@ -30,7 +30,7 @@ def test_one_hot_replacement_equals_its_definition(backend):
 
 def test_replacements_are_registered_by_namespace():
     with pytest.raises(
-        ValueError, match=r"name: expected a primitive \(affine, one_hot, sgd_update, sigmoid, total\), got 'sigmoidal'"
+        ValueError, match=r"name: expected a primitive \(affine, .*one_hot, sgd_update, sigmoid, .*\), got 'sigmoidal'"
     ):
         primitives.replace("sigmoidal", np, np.tanh)
 
@@ -76,7 +76,7 @@ def test_total_is_the_sum_in_the_same_dtype(backend, axis):
 @pytest.mark.parametrize("activation", ["sigmoid", "tanh"])
 def test_plain_descent_equals_the_way_through_the_gradients(float64, activation):
     """The fused path of plain SGD against the optimiser's own update."""
-    from nn_any.core import functional, losses
+    from nn_any.core import evaluation, functional, losses
     from nn_any.core.batches import Preparation
 
     net = nn.Network([5, 4, 3], activation=activation, device=float64.device, dtype="float64", seed=0)
@@ -85,9 +85,8 @@ def test_plain_descent_equals_the_way_through_the_gradients(float64, activation)
     rate = float64.asarray(0.7)
     prepare = Preparation("float64", 3)
     fused = functional.train_step(net.layers, losses.get("quadratic"), nn.SGD(1.0), prepare)(net._carry, batch, rate)
-    gradients = functional.differentiator(net.layers, losses.get("quadratic"), prepare, training=True)(
-        net._carry, batch
-    )
+    differentiate = evaluation.differentiator(net.layers, losses.get("quadratic"), prepare, training=True)
+    _, gradients = differentiate(net._carry, batch)
     updated, _ = nn.SGD(1.0).update(gradients, (), net.params, rate)
     for got_layer, layer in zip(fused[0][0], updated, strict=True):
         for got, expected in zip(got_layer, layer, strict=True):

@@ -1,0 +1,69 @@
+"""The pure functions around the training step: outputs, evaluation, gradients, and whether all is finite."""
+
+from collections.abc import Callable
+from functools import lru_cache
+
+from array_api_compat import array_namespace
+
+from nn_any.core.batches import Preparation
+from nn_any.core.functional import contexts, deltas, example_losses, forward, gradients, lowest
+from nn_any.core.layers import Layer
+from nn_any.core.losses import Loss
+from nn_any.core.metrics import count_correct
+from nn_any.core.trees import tree_leaves
+from nn_any.core.typing import Array, Batch, Carry, Params
+
+
+@lru_cache(maxsize=256)
+def predictor(layers: tuple[Layer, ...], prepare: Preparation) -> Callable[[Carry, Array], Array]:
+    """The pure function ``(carry, x as stored) -> outputs``, (..., n, outputs), without training."""
+
+    def predict(carry: Carry, x: Array) -> Array:
+        context = contexts(carry, x, layers, training=False)
+        traces, _ = forward(layers, carry[0], carry[1], prepare.inputs(x, xp=context[0].xp), context)
+        return traces[-1].a
+
+    return predict
+
+
+@lru_cache(maxsize=256)
+def evaluator(
+    layers: tuple[Layer, ...], loss: Loss, prepare: Preparation
+) -> Callable[[Carry, Batch], tuple[Array, Array]]:
+    """The pure function ``(carry, batch) -> (sum of the examples' losses, number of right answers)``, each (...)."""
+
+    def evaluate(carry: Carry, batch: Batch) -> tuple[Array, Array]:
+        context = contexts(carry, batch[0], layers, training=False)
+        xp = context[0].xp
+        x, targets = prepare(batch, xp=xp)
+        traces, _ = forward(layers, carry[0], carry[1], x, context)
+        losses = example_losses(layers, loss, traces, targets, context)
+        return xp.sum(losses, axis=-1), count_correct(traces[-1].a, targets[0], xp=xp)
+
+    return evaluate
+
+
+@lru_cache(maxsize=256)
+def differentiator(
+    layers: tuple[Layer, ...], loss: Loss, prepare: Preparation, *, training: bool
+) -> Callable[[Carry, Batch], tuple[Array, Params]]:
+    """The pure function ``(carry, batch) -> (loss, gradients)``, averaged over the batch, frozen layers included."""
+
+    def differentiate(carry: Carry, batch: Batch) -> tuple[Array, Params]:
+        params, state, *_ = carry
+        context = contexts(carry, batch[0], layers, training=training)
+        xp = context[0].xp
+        x, targets = prepare(batch, xp=xp)
+        traces, _ = forward(layers, params, state, x, context)
+        errors = deltas(layers, loss, params, traces, targets, context, first=lowest(params))
+        losses = example_losses(layers, loss, traces, targets, context)
+        return xp.mean(losses, axis=-1), gradients(layers, params, traces, errors, context)
+
+    return differentiate
+
+
+def all_finite(params: Params) -> Array:
+    """Whether every parameter is a finite number: (), bool."""
+    leaves = list(tree_leaves(params))
+    xp = array_namespace(*leaves)
+    return xp.all(xp.stack([xp.all(xp.isfinite(leaf)) for leaf in leaves]))

@@ -1,0 +1,144 @@
+"""What an optimiser is, and the options that the built-in ones share."""
+
+from dataclasses import MISSING, dataclass, fields, replace
+from typing import Any
+
+import numpy as np
+from array_api_compat import array_namespace
+
+from nn_any.core import regularization
+from nn_any.core.options import number
+from nn_any.core.schedules.base import Records, Schedule, as_schedule, positive, settle
+from nn_any.core.trees import tree_map
+from nn_any.core.typing import Array, Params
+
+
+class Optimizer:
+    """How gradients move the parameters. Instances must be hashable and compare by value.
+
+    Attributes
+    ----------
+    learning_rate : float or Schedule
+        The rate η; it reaches `update` as an array on the device.
+    plain : bool
+        Whether the update is w - η ∇C and nothing else, which layers may then do without forming the gradients.
+    whole_batch : bool
+        Whether a step is taken on the host, on all examples at once (`LBFGS`).
+    weight_decay, l1 : float
+        λ of the penalties ½ λ ‖w‖² and λ ‖w‖₁ on the weights: not on biases, nor on what a normalisation learns.
+    max_norm : float or None
+        After the step each unit's incoming weights are scaled to at most this Euclidean norm.
+    clip_value, clip_norm : float or None
+        First each entry of the gradients is brought within ±clip_value, then all of them together to at most the norm
+        clip_norm.
+    """
+
+    learning_rate: float | Schedule
+    whole_batch: bool = False
+    weight_decay: float = 0.0
+    l1: float = 0.0
+    max_norm: float | None = None
+    clip_value: float | None = None
+    clip_norm: float | None = None
+
+    @property
+    def plain(self) -> bool:
+        """Whether the update is w - η ∇C and nothing else."""
+        return False
+
+    def init(self, params: Params) -> Any:
+        """The state before the first step, a tree of arrays in the shapes of `params`; ``()`` if there is none."""
+        return ()
+
+    def update(self, gradients: Params, state: Any, params: Params, learning_rate: Array) -> tuple[Params, Any]:
+        """The bare rule: returns ``(params, state)``.
+
+        Parameters
+        ----------
+        gradients, params : trees of arrays of the same shapes
+        state : what `init` or the last `update` returned
+        learning_rate : array, () or (m,) for an ensemble of m networks
+        """
+        raise NotImplementedError(f"{type(self).__name__} must define update(gradients, state, params, learning_rate)")
+
+    def step(
+        self, gradients: Params, state: Any, params: Params, learning_rate: Array, decayed: Any
+    ) -> tuple[Params, Any]:
+        """What training does: clip the gradients, add the penalties to them, `update`, limit the norms.
+
+        `decayed` is a tree of Python bools in the structure of `params`: which arrays are weights.
+        """
+        xp, lead = array_namespace(learning_rate), learning_rate.ndim
+        if self.clip_value is not None:
+            gradients = regularization.clip_values(gradients, self.clip_value, xp=xp)
+        if self.clip_norm is not None:
+            gradients = regularization.clip_global_norm(gradients, self.clip_norm, lead=lead, xp=xp)
+        if self.l1:
+            gradients = regularization.add_l1(gradients, params, decayed, self.l1, xp=xp)
+        if self.weight_decay:
+            gradients, params = self.apply_weight_decay(gradients, params, learning_rate, decayed)
+        params, state = self.update(gradients, state, params, learning_rate)
+        if self.max_norm is not None:
+            params = regularization.limit_norms(params, decayed, self.max_norm, lead=lead, xp=xp)
+        return params, state
+
+    def apply_weight_decay(
+        self, gradients: Params, params: Params, learning_rate: Array, decayed: Any
+    ) -> tuple[Params, Params]:
+        """Weight decay, before `update`: returns ``(gradients, params)``, here with λ w added to the gradients."""
+        return regularization.add_weight_decay(gradients, params, decayed, self.weight_decay), params
+
+    def rule(self) -> "Optimizer":
+        """What `step` depends on: equal rules share one compiled step. The rate is an argument, so it is no part."""
+        return self
+
+    def rates(self, epoch: int, steps: int, records: Records = ()) -> np.ndarray:
+        """The learning rates of one epoch's steps, as `Schedule` has them: float64, (steps,)."""
+        rates = np.asarray(as_schedule(self.learning_rate)(epoch, steps, records), dtype=np.float64)
+        if rates.shape != (steps,):
+            raise ValueError(
+                f"learning_rate: expected a schedule that gives one rate for each of {steps} steps, got shape "
+                f"{rates.shape} from {self.learning_rate!r}; return an array of shape (steps,)"
+            )
+        return rates
+
+    def finished(self, records: Records) -> bool:
+        """Whether the schedule says that training should end."""
+        return as_schedule(self.learning_rate).finished(records)
+
+
+def _optional(name: str, value: Any) -> float | None:
+    return None if value is None else positive(name, value)
+
+
+def _rate(name: str, value: Any) -> Any:
+    return value if isinstance(value, Schedule) else as_schedule(value, name).rate  # type: ignore[attr-defined]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Regularized(Optimizer):
+    """An optimiser that takes the options of `Optimizer` as keyword arguments, as every one here does."""
+
+    weight_decay: float = 0.0
+    l1: float = 0.0
+    max_norm: float | None = None
+    clip_value: float | None = None
+    clip_norm: float | None = None
+
+    def __post_init__(self) -> None:
+        settle(self, learning_rate=_rate, weight_decay=number, l1=number)
+        settle(self, max_norm=_optional, clip_value=_optional, clip_norm=_optional)
+
+    def rule(self) -> Optimizer:
+        """This optimiser with another rate."""
+        return replace(self, learning_rate=1.0)  # type: ignore[call-arg]
+
+    def __repr__(self) -> str:
+        shown = [f for f in fields(self) if f.default is MISSING or getattr(self, f.name) != f.default]
+        values = [f"{f.name}={getattr(self, f.name)!r}" for f in sorted(shown, key=lambda f: f.kw_only is True)]
+        return f"{type(self).__name__}({', '.join(values)})"
+
+
+def zeros_like(params: Params) -> Any:
+    """A tree of zeros in the shapes of `params`."""
+    return tree_map(lambda w: array_namespace(w).zeros_like(w), params)

@@ -1,0 +1,91 @@
+"""What a schedule is, and the one that stays the same."""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from nn_any.core.options import number
+
+Records = Sequence[dict[str, Any]]
+
+
+class Schedule:
+    """A learning rate as a function of time. Instances must be hashable and compare by value."""
+
+    def __call__(self, epoch: int, steps: int, records: Records = ()) -> np.ndarray:
+        """The learning rates of one epoch.
+
+        Parameters
+        ----------
+        epoch : int
+            Its number, from 0, counted since the optimiser began.
+        steps : int
+            How many steps it has.
+        records : sequence of dict
+            What was recorded of each finished epoch since then: ``"loss"``, ``"validation_accuracy"`` and the like.
+
+        Returns
+        -------
+        NumPy array, (steps,), float64
+        """
+        raise NotImplementedError(f"{type(self).__name__} must define __call__(epoch, steps, records)")
+
+    def finished(self, records: Records) -> bool:
+        """Whether training should end after these epochs."""
+        return False
+
+
+positive = partial(number, above=True)
+below_one = partial(number, maximum=1.0, below=True)
+
+
+def settle(owner: Any, **checks: Callable[[str, Any], Any]) -> None:
+    """Check fields of a frozen dataclass, and keep what the checks make of them: plain Python numbers."""
+    for name, check in checks.items():
+        object.__setattr__(owner, name, check(name, getattr(owner, name)))
+
+
+def as_schedule(rate: Any, name: str = "learning_rate") -> Schedule:
+    """`rate` itself if it is a `Schedule`, else `Constant` of that number, once it is found to be a positive one.
+
+    Examples
+    --------
+    >>> as_schedule(0.1)
+    Constant(rate=0.1)
+    """
+    if isinstance(rate, Schedule):
+        return rate
+    if isinstance(rate, bool) or not isinstance(rate, int | float | np.integer | np.floating):
+        raise TypeError(f"{name}: expected a positive number, got {rate!r}; pass one such as 0.1, or a Schedule")
+    if not (math.isfinite(rate) and rate > 0):
+        raise ValueError(f"{name}: expected a positive, finite number, got {rate!r}; pass one such as 0.1")
+    return Constant(positive(name, rate))
+
+
+def positions(epoch: int, steps: int) -> np.ndarray:
+    """Where the steps of an epoch stand, in epochs: (steps,), float64."""
+    return epoch + np.arange(steps) / steps
+
+
+@dataclass(frozen=True)
+class Constant(Schedule):
+    """The same rate throughout.
+
+    Examples
+    --------
+    >>> Constant(0.5)(epoch=3, steps=2)
+    array([0.5, 0.5])
+    """
+
+    rate: float
+
+    def __post_init__(self) -> None:
+        settle(self, rate=positive)
+
+    def __call__(self, epoch: int, steps: int, records: Records = ()) -> np.ndarray:
+        """The rate, for every step."""
+        return np.full(steps, self.rate, dtype=np.float64)

@@ -1,0 +1,129 @@
+"""Schedules that follow what training achieves; they replay the records at each call, so that nothing need be kept."""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from nn_any.core.options import choice, integer, number
+from nn_any.core.schedules.base import Records, Schedule, below_one, positive, settle
+
+_UPWARDS = ("accuracy", "correct", "precision", "recall", "f1", "r2", "auc", "score")
+
+
+def grows(monitor: str) -> bool:
+    """Whether larger values of a recorded measure are the better ones, by its name.
+
+    Examples
+    --------
+    >>> grows("validation_accuracy"), grows("validation_loss")
+    (True, False)
+    """
+    return monitor.endswith(_UPWARDS)
+
+
+def _name(name: str, value: Any) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"{name}: expected the name of a recorded value, got {value!r}; pass a string")
+    return value
+
+
+def _mode(name: str, value: Any) -> str | None:
+    return None if value is None else choice(name, value, "min", "max")
+
+
+def _improvements(records: Records, monitor: str, mode: str | None, threshold: float = 0.0) -> Iterator[bool]:
+    """Whether each epoch's value is better than the best before it, by that part of the best; NaN never is."""
+    up = grows(monitor) if mode is None else mode == "max"
+    best = -math.inf if up else math.inf
+    for record in records:
+        if monitor not in record:
+            raise ValueError(
+                f"monitor: expected one of the recorded {', '.join(record)}, got {monitor!r}; "
+                "choose one of these, or pass the data that it is taken from to fit"
+            )
+        value = record[monitor]
+        improved = value > best * (1 + threshold) if up else value < best * (1 - threshold)
+        best = value if improved else best
+        yield improved
+
+
+@dataclass(frozen=True)
+class ReduceOnPlateau(Schedule):
+    """The rate is multiplied by `factor` when a recorded value has not improved for more than `patience` epochs.
+
+    `mode` says whether ``"min"`` or ``"max"`` is better; None leaves that to `grows`, which goes by the name of
+    `monitor`. To be better is to be so by the part `threshold` of the best so far. The `cooldown` epochs after a
+    reduction do not count, and the rate does not fall below `minimum`.
+
+    Examples
+    --------
+    >>> ReduceOnPlateau(1.0, patience=0)(epoch=2, steps=1, records=[{"validation_loss": 2.0}, {"validation_loss": 3.0}])
+    array([0.1])
+    """
+
+    rate: float
+    monitor: str = "validation_loss"
+    mode: str | None = None
+    factor: float = 0.1
+    patience: int = 10
+    threshold: float = 1e-4
+    cooldown: int = 0
+    minimum: float = 0.0
+
+    def __post_init__(self) -> None:
+        count = partial(integer, minimum=0)
+        settle(self, rate=positive, monitor=_name, mode=_mode, factor=partial(below_one, above=True), patience=count)
+        settle(self, threshold=number, cooldown=count, minimum=number)
+
+    def __call__(self, epoch: int, steps: int, records: Records = ()) -> np.ndarray:
+        """The rate that the records lead to, for every step."""
+        rate, bad, cooling = self.rate, 0, 0
+        for improved in _improvements(records, self.monitor, self.mode, self.threshold):
+            bad = 0 if improved or cooling else bad + 1
+            cooling = max(cooling - 1, 0)
+            if bad > self.patience:
+                rate, bad, cooling = max(rate * self.factor, min(rate, self.minimum)), 0, self.cooldown
+        return np.full(steps, rate, dtype=np.float64)
+
+
+@dataclass(frozen=True)
+class HalveOnNoImprovement(Schedule):
+    """The rate is halved whenever the best value is `patience` epochs old, until it would come to rate · `until`.
+
+    Training then ends: `finished` says so (Nielsen, chapter 3, the exercise on a learning schedule).
+
+    Examples
+    --------
+    >>> schedule, records = HalveOnNoImprovement(0.5, patience=2, until=1/4), [{"validation_accuracy": 0.9}] * 5
+    >>> schedule(epoch=3, steps=1, records=records[:3]), schedule.finished(records[:3]), schedule.finished(records)
+    (array([0.25]), False, True)
+    """
+
+    rate: float
+    monitor: str = "validation_accuracy"
+    patience: int = 10
+    until: float = 1 / 128
+    mode: str | None = None
+
+    def __post_init__(self) -> None:
+        settle(self, rate=positive, monitor=_name, patience=integer, until=partial(below_one, above=True), mode=_mode)
+
+    def __call__(self, epoch: int, steps: int, records: Records = ()) -> np.ndarray:
+        """The rate that the records lead to, for every step."""
+        return np.full(steps, self.rate * 0.5 ** self._halvings(records), dtype=np.float64)
+
+    def finished(self, records: Records) -> bool:
+        """Whether the rate has come down to rate · `until`."""
+        return 0.5 ** self._halvings(records) <= self.until
+
+    def _halvings(self, records: Records) -> int:
+        halvings, age = 0, 0
+        for improved in _improvements(records, self.monitor, self.mode):
+            age = 0 if improved else age + 1
+            if age == self.patience:
+                halvings, age = halvings + 1, 0
+        return halvings

@@ -1,0 +1,143 @@
+"""How right a network is, in the field's usual measures. scikit-learn does the counting, on the host.
+
+Each function takes what a network was asked and what it answered:
+
+- ``targets``: integer labels (n,), or targets (n, outputs), one-hot or real;
+- ``outputs``: the network's outputs (n, outputs).
+
+They are what ``net.score(data, "f1")`` and ``fit(..., metrics=["f1"])`` take by name, and where a function of your own
+may stand.
+"""
+
+import re
+from collections.abc import Callable, Iterable
+from functools import partial
+from typing import Any, TypeAlias
+
+import numpy as np
+
+Function: TypeAlias = Callable[[np.ndarray, np.ndarray], Any]
+Metric: TypeAlias = str | Function
+
+_FOR_CLASSES = ("accuracy", "precision", "recall", "f1", "confusion_matrix")
+_FOR_NUMBERS = ("r2", "mean_squared_error", "mean_absolute_error")
+
+
+def _labels(rows: np.ndarray) -> np.ndarray:
+    """The class that labels (n,), or rows of targets or outputs, name; a single column says yes above ½."""
+    if rows.ndim == 1:
+        return rows
+    return (rows[:, 0] > 0.5).astype(int) if rows.shape[1] == 1 else rows.argmax(axis=1)
+
+
+def _numbers(targets: np.ndarray) -> np.ndarray:
+    return targets[:, None] if targets.ndim == 1 else targets
+
+
+def accuracy(targets: np.ndarray, outputs: np.ndarray) -> float:
+    """The share of the examples that are right.
+
+    Examples
+    --------
+    >>> accuracy(np.array([0, 1, 1]), np.array([[0.9, 0.1], [0.2, 0.8], [0.7, 0.3]]))
+    0.6666666666666666
+    """
+    return float(np.mean(_labels(targets) == _labels(outputs)))
+
+
+def top_k_accuracy(targets: np.ndarray, outputs: np.ndarray, k: int = 5) -> float:
+    """The share of the examples whose class is among the `k` largest outputs.
+
+    Examples
+    --------
+    >>> top_k_accuracy(np.array([0, 2]), np.array([[0.9, 0.1, 0.0], [0.5, 0.2, 0.3]]), k=2)
+    1.0
+    """
+    if not 1 <= k <= outputs.shape[1]:
+        raise ValueError(f"k: expected 1 … {outputs.shape[1]}, as many as there are outputs, got {k}")
+    best = np.argsort(-outputs, axis=1, kind="stable")[:, :k]
+    return float(np.mean((best == _labels(targets)[:, None]).any(axis=1)))
+
+
+def _average(outputs: np.ndarray, average: str | None) -> str:
+    return average or ("binary" if outputs.shape[1] == 1 else "macro")
+
+
+def precision(targets: np.ndarray, outputs: np.ndarray, average: str | None = None) -> float:
+    """Of the answers that name a class, the share that is right; 0 for a class that is never named.
+
+    `average` is scikit-learn's: by default every class counts the same (``"macro"``), and for one output it is the
+    positive class's (``"binary"``).
+    """
+    from sklearn.metrics import precision_score
+
+    average = _average(outputs, average)
+    return float(precision_score(_labels(targets), _labels(outputs), average=average, zero_division=0))
+
+
+def recall(targets: np.ndarray, outputs: np.ndarray, average: str | None = None) -> float:
+    """Of the examples of a class, the share that is answered so; `average` as for `precision`."""
+    from sklearn.metrics import recall_score
+
+    average = _average(outputs, average)
+    return float(recall_score(_labels(targets), _labels(outputs), average=average, zero_division=0))
+
+
+def f1(targets: np.ndarray, outputs: np.ndarray, average: str | None = None) -> float:
+    """The harmonic mean of precision and recall; `average` as for `precision`."""
+    from sklearn.metrics import f1_score
+
+    average = _average(outputs, average)
+    return float(f1_score(_labels(targets), _labels(outputs), average=average, zero_division=0))
+
+
+def confusion_matrix(targets: np.ndarray, outputs: np.ndarray) -> np.ndarray:
+    """How often class i (row) was answered with class j (column): (classes, classes), integer."""
+    from sklearn.metrics import confusion_matrix as count
+
+    matrix: np.ndarray = count(_labels(targets), _labels(outputs), labels=range(max(2, outputs.shape[1])))
+    return matrix
+
+
+def r2(targets: np.ndarray, outputs: np.ndarray) -> float:
+    """R², the share of the targets' variance that is explained, averaged over the outputs."""
+    from sklearn.metrics import r2_score
+
+    return float(r2_score(_numbers(targets), outputs))
+
+
+def mean_squared_error(targets: np.ndarray, outputs: np.ndarray) -> float:
+    """Mean (a - y)²."""
+    return float(np.mean((outputs - _numbers(targets)) ** 2))
+
+
+def mean_absolute_error(targets: np.ndarray, outputs: np.ndarray) -> float:
+    """Mean |a - y|."""
+    return float(np.mean(np.abs(outputs - _numbers(targets))))
+
+
+def resolve(metrics: Iterable[Metric], regression: bool) -> dict[str, Function]:
+    """Functions by name, for what a user listed.
+
+    Raises
+    ------
+    ValueError, TypeError
+        For a name that is none, or that does not suit the network.
+    """
+    if isinstance(metrics, str) or not isinstance(metrics, Iterable):
+        raise TypeError(f"metrics: expected a list of names and functions, got {metrics!r}; put it in brackets")
+    names = _FOR_NUMBERS if regression else (*_FOR_CLASSES, "top_K_accuracy")
+    functions: dict[str, Function] = {}
+    for metric in metrics:
+        if callable(metric):
+            functions[getattr(metric, "__name__", repr(metric))] = metric
+            continue
+        top = re.fullmatch(r"top_([1-9]\d*)_accuracy", metric) if isinstance(metric, str) and not regression else None
+        if top is None and metric not in names:
+            kind = "regression" if regression else "classification"
+            raise ValueError(
+                f"metrics: expected some of {', '.join(names)} for {kind}, or functions of targets and outputs, "
+                f"got {metric!r}"
+            )
+        functions[metric] = partial(top_k_accuracy, k=int(top[1])) if top else globals()[metric]
+    return functions
