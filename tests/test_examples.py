@@ -47,7 +47,7 @@ def blocks(path):
     return re.findall(r"```python\n(.*?)```", (ROOT / path).read_text(encoding="utf-8"), flags=re.DOTALL)
 
 
-@pytest.mark.parametrize("path", ["README.md", "docs/extending.md"])
+@pytest.mark.parametrize("path", ["README.md", "docs/extending.md", "docs/guide.md"])
 def test_blocks_of_the_documents(path, tmp_path):
     """All Python blocks of a page as one program; the book's cells, which need MNIST, are tested elsewhere."""
     code = "\n".join(block for block in blocks(path) if "mnist_loader" not in block)

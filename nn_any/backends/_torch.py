@@ -28,12 +28,85 @@ def _sgd_update(weights: Array, delta: Array, inputs: Array, *factors: Array | f
     return torch.addmm(weights, delta.mT, inputs, alpha=-1.0)
 
 
+def _convolve(x: Array, kernels: Array, *, stride: tuple[int, int], xp: Any) -> tuple[Array, Any]:
+    if max(x.ndim, kernels.ndim) > 4:
+        z, residual = definition("convolve")(x, kernels, stride=stride, xp=xp)
+        return z, residual
+    # PyTorch wants channels first; the permuted views are its channels-last memory format, so nothing is copied
+    z = torch.nn.functional.conv2d(_channels_first(x), _channels_first(kernels), stride=stride)
+    return _channels_last(z), x
+
+
+def _convolve_kernels_gradient(
+    residual: Any, delta: Array, *, kernel_size: tuple[int, int], stride: tuple[int, int], xp: Any
+) -> Array:
+    if delta.ndim > 4:
+        return definition("convolve_kernels_gradient")(
+            residual, delta, kernel_size=kernel_size, stride=stride, xp=xp
+        )
+    shape = (delta.shape[-1], residual.shape[-1], *kernel_size)
+    return _channels_last(
+        torch.nn.grad.conv2d_weight(_channels_first(residual), shape, _channels_first(delta), stride=stride)
+    )
+
+
+def _convolve_inputs_gradient(
+    delta: Array, kernels: Array, *, stride: tuple[int, int], size: tuple[int, int], xp: Any
+) -> Array:
+    if delta.ndim > 4:
+        return definition("convolve_inputs_gradient")(delta, kernels, stride=stride, size=size, xp=xp)
+    shape = (delta.shape[0], kernels.shape[-1], *size)
+    return _channels_last(
+        torch.nn.grad.conv2d_input(shape, _channels_first(kernels), _channels_first(delta), stride=stride)
+    )
+
+
+def _max_pool(x: Array, *, window: tuple[int, int], stride: tuple[int, int], xp: Any) -> tuple[Array, Any]:
+    images = _channels_first(x.reshape(-1, *x.shape[-3:]))
+    largest, places = torch.nn.functional.max_pool2d(images, window, stride, return_indices=True)
+    largest = _channels_last(largest)
+    return largest.reshape(*x.shape[:-3], *largest.shape[1:]), (images, places)
+
+
+def _max_pool_gradient(
+    residual: Any,
+    delta: Array,
+    *,
+    window: tuple[int, int],
+    stride: tuple[int, int],
+    size: tuple[int, int],
+    xp: Any,
+) -> Array:
+    images, places = residual
+    flat = _channels_first(delta.reshape(-1, *delta.shape[-3:]))
+    backward = torch.ops.aten.max_pool2d_with_indices_backward
+    gradient = _channels_last(backward(flat, images, window, stride, (0, 0), (1, 1), False, places))
+    return gradient.reshape(*delta.shape[:-3], *gradient.shape[1:])
+
+
+def _channels_first(images: Array) -> Array:
+    return images.permute(0, 3, 1, 2)
+
+
+def _channels_last(images: Array) -> Array:
+    return images.permute(0, 2, 3, 1)
+
+
 class TorchBackend(StandardBackend):
     """PyTorch tensors; gradients are ours, so tensors are detached when they come in."""
 
     def __init__(self) -> None:
         super().__init__("torch", xp)
-        self.replacements = {"sigmoid": _sigmoid, "affine": _affine, "sgd_update": _sgd_update}
+        self.replacements = {
+            "sigmoid": _sigmoid,
+            "affine": _affine,
+            "sgd_update": _sgd_update,
+            "convolve": _convolve,
+            "convolve_kernels_gradient": _convolve_kernels_gradient,
+            "convolve_inputs_gradient": _convolve_inputs_gradient,
+            "max_pool": _max_pool,
+            "max_pool_gradient": _max_pool_gradient,
+        }
 
     @property
     def version(self) -> str:

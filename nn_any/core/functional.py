@@ -139,15 +139,17 @@ def train_step(layers: tuple[Layer, ...], loss: Loss, optimizer: Optimizer, prep
     the learning rate is an array, () or (m,). Equal arguments give the same function, so it is compiled once.
     """
 
+    plain = optimizer.plain
+
     def step(carry: Carry, batch: Batch, learning_rate: Array) -> tuple[Carry, Array]:
         params, state, optimizer_state, count, key = carry
         context = contexts(carry, batch[0], layers, training=True)
         x, targets = prepare(batch, xp=context[0].xp)
         traces, state = forward(layers, params, state, x, context)
         moving = trained(layers, params)
-        rate = learning_rate if optimizer.plain else None
+        rate = learning_rate if plain else None
         errors = deltas(layers, loss, params, traces, targets, context, rate, lowest(moving))
-        if optimizer.plain:
+        if plain:
             work = zip(layers, moving, traces, errors, context, strict=True)
             moved = tuple([layer.descend(p, t.saved, delta, c) if p else () for layer, p, t, delta, c in work])
         else:

@@ -31,10 +31,9 @@ class Loss:
     name : str
         The name under which it is registered.
     ranges : tuple of str
-        The ranges of output activations that it accepts, as `nn_any.activations.Activation.range` has them; the first
-        activation named in `suits` is what an error message recommends.
+        The ranges of output activations that it accepts, as `nn_any.activations.Activation.range` has them.
     suits : str
-        The output activation that goes with it.
+        The output activation that goes with it, as an error message says.
     task : {"classes", "numbers", None}
         Whether it is for classification or for regression; None leaves that to the last activation (linear is for
         regression).
