@@ -7,6 +7,11 @@ from sklearn.datasets import make_moons
 
 import nn_any as nn
 
+try:
+    from matplotlib.figure import Figure
+except ModuleNotFoundError:
+    raise SystemExit('own_data.py draws with matplotlib: python -m pip install ".[plots]"') from None
+
 PICTURE = Path("own_data.png")
 
 
@@ -24,8 +29,6 @@ def main():
 
 
 def draw(net, x, y):
-    from matplotlib.figure import Figure
-
     side = np.linspace(-1.8, 2.8, 200)
     grid = np.stack(np.meshgrid(side, side), axis=-1).reshape(-1, 2)
     share = nn.to_numpy(net.predict_proba(grid))[:, 1].reshape(200, 200)

@@ -3,7 +3,9 @@
 import math
 import sys
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any, TextIO
+from contextlib import suppress
+from io import StringIO
+from typing import TYPE_CHECKING, Any, TextIO, cast
 
 from nn_any.core import options
 from nn_any.core.schedules.monitoring import grows
@@ -90,25 +92,27 @@ class EarlyStopping(Callback):
         mode: str | None = None,
         restore_best: bool = True,
     ) -> None:
+        if not isinstance(monitor, str):
+            raise TypeError(f"monitor: expected the name of a column of the history, got {monitor!r}")
         self.monitor = monitor
         self.patience = options.integer("patience", patience)
         self.min_delta = options.number("min_delta", min_delta)
         self.mode = ("max" if grows(monitor) else "min") if mode is None else options.choice("mode", mode, "min", "max")
-        self.restore_best = restore_best
+        self.restore_best = options.flag("restore_best", restore_best)
         self._weights: Any = None
 
     def on_train_begin(self, run: "TrainingRun") -> None:
-        """Forget what an earlier run found."""
+        """Look whether the run has what is monitored, and forget what an earlier run found."""
+        if self.monitor not in run.columns:
+            raise ValueError(
+                f"monitor: expected one of {', '.join(run.columns)}, got {self.monitor!r}; "
+                "for validation_… give fit validation_data"
+            )
         self.best = math.inf if self.mode == "min" else -math.inf
         self.best_epoch, self._weights, self._waited = run.network.epoch, None, 0
 
     def on_epoch_end(self, run: "TrainingRun") -> None:
         """Compare, and end the run if it has waited long enough."""
-        if self.monitor not in run.record:
-            raise ValueError(
-                f"monitor: expected one of {', '.join(run.record)}, got {self.monitor!r}; "
-                "for validation_… give fit validation_data"
-            )
         value = run.record[self.monitor]
         gain = self.best - value if self.mode == "min" else value - self.best
         if gain > self.min_delta:
@@ -149,8 +153,36 @@ class BookLines(Callback):
         print(line, file=self._file or sys.stdout, flush=True)
 
 
+class _Unfailing:
+    """A text stream that drops what can no longer be written: a closed pipe or a full disk is no reason to stop."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        with suppress(OSError, ValueError):
+            self._stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        with suppress(OSError, ValueError):
+            self._stream.flush()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
+def unfailing_console(stream: TextIO | None) -> "Console":
+    """A console that falls silent where its stream, such as standard error, can no longer be written."""
+    from rich.console import Console
+
+    return Console(file=cast(TextIO, _Unfailing(stream or StringIO())))
+
+
 class Progress(Callback):
     """A line an epoch on standard error, and on a terminal a live bar below them.
+
+    Where standard error can no longer be written, training goes on in silence.
 
     Parameters
     ----------
@@ -159,15 +191,14 @@ class Progress(Callback):
     """
 
     def __init__(self, console: "Console | None" = None) -> None:
-        self._console = console
+        self._given = console
         self._bar: Any = None
 
     def on_train_begin(self, run: "TrainingRun") -> None:
         """Start the display."""
         from rich import progress
-        from rich.console import Console
 
-        self._console = self._console or Console(stderr=True)
+        self._console = self._given or unfailing_console(sys.stderr)
         self._bar = progress.Progress(
             progress.TextColumn("training"),
             progress.BarColumn(),
@@ -185,7 +216,6 @@ class Progress(Callback):
 
     def on_epoch_end(self, run: "TrainingRun") -> None:
         """Print the epoch's line and move the bar."""
-        assert self._console is not None
         self._console.print(epoch_line(run.record, run.epochs), highlight=False, soft_wrap=True)
         self._bar.advance(self._task)
 

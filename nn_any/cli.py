@@ -1,11 +1,9 @@
 """The command line: parse, call, print; no maths."""
 
 import json
+import os
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from datetime import datetime
 from pathlib import Path
 from statistics import median
 from typing import Annotated, Any, Literal
@@ -17,16 +15,15 @@ from rich.table import Table
 from rich.text import Text
 
 import nn_any as nn
+from nn_any import cli_options as options
 from nn_any.backends import survey
-from nn_any.callbacks import Progress
-from nn_any.datasets import load_table
+from nn_any.callbacks import Progress, unfailing_console
+from nn_any.cli_options import Flag, Integer
 from nn_any.files import write_atomically
 from nn_any.training import TrainingRun
+from nn_any.validation import check_integer
 
 FAILURE, USAGE, INTERRUPTED = 1, 2, 130
-
-Parts = tuple[nn.Dataset, nn.Dataset, nn.Dataset]
-Flag = Parameter(negative=())
 
 app = App(
     name="nn-any",
@@ -36,37 +33,30 @@ app = App(
 )
 
 
-class UsageError(Exception):
-    """The options do not fit each other or the data."""
-
-
-@contextmanager
-def _options() -> Iterator[None]:
-    """A bad value that comes to light in here is a usage error."""
-    try:
-        yield
-    except (ValueError, TypeError) as error:
-        raise UsageError(str(error)) from error
-
-
 @app.command
 def train(
     *,
     data: str = "digits",
     layers: str | None = None,
-    activation: Literal["sigmoid", "tanh", "relu", "linear"] = "sigmoid",
-    loss: Literal["quadratic", "cross_entropy"] = "quadratic",
-    initializer: Literal["normal", "scaled_normal"] = "scaled_normal",
-    epochs: int = 30,
-    batch_size: int = 10,
-    learning_rate: float = 3.0,
+    activation: options.ActivationName = "sigmoid",
+    loss: options.LossName = "quadratic",
+    initializer: options.InitializerName = "scaled_normal",
+    dropout: float = 0.0,
+    epochs: Integer = 30,
+    batch_size: Integer | None = None,
+    optimizer: options.OptimizerName = "sgd",
+    learning_rate: float | None = None,
+    schedule: options.ScheduleName = "constant",
+    momentum: float | None = None,
+    weight_decay: float | None = None,
+    patience: Integer | None = None,
     device: str | None = None,
     dtype: Literal["float32", "float64"] = "float32",
-    seed: int = 0,
+    seed: Integer = 0,
     output: Path | None = None,
-    overwrite: Annotated[bool, Flag] = False,
-    as_json: Annotated[bool, Flag, Parameter(name="--json")] = False,
-    quiet: Annotated[bool, Flag] = False,
+    overwrite: Flag = False,
+    as_json: Annotated[Flag, Parameter(name="--json")] = False,
+    quiet: Flag = False,
 ) -> int:
     """Train a network and save it. Without options: on handwritten digits, in a second or two.
 
@@ -74,21 +64,38 @@ def train(
     ----------
     data
         digits (1,797 images, built in), mnist (from NN_ANY_DATA, else downloaded), or a file: .npz with x and y, .csv
-        with the class in the last column.
+        with the class in the last column. Classes are whole numbers (integers in .npz) or text; real numbers are to be
+        predicted. uint8 is divided by 255.
     layers
         The sizes, input first, such as 784,30,10. By default one hidden layer of 30.
     activation
-        Of the hidden layers. The output layer has sigmoid, or linear for real targets.
+        Of the hidden layers. The output layer has the one that goes with the loss: for quadratic sigmoid, or linear for
+        real targets.
     loss
-        The loss function.
+        The loss function: quadratic for everything, cross_entropy or log_likelihood for classes, the others for real
+        targets.
     initializer
         How weights and biases begin.
+    dropout
+        The share of neurons left out at random after each hidden layer, from 0 to below 1.
     epochs
-        How many times to go through the training data.
+        How many times to go through the training data; for lbfgs, how many iterations.
     batch_size
-        Examples a step.
+        Examples a step, 10 by default; lbfgs takes all of them.
+    optimizer
+        How gradients move the weights.
     learning_rate
-        The step size. The default suits the quadratic loss; the cross-entropy wants a smaller one, such as 0.5.
+        The step size, for a schedule the largest. By default 3 for sgd, which suits the quadratic loss (the
+        cross-entropy wants a smaller one, such as 0.5), and for the others their usual one, such as 0.001 for adam.
+    schedule
+        How the learning rate changes: cosine and one-cycle over all epochs; halving whenever the validation data have
+        not become better for 10 epochs, which also ends the training when 1/128 is reached.
+    momentum
+        Of sgd and rmsprop, from 0 to below 1.
+    weight_decay
+        The L2 penalty on weights. By default 0, for adamw 0.01.
+    patience
+        End when the validation loss has not become better for so many epochs, and keep the best weights.
     device
         auto, cpu, cuda, cuda:1, numpy, cupy, torch, jax, torch:cuda:0, ... By default NN_ANY_DEVICE, else auto.
     dtype
@@ -104,43 +111,56 @@ def train(
     quiet
         No progress.
     """
-    with _options():
+    with options.usage():
         place = nn.select_device(device)
-        folder = _output_folder(output, data, overwrite)
-    parts = _load(data, place)
-    with _options():
-        net = _network(parts[0], layers, activation, loss, initializer, place, dtype, seed)
-    notes = Console(stderr=True)
-    session = _Session(data, parts, folder, None if quiet else notes)
-    training, validation, test = parts
-    callbacks = [session, *([] if quiet else [Progress(notes)])]
+        folder = options.output_folder(output, data, overwrite)
+        stopping = None if patience is None else nn.EarlyStopping(patience=patience)
+        check_integer("epochs", epochs, minimum=0)
+    parts = training, validation, test = options.load(data, place)
+    rates = {"learning_rate": learning_rate, "momentum": momentum, "weight_decay": weight_decay}
+    kind: dict[str, Any] = {"activation": activation, "loss": loss, "initializer": initializer, "dropout": dropout}
+    with options.usage():
+        net = options.build_network(training, layers, **kind, device=place, dtype=dtype, seed=seed)
+        method = options.build_optimizer(optimizer, **rates)
+        rates = {name: getattr(method, name, None) for name in rates}
+        method = options.with_schedule(method, schedule, training, epochs)
+        batch_size = options.check_batch_size(batch_size, method, net, len(training))
+    notes = unfailing_console(sys.stderr)
+    session = _Session(data, parts, folder, None if quiet else notes, stopping)
+    callbacks = [*([stopping] if stopping else []), session, *([] if quiet else [Progress(notes)])]
     start, interrupted = time.perf_counter(), False
     try:
-        with _options():
-            net.SGD(training, epochs, batch_size, learning_rate, test, validation_data=validation, callbacks=callbacks)
+        net.fit(
+            training,
+            epochs=epochs,
+            batch_size=batch_size,
+            optimizer=method,
+            validation_data=validation,
+            test_data=test,
+            callbacks=callbacks,
+        )
     except KeyboardInterrupt:
         if session.run is None:
             raise
         interrupted = True
     seconds = time.perf_counter() - start
-    results: dict[str, Any] = {"data": data, "layers": _sizes(net), "activation": activation, "loss": loss}
-    results |= {"initializer": initializer, "batch_size": batch_size, "learning_rate": learning_rate, "dtype": dtype}
-    results |= {"seed": seed, "device": str(place), "interrupted": interrupted, "seconds": seconds}
-    results |= session.results(net)
+    results: dict[str, Any] = {"data": data, "scale": training.scale, "classes": _class_names(training)}
+    results |= {"layers": _sizes(net), **kind, "optimizer": optimizer, **rates, "schedule": schedule}
+    results |= {"batch_size": batch_size, "patience": patience, "dtype": dtype, "seed": seed, "device": str(place)}
+    results |= {"interrupted": interrupted, "seconds": seconds, **session.results(net)}
     results["model"] = str(session.save(net, results))
-    if as_json:
-        sys.stdout.write(json.dumps(results, indent=2) + "\n")
-    else:
-        _print_results(Console(), results)
+    _print(json.dumps(results, indent=2) + "\n" if as_json else _report(results), results["model"])
     return INTERRUPTED if interrupted else 0
 
 
 class _Session(nn.Callback):
     """One call of ``train``: announces it, makes its folder before the first epoch, and keeps its history."""
 
-    def __init__(self, data: str, parts: Parts, folder: Path, notes: Console | None) -> None:
+    def __init__(
+        self, data: str, parts: options.Parts, folder: Path, notes: Console | None, stopping: nn.EarlyStopping | None
+    ) -> None:
         self.run: TrainingRun | None = None
-        self._data, self._parts, self._folder, self._notes = data, parts, folder, notes
+        self._data, self._parts, self._folder, self._notes, self._stopping = data, parts, folder, notes, stopping
 
     def on_train_begin(self, run: TrainingRun) -> None:
         self._folder.mkdir(parents=True, exist_ok=True)
@@ -162,16 +182,18 @@ class _Session(nn.Callback):
         return nn.History("", "") if self.run is None else self.run.history
 
     def results(self, net: nn.Network) -> dict[str, Any]:
-        """What the history says of the test data."""
+        """What the history says of the test data, with the weights that are saved and at best."""
         history = self.history
-        results: dict[str, Any] = {"epochs": len(history), "engine": history.engine, "test_accuracy": None}
-        results |= {"best_test_accuracy": None, "best_epoch": None, "test_loss": None, "seconds_per_epoch": None}
+        saved = (self._stopping and self._stopping.best_epoch) or len(history)
+        results: dict[str, Any] = {"epochs": len(history), "saved_epoch": saved, "engine": history.engine}
+        results |= {"test_accuracy": None, "best_test_accuracy": None, "best_epoch": None, "test_loss": None}
+        results["seconds_per_epoch"] = None
         if len(history):
-            results |= {"test_loss": history["test_loss"][-1], "seconds_per_epoch": median(history["seconds"])}
+            results |= {"test_loss": history["test_loss"][saved - 1], "seconds_per_epoch": median(history["seconds"])}
         if len(history) and not net.is_regression:
             accuracies = history["test_accuracy"]
             best = max(accuracies)
-            results |= {"test_accuracy": accuracies[-1], "best_test_accuracy": best}
+            results |= {"test_accuracy": accuracies[saved - 1], "best_test_accuracy": best}
             results["best_epoch"] = accuracies.index(best) + 1
         return results
 
@@ -184,78 +206,51 @@ class _Session(nn.Callback):
         return path
 
 
-def _output_folder(output: Path | None, data: str, overwrite: bool) -> Path:
-    """Where to save; it must not hold a model unless that may be replaced."""
-    if output is None:
-        return Path("runs") / f"{Path(data).stem}-{datetime.now():%Y%m%d-%H%M%S-%f}"
-    if (output / "model.safetensors").exists() and not overwrite:
-        raise ValueError(f"output: {output} holds a model already; choose another folder, or add --overwrite")
-    return output
-
-
-def _load(data: str, device: nn.Device) -> Parts:
-    if data == "digits":
-        return nn.datasets.load_digits(device)
-    if data == "mnist":
-        return nn.datasets.load_mnist(device=device)
-    if Path(data).suffix not in (".npz", ".csv"):
-        raise UsageError(f"data: expected digits, mnist, or a file ending in .npz or .csv, got {data!r}")
-    return load_table(data, device=device)
-
-
-def _network(
-    training: nn.Dataset,
-    layers: str | None,
-    activation: str,
-    loss: str,
-    initializer: str,
-    device: nn.Device,
-    dtype: str,
-    seed: int,
-) -> nn.Network:
-    inputs = nn.to_numpy(training.x[0, ...]).size
-    outputs = training.classes or int(training.y.shape[1])
-    sizes = [inputs, 30, outputs] if layers is None else _parse_sizes(layers)
-    if (sizes[0], sizes[-1]) != (inputs, outputs):
-        raise ValueError(f"layers: expected {inputs} first and {outputs} last, as the data have it, got {layers}")
-    last = nn.Dense(sizes[-1], activation="sigmoid" if training.classes else "linear")
-    stack = [*sizes[:-1], last]
-    return nn.Network(
-        stack, activation=activation, loss=loss, initializer=initializer, device=device, dtype=dtype, seed=seed
-    )
-
-
-def _parse_sizes(layers: str) -> list[int]:
-    try:
-        sizes = [int(size) for size in layers.split(",")]
-    except ValueError:
-        sizes = []
-    if len(sizes) < 2:
-        raise ValueError(f"layers: expected sizes such as 784,30,10, got {layers!r}")
-    return sizes
+def _class_names(training: nn.Dataset) -> list[Any] | None:
+    """What the outputs stand for, in their order; None for real targets."""
+    return None if training.classes is None else list(training.class_names or range(training.classes))
 
 
 def _sizes(net: nn.Network) -> list[int]:
     return [*net.input_shape, *(int(biases.shape[0]) for biases in net.biases)]
 
 
-def _print_results(console: Console, results: dict[str, Any]) -> None:
-    lines = []
+def _report(results: dict[str, Any]) -> str:
+    """The results in words and numbers, in colour if standard output shows any."""
+    lines, epochs, saved = [], results["epochs"], results["saved_epoch"]
     if results["interrupted"]:
-        lines.append(("interrupted", f"after {results['epochs']} epochs; what was learnt by then is saved"))
+        learnt = "what was learnt by then is" if epochs else "nothing was learnt yet, and the initial weights are"
+        lines.append(("interrupted", f"after {epochs} epochs; {learnt} saved"))
+    when = "the last epoch" if saved == epochs else f"epoch {saved}, the best on the validation data, which is saved"
     if results["best_epoch"] is not None:
         best = f"after epoch {results['best_epoch']}, chosen on the test data"
-        lines.append(("test accuracy", f"{100 * results['test_accuracy']:.2f} % after the last epoch"))
+        lines.append(("test accuracy", f"{100 * results['test_accuracy']:.2f} % after {when}"))
         lines.append(("best epoch", f"{100 * results['best_test_accuracy']:.2f} % {best}"))
     elif results["test_loss"] is not None:
-        lines.append(("test loss", f"{results['test_loss']:.5f}"))
-    lines.append(("time", f"{results['seconds']:.2f} s for {results['epochs']} epochs"))
+        lines.append(("test loss", f"{results['test_loss']:.5f} after {when}"))
+    if results["scale"]:
+        lines.append(("inputs", f"divided by {results['scale']:g}, as whatever you give the saved network must be"))
+    lines.append(("time", f"{results['seconds']:.2f} s for {epochs} epochs"))
     lines.append(("device", results["device"]))
     lines.append(("saved", results["model"]))
-    for name, text in lines:
-        line = Text.assemble((f"{name:15}", "bold"), text)
-        line.highlight_regex(r"\d+\.\d\d %", "bold green")
-        console.print(line, highlight=False, soft_wrap=True)
+    console = unfailing_console(sys.stdout)
+    with console.capture() as capture:
+        for name, text in lines:
+            line = Text.assemble((f"{name:15}", "bold"), text)
+            line.highlight_regex(r"\d+\.\d\d %", "bold green")
+            console.print(line, highlight=False, soft_wrap=True)
+    return capture.get()
+
+
+def _print(text: str, model: str) -> None:
+    """Write the results to standard output; if that cannot be done, say at least where the model is."""
+    try:
+        if sys.stdout is None:
+            raise OSError("standard output is closed")
+        sys.stdout.write(text)
+        sys.stdout.flush()
+    except OSError as error:
+        raise OSError(f"the results could not be printed ({error}); the model is saved: {model}") from error
 
 
 @app.command
@@ -276,12 +271,12 @@ def devices() -> int:
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line and exit: 0, 1 for a failure, 2 for usage, 130 for Ctrl-C."""
-    errors = Console(stderr=True)
+    errors = unfailing_console(sys.stderr)
     try:
         code = app(arguments, exit_on_error=False, error_console=errors, result_action="return_value")
     except CycloptsError:
         code = USAGE  # cyclopts has printed it
-    except UsageError as error:
+    except options.UsageError as error:
         errors.print(f"usage: {error}", markup=False, highlight=False, soft_wrap=True)
         code = USAGE
     except KeyboardInterrupt:
@@ -289,4 +284,15 @@ def main(arguments: list[str] | None = None) -> None:
     except Exception as error:
         errors.print(f"error: {error}", markup=False, highlight=False, soft_wrap=True)
         code = FAILURE
+    _drop_unwritable()
     sys.exit(code)
+
+
+def _drop_unwritable() -> None:
+    """Let go what a closed pipe has not taken: else Python would try again at its end, and exit with 120."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            if stream is not None:
+                stream.flush()
+        except OSError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())

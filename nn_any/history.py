@@ -55,7 +55,9 @@ class History:
         return iter(self.records)
 
     def __repr__(self) -> str:
-        last = ", ".join(f"{key} {value:.4g}" for key, value in self.records[-1].items()) if self.records else "empty"
+        last = (
+            ", ".join(f"{key} {_text(value)}" for key, value in self.records[-1].items()) if self.records else "empty"
+        )
         return f"History({len(self)} epochs on {self.device}, engine {self.engine}; last: {last})"
 
     def to_dict(self) -> dict[str, list[Any]]:
@@ -93,4 +95,4 @@ class History:
 
 
 def _text(value: Any) -> str:
-    return f"{value:.5g}" if isinstance(value, float) else str(value)
+    return f"{value:.5g}" if isinstance(value, float) else " ".join(str(value).split())

@@ -116,13 +116,13 @@ def mean_absolute_error(targets: np.ndarray, outputs: np.ndarray) -> float:
     return float(np.mean(np.abs(outputs - _numbers(targets))))
 
 
-def resolve(metrics: Iterable[Metric], regression: bool) -> dict[str, Function]:
-    """Functions by name, for what a user listed.
+def resolve(metrics: Iterable[Metric], regression: bool, outputs: int) -> dict[str, Function]:
+    """Functions by name, for what a user listed, and a network of so many outputs.
 
     Raises
     ------
     ValueError, TypeError
-        For a name that is none, or that does not suit the network.
+        For a name that is none, that does not suit the network, or that is taken.
     """
     if isinstance(metrics, str) or not isinstance(metrics, Iterable):
         raise TypeError(f"metrics: expected a list of names and functions, got {metrics!r}; put it in brackets")
@@ -130,7 +130,10 @@ def resolve(metrics: Iterable[Metric], regression: bool) -> dict[str, Function]:
     functions: dict[str, Function] = {}
     for metric in metrics:
         if callable(metric):
-            functions[getattr(metric, "__name__", repr(metric))] = metric
+            name = getattr(metric, "__name__", repr(metric))
+            if name in ("loss", "correct") or functions.get(name, metric) is not metric:
+                raise ValueError(f"metrics: expected functions with names of their own, got {name!r}, which is taken")
+            functions[name] = metric
             continue
         top = re.fullmatch(r"top_([1-9]\d*)_accuracy", metric) if isinstance(metric, str) and not regression else None
         if top is None and metric not in names:
@@ -139,5 +142,7 @@ def resolve(metrics: Iterable[Metric], regression: bool) -> dict[str, Function]:
                 f"metrics: expected some of {', '.join(names)} for {kind}, or functions of targets and outputs, "
                 f"got {metric!r}"
             )
+        if top and int(top[1]) > outputs:
+            raise ValueError(f"metrics: expected at most top_{outputs}_accuracy for {outputs} outputs, got {metric!r}")
         functions[metric] = partial(top_k_accuracy, k=int(top[1])) if top else globals()[metric]
     return functions

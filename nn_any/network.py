@@ -122,6 +122,7 @@ class Network(Differentiable):
         batch_size: int | None = None,
         optimizer: Optimizer,
         validation_data: Any = None,
+        test_data: Any = None,
         callbacks: Iterable[Any] = (),
         shuffle: bool = True,
         verbose: bool = False,
@@ -134,8 +135,8 @@ class Network(Differentiable):
 
         Parameters
         ----------
-        training_data, validation_data : Dataset, tuple ``(x, y)`` of arrays, or iterable of pairs of columns
-            Moved to the network's device once. After each epoch the validation data are evaluated.
+        training_data, validation_data, test_data : Dataset, tuple ``(x, y)`` of arrays, or iterable of pairs of columns
+            Moved to the network's device once. After each epoch the validation and test data are evaluated.
         epochs : int
             How many more epochs; 0 does nothing. Epochs are counted through, so ``fit(epochs=2)`` and then
             ``fit(epochs=3)`` is the same as ``fit(epochs=5)``.
@@ -186,7 +187,8 @@ class Network(Differentiable):
         if sample_weight is not None or class_weight is not None:
             training_data = as_dataset("training_data", training_data, self.device, self.dtype)
             training_data = training_data.weighted(sample_weight, class_weight)
-        evaluations = {"training": training_data if monitor_training else None, "validation": validation_data}
+        training = training_data if monitor_training else None
+        evaluations = {"training": training, "validation": validation_data, "test": test_data}
         return self._train(
             training_data,
             epochs,
@@ -214,7 +216,7 @@ class Network(Differentiable):
     ) -> History:
         epochs = check.check_integer("epochs", epochs, minimum=0)
         watching: list[Callback] = as_callbacks(callbacks) + ([Progress()] if verbose else [])
-        functions = scores.resolve(metrics, self.is_regression)
+        functions = scores.resolve(metrics, self.is_regression, self.outputs)
         columns, prepare, dataset = self._columns("training_data", training_data)
         if optimizer.whole_batch and batch_size is None:
             batch_size = len(dataset)
@@ -228,17 +230,22 @@ class Network(Differentiable):
         }
         moving = functional.trained(self.layers, self.params)
         if not any(moving):
-            raise ValueError(
-                "layers: expected one to train at least, got none or only frozen ones; call net.unfreeze()"
-            )
+            raise ValueError("layers: expected at least one to train, got none or only frozen ones; use net.unfreeze()")
+        if functions and not tests:
+            raise ValueError("metrics: expected data to measure as well, got none; give validation_data")
         plan = _Plan(columns, prepare, batch_size, optimizer, tests, functions, shuffle)
         engine = self.device.engine
         history = History(engine.name, str(self.device))
+        before = self._carry, self._optimizer, self._records, self._search
         if optimizer != self._optimizer:
             state = engine.compile(optimizer.init)(moving)
             self._carry, self._optimizer = (*self._carry[:2], state, *self._carry[3:]), optimizer
             self._records, self._search = [], None
-        one_epoch, converged = (self._whole_batches if optimizer.whole_batch else self._mini_batches)(plan)
+        try:
+            one_epoch, converged = (self._whole_batches if optimizer.whole_batch else self._mini_batches)(plan)
+        except Exception:  # refused: the optimiser that was there goes on as if nothing had been asked
+            self._carry, self._optimizer, self._records, self._search = before
+            raise
 
         def evaluated_epoch() -> Record:
             start = time.perf_counter()
@@ -252,7 +259,14 @@ class Network(Differentiable):
         def finished() -> bool:
             return converged() or optimizer.finished(self._records)
 
-        return train(TrainingRun(self, history, epochs), evaluated_epoch, watching, finished)
+        run = TrainingRun(self, history, epochs, self._history_columns(plan))
+        return train(run, evaluated_epoch, watching, finished)
+
+    def _history_columns(self, plan: _Plan) -> list[str]:
+        """The names of what the history will hold."""
+        measures = ["loss", *([] if self.is_regression else ["correct", "accuracy"]), *plan.metrics]
+        evaluated = [f"{name}_{measure}" for name in plan.tests for measure in measures]
+        return ["epoch", "loss", "learning_rate", "seconds", *evaluated]
 
     def _whole_batches(self, plan: _Plan) -> tuple[Callable[[], Record], Callable[[], bool]]:
         """What runs an iteration on all examples, and tells its loss; and whether it has converged."""
@@ -272,6 +286,7 @@ class Network(Differentiable):
         steps = -(-n // plan.batch_size)
         step = functional.train_step(self.layers, self._loss, optimizer.rule(), plan.prepare)
         self._rates(optimizer.rates(len(self._records), steps, self._records))
+        optimizer.rates(1, steps, [dict.fromkeys(self._history_columns(plan), 0.0)])  # what it monitors will be there
 
         def one_epoch() -> Record:
             order = random.epoch_order(self.seed, self.epoch, n, shuffle=plan.shuffle)

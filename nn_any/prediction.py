@@ -1,5 +1,6 @@
 """Predictor: a model that answers: outputs, classes, and how right they are. `Network` adds the training."""
 
+import math
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -19,6 +20,9 @@ class Predictor(Model):
     """A model with its forward side. See `Network` for the parameters and for the forms that data may have."""
 
     def _inputs(self, x: Any) -> tuple[Array, bool]:
+        if isinstance(x, Dataset):
+            real = f" as real numbers, divided by {x.scale:g}" if x.scale else ""
+            raise TypeError(f"x: expected an array, got {x!r}; pass dataset.x{real}")
         return check.check_example_or_inputs("x", self._own_array("x", x), self.input_shape)
 
     def _check_label_range(self, lowest: int, highest: int) -> None:
@@ -38,7 +42,10 @@ class Predictor(Model):
         if dataset.sample_weight is not None:
             w = self.device.asarray(dataset.sample_weight, self.dtype)
             with self.device.scope():
-                columns = (x, y, w / self.device.xp.mean(w))
+                mean = float(to_numpy(self.device.xp.mean(w)))
+                if not 0 < mean < math.inf:  # rows taken from weighted data may all have weight 0
+                    raise ValueError(f"{name}: expected sample weights of a positive, finite mean, got {mean:g}")
+                columns = (x, y, w / mean)
         return columns, self._preparation(y, dataset.scale), dataset
 
     def _preparation(self, y: Array, scale: float | None = None) -> Preparation:
@@ -144,7 +151,7 @@ class Predictor(Model):
         ['f1', 'top_2_accuracy']
         """
         columns, prepare, _ = self._columns("data", data)
-        return self._scores(columns, prepare, scores.resolve(metrics, self.is_regression))
+        return self._scores(columns, prepare, scores.resolve(metrics, self.is_regression, self.outputs))
 
     def _scores(self, columns: Batch, prepare: Preparation, functions: Mapping[str, scores.Function]) -> dict[str, Any]:
         if not functions:

@@ -29,6 +29,8 @@ class TrainingRun:
         The records so far.
     epochs : int
         How many epochs this call shall run.
+    columns : sequence of str
+        What the history will hold of each epoch.
     stop : bool
         Set it to end after this epoch.
     """
@@ -36,6 +38,7 @@ class TrainingRun:
     network: Any
     history: History
     epochs: int
+    columns: Sequence[str] = ()
     stop: bool = field(default=False)
 
     @property
@@ -56,7 +59,7 @@ def train(
         for callback in callbacks:
             begun.append(callback)
             callback.on_train_begin(run)
-        run.stop = finished()
+        run.stop = run.stop or finished()
         while len(run.history) < run.epochs and not run.stop:
             run.history.append(one_epoch())
             for callback in callbacks:

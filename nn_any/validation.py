@@ -141,25 +141,24 @@ def check_labels(name: str, lowest: int, highest: int, classes: int, remedy: str
 
 def check_targets(name: str, y: Array, n: int, outputs: int) -> Array:
     """Targets for a network: integer labels (n,), or targets (n, outputs); reals (n,) become a column."""
-    real = is_real(y)
-    if y.ndim == 1 and real:
+    if y.ndim == 1 and is_real(y):
         y = y[:, None]
     shape = tuple(y.shape)
     if y.ndim != 1 and (y.ndim != 2 or shape[1] != outputs):
-        hint = "; labels must be integers: convert them with .astype('int64')" if real and shape[1:] == (1,) else ""
+        column = "; labels must be integers (n,): use y.ravel(), and .astype('int64') if they are real"
         raise ValueError(
             f"{name}: expected integer labels (n,) or targets (n, {outputs}), for {outputs} output(s), "
-            f"got {y.dtype} of shape {shape}{hint}"
+            f"got shape {shape}{column if shape[1:] == (1,) else ''}"
         )
     check_same_length("x", n, name, shape[0])
     return y
 
 
-def check_weights(name: str, weights: Any, n: int) -> np.ndarray:
+def check_weights(name: str, weights: Any, n: int, thing: str = "example") -> np.ndarray:
     """One weight an example: float64 on the host, finite, 0 or more, not all 0."""
     array = to_numpy(as_array(name, weights)).astype("float64")
     if array.shape != (n,):
-        raise ValueError(f"{name}: expected one weight an example, ({n},), got shape {array.shape}")
+        raise ValueError(f"{name}: expected one weight for each {thing}, ({n},), got shape {array.shape}")
     check_finite(name, array)
     if array.min() < 0 or array.max() == 0:
         raise ValueError(f"{name}: expected weights of 0 or more, and not all 0, got {array.min():g} … {array.max():g}")
@@ -178,9 +177,11 @@ def check_class_weight(class_weight: Any, labels: np.ndarray, classes: int) -> n
         for label, weight in class_weight.items():
             if isinstance(label, bool) or not isinstance(label, int | np.integer) or not 0 <= label < classes:
                 raise ValueError(f"class_weight: expected classes within 0 … {classes - 1}, got {label!r}")
+            if isinstance(weight, bool) or not isinstance(weight, numbers.Real):
+                raise TypeError(f"class_weight: expected a number for class {label}, got {weight!r}")
             weights[int(label)] = weight
-        return check_weights("class_weight", weights, classes)
-    return check_weights("class_weight", class_weight, classes)
+        return check_weights("class_weight", weights, classes, "class")
+    return check_weights("class_weight", class_weight, classes, "class")
 
 
 def as_columns(name: str, data: Any) -> tuple[Any, Any]:

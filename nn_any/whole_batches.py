@@ -52,7 +52,10 @@ class WholeBatches:
         self._network, self._optimizer, self._columns = network, optimizer, columns
         differentiate = evaluation.differentiator(network.layers, network._loss, prepare, training=True)
         self._differentiate = network.device.engine.compile(differentiate)
-        here = _flat(functional.trained(network.layers, network.params))
+        moving = functional.trained(network.layers, network.params)
+        decayed = functional.decayed(network.layers, moving)
+        self._weights = _flat(tree_map(lambda leaf, keep: np.full(leaf.shape, float(keep)), moving, decayed))
+        here = _flat(moving)
         if previous is None or not np.array_equal(previous.x.astype(network.dtype), here):
             self.state = optimizer.start(here)
         else:  # the data may be others than those it has seen
@@ -71,7 +74,12 @@ class WholeBatches:
         params, (*others, count, key) = self._params(state.x), network._carry[1:]
         network._carry = (params, *others, count + 1, key)
         network.epoch, network.steps = network.epoch + 1, network.steps + 1
-        return {"loss": float(state.value), "learning_rate": float(self._optimizer.learning_rate)}
+        loss = float(state.value) - self._penalty(state.x)
+        return {"loss": loss, "learning_rate": float(self._optimizer.learning_rate)}
+
+    def _penalty(self, x: np.ndarray) -> float:
+        """½ λ ‖w‖², over the weights."""
+        return 0.5 * self._optimizer.weight_decay * float(self._weights @ (x * x))
 
     def _params(self, x: np.ndarray) -> Params:
         """The network's parameters with the numbers of a flat vector in place of the trained ones."""
@@ -84,16 +92,12 @@ class WholeBatches:
             start += size
             return network.device.asarray(values.astype(network.dtype))
 
-        return tuple(
-            [
-                tree_map(place, p) if layer.trainable else p
-                for layer, p in zip(network.layers, network.params, strict=True)
-            ]
-        )
+        work = zip(network.layers, network.params, strict=True)
+        return tuple([tree_map(place, p) if layer.trainable else p for layer, p in work])
 
     def _evaluate(self, x: np.ndarray) -> tuple[float, np.ndarray]:
         """The loss over all examples, with its penalty, and the gradient: float64, on the host."""
-        network, decay = self._network, self._optimizer.weight_decay
+        network = self._network
         params, n = self._params(x), int(self._columns[0].shape[0])
         carry = (params, *network._carry[1:])
         value, gradient = 0.0, np.zeros_like(x)
@@ -102,20 +106,7 @@ class WholeBatches:
             share = (chunk.stop - chunk.start) / n
             value += share * float(to_numpy(loss))
             gradient += share * _flat(functional.trained(network.layers, tree))
-        if decay:
-            weights = _flat(self._masks())
-            value += 0.5 * decay * float(weights @ (x * x))
-            gradient += decay * weights * x
-        return value, gradient
-
-    def _masks(self) -> Any:
-        """1 in the place of each trained weight, 0 in that of each bias."""
-        moving = functional.trained(self._network.layers, self._network.params)
-        return tree_map(
-            lambda leaf, keep: np.full(leaf.shape, float(keep)),
-            moving,
-            functional.decayed(self._network.layers, moving),
-        )
+        return value + self._penalty(x), gradient + self._optimizer.weight_decay * self._weights * x
 
 
 def _flat(tree: Params) -> np.ndarray:

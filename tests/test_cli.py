@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 import nn_any as nn
+from nn_any.cli import main
 
 NN_ANY = [sys.executable, "-m", "nn_any"]
 
@@ -88,6 +89,113 @@ def test_options_reach_the_network(tmp_path):
     assert (net._loss.name, net.dtype, net.steps) == ("cross_entropy", "float64", 45)
 
 
+def test_without_options_it_is_the_network_as_ever(tmp_path):
+    assert run("train", "--epochs", "2", "--quiet", "--output", "out", cwd=tmp_path).returncode == 0
+    training, *_ = nn.datasets.load_digits("numpy")
+    net = nn.Network([64, 30, 10], initializer="scaled_normal", device="numpy", seed=0)
+    net.SGD(training, 2, 10, 3.0)
+    saved = nn.Network.load(tmp_path / "out/model.safetensors", device="numpy")
+    for a, b in zip(net.weights, saved.weights, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_the_whole_choice_of_the_library(tmp_path):
+    options = "--layers 64,40,20,10 --activation gelu --loss log_likelihood --initializer he_normal --dropout 0.1"
+    options += " --optimizer adamw --weight-decay 0.001 --learning-rate 0.01 --schedule cosine --epochs 4 --json"
+    done = run("train", *options.split(), "--output", "out", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    results = json.loads(done.stdout)
+    assert [results[name] for name in ("optimizer", "learning_rate", "weight_decay", "schedule")] == [
+        *("adamw", 0.01, 0.001, "cosine")
+    ]
+    assert (results["scale"], results["classes"]) == (16, list(range(10)))
+    rates = json.loads((tmp_path / "out/run.json").read_text())["history"]["learning_rate"]
+    assert rates == sorted(rates, reverse=True)
+    assert 0 < rates[-1] < rates[0] < 0.01
+    net = nn.Network.load(tmp_path / "out/model.safetensors", device="numpy")
+    gelu, drop, softmax = nn.activations.get("gelu"), nn.Dropout(0.1), nn.activations.get("softmax")
+    kinds = [layer.activation if isinstance(layer, nn.Dense) else type(layer)(layer.rate) for layer in net.layers]
+    assert kinds == [gelu, drop, gelu, drop, softmax]
+    assert {layer.initializer.name for layer in net.layers if isinstance(layer, nn.Dense)} == {"he_normal"}
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        "--optimizer sgd --momentum 0.5 --schedule halving --learning-rate 1",
+        "--optimizer rmsprop --momentum 0.5 --schedule one-cycle",
+        "--optimizer adam",
+        "--optimizer adagrad --learning-rate 0.1",
+        "--optimizer lbfgs --loss cross_entropy --weight-decay 0.0001",
+    ],
+)
+def test_every_optimizer_learns(tmp_path, options):
+    done = run("train", "--epochs", "20", "--json", "--quiet", *options.split(), cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    results = json.loads(done.stdout)
+    assert results["test_accuracy"] > 0.8
+    assert results["learning_rate"] == {"rmsprop": 0.01, "adam": 0.001, "adagrad": 0.1}.get(results["optimizer"], 1.0)
+    assert results["batch_size"] == (1437 if "lbfgs" in options else 10)
+
+
+def test_patience_keeps_the_best_weights_and_their_figures(tmp_path):
+    options = "--patience 2 --optimizer adam --learning-rate 0.03 --loss cross_entropy --epochs 100 --output out"
+    done = run("train", *options.split(), cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    report = json.loads((tmp_path / "out/run.json").read_text())
+    losses = report["history"]["validation_loss"]
+    assert report["epochs"] == len(losses) < 100
+    assert report["saved_epoch"] == losses.index(min(losses)) + 1 == len(losses) - 2
+    assert f"after epoch {report['saved_epoch']}, the best on the validation data, which is saved" in done.stdout
+    net, test = nn.Network.load(tmp_path / "out/model.safetensors", device="numpy"), nn.datasets.load_digits("numpy")[2]
+    assert net.accuracy(test) == report["test_accuracy"]
+    assert net.loss(test) == pytest.approx(report["test_loss"])
+
+
+@pytest.mark.parametrize(
+    ("data", "loss", "last"),
+    [
+        ("classes.npz", "quadratic", "sigmoid"),
+        ("classes.npz", "cross_entropy", "sigmoid"),
+        ("classes.npz", "log_likelihood", "softmax"),
+        ("numbers.npz", "quadratic", "linear"),
+        ("numbers.npz", "huber", "linear"),
+        ("numbers.npz", "poisson", "exponential"),
+        ("classes.npz", "huber", "loss: expected one for classes, as the data have them, got huber, for numbers"),
+        ("numbers.npz", "log_likelihood", "loss: expected one for numbers, as the data have them, got log_likelihood"),
+    ],
+)
+def test_the_last_activation_follows_the_loss(tmp_path, data, loss, last):
+    x = np.random.default_rng(0).random((40, 2)).astype("float32")
+    np.savez(tmp_path / "classes.npz", x=x, y=np.arange(40) % 2)
+    np.savez(tmp_path / "numbers.npz", x=x, y=x.sum(axis=1))
+    options = ["--data", data, "--loss", loss, "--learning-rate", "0.01", "--epochs", "1", "--output", "out"]
+    done = run("train", *options, cwd=tmp_path)
+    if ":" in last:
+        assert (done.returncode, last in done.stderr) == (2, True)
+    else:
+        assert done.returncode == 0, done.stderr
+        net = nn.Network.load(tmp_path / "out/model.safetensors", device="numpy")
+        assert net.layers[-1].activation.name == last
+
+
+def test_what_a_saved_network_must_be_told_is_recorded(tmp_path):
+    """How raw integers became reals, and what the classes are called."""
+    rng = np.random.default_rng(0)
+    y = np.array(["oak", "ash"])[rng.integers(0, 2, 60)]
+    x = rng.integers(0, 100, (60, 3), dtype=np.uint8) + np.uint8(100) * (y == "oak")[:, None]
+    np.savez(tmp_path / "TREES.NPZ.npz", x=x, y=y)
+    (tmp_path / "TREES.NPZ.npz").rename(tmp_path / "TREES.NPZ")
+    done = run("train", "--data", "TREES.NPZ", "--output", "out", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "inputs         divided by 255, as whatever you give the saved network must be" in done.stdout
+    report = json.loads((tmp_path / "out/run.json").read_text())
+    assert (report["scale"], report["classes"]) == (255, ["ash", "oak"])
+    net = nn.Network.load(tmp_path / "out/model.safetensors", device="numpy")
+    answers = np.array(report["classes"])[net.predict(x / report["scale"])]
+    assert np.mean(answers == y) > 0.95
+
+
 def test_a_model_is_not_overwritten_unasked(tmp_path):
     arguments = ("train", "--epochs", "1", "--quiet", "--output", "out")
     assert run(*arguments, cwd=tmp_path).returncode == 0
@@ -122,6 +230,17 @@ def test_a_file_of_ones_own(tmp_path, target):
     [
         (["train", "--colour", "red"], 2, "Unknown option"),
         (["train", "--epochs", "many"], 2, "--epochs"),
+        (["train", "--epochs", "1.5"], 2, "Invalid value for --epochs: expected an integer, got '1.5'"),
+        (["train", "--batch-size", "2.5"], 2, "Invalid value for --batch-size: expected an integer, got '2.5'"),
+        (["train", "--seed", "0.5"], 2, "Invalid value for --seed: expected an integer, got '0.5'"),
+        (["train", "--patience", "1.5"], 2, "Invalid value for --patience: expected an integer, got '1.5'"),
+        (["train", "--patience", "0"], 2, "patience: expected a positive integer, got 0"),
+        (["train", "--dropout", "1"], 2, "rate of a Dropout layer: expected a finite number of at least 0 and below 1"),
+        (["train", "--layers", "64,10", "--dropout", "0.1"], 2, "dropout: expected a hidden layer to put it after"),
+        (["train", "--optimizer", "adam", "--momentum", "0.9"], 2, "momentum: expected it with sgd or rmsprop only"),
+        (["train", "--optimizer", "lbfgs", "--batch-size", "9"], 2, "batch_size: expected none for lbfgs"),
+        (["train", "--optimizer", "lbfgs", "--dropout", "0.1"], 2, "dropout: expected none for lbfgs"),
+        (["train", "--optimizer", "lbfgs", "--schedule", "cosine"], 2, "schedule: expected constant for lbfgs"),
         (["train", "--epochs", "-1"], 2, "epochs: expected an integer of at least 0, got -1"),
         (["train", "--batch-size", "0"], 2, "batch_size: expected an integer of at least 1"),
         (["train", "--learning-rate", "0"], 2, "learning_rate: expected a positive, finite number"),
@@ -155,13 +274,27 @@ def test_version_help_and_devices(tmp_path):
     for arguments in ([], ["--help"]):
         done = run(*arguments, cwd=tmp_path)
         assert (done.returncode, "train" in done.stdout, "devices" in done.stdout) == (0, True, True)
-    assert "--learning-rate" in run("train", "--help", cwd=tmp_path).stdout
+    done = run("train", "--help", cwd=tmp_path)
+    assert "--learning-rate" in done.stdout
+    for registry in (nn.activations, nn.losses, nn.initializers):
+        assert set(registry._registry.names) <= set(re.findall(r"\w+", done.stdout))
     done = run("devices", cwd=tmp_path, PYTHONWARNINGS="default")
     assert done.returncode == 0
     assert "numpy:cpu" in done.stdout
     assert "auto is " in done.stdout
     for report in nn.backends.survey():
         assert report.library in done.stdout
+
+
+def test_a_fault_inside_the_training_is_no_fault_of_usage(tmp_path, monkeypatch, capsys):
+    def faulty(*arguments, **options):
+        raise TypeError("a fault of ours")
+
+    monkeypatch.setattr(nn.Network, "_train", faulty)
+    with pytest.raises(SystemExit) as caught:
+        main(["train", "--output", str(tmp_path)])
+    assert caught.value.code == 1
+    assert capsys.readouterr().err == "error: a fault of ours\n"
 
 
 posix = pytest.mark.skipif(os.name != "posix", reason="needs a pseudo-terminal")
@@ -227,6 +360,71 @@ def test_ctrl_c_keeps_what_was_learnt(tmp_path):
     net = nn.Network.load(tmp_path / "out/model.safetensors", device="numpy")
     assert net.epoch >= 2
     assert net.accuracy(nn.datasets.load_digits("numpy")[2]) > 0.8
+
+
+@posix
+def test_ctrl_c_within_the_first_epoch(tmp_path):
+    np.savez(
+        tmp_path / "long.npz", x=np.random.default_rng(0).random((300_000, 4), "float32"), y=np.arange(300_000) % 2
+    )
+    process = subprocess.Popen(
+        [*NN_ANY, "train", "--data", "long.npz", "--batch-size", "1", "--output", "out", "--device", "numpy"],
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    for line in process.stderr:
+        if line.startswith("device"):
+            break
+    time.sleep(0.5)
+    process.send_signal(signal.SIGINT)
+    out, _ = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "after 0 epochs; nothing was learnt yet, and the initial weights are saved" in out
+    assert nn.Network.load(tmp_path / "out/model.safetensors", device="numpy").epoch == 0
+
+
+@posix
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_a_reader_that_leaves_does_not_end_the_training(tmp_path, unbuffered):
+    """As in ``nn-any train 2>&1 | head -1``."""
+    process = subprocess.Popen(
+        [*NN_ANY, "train", "--epochs", "40", "--output", "out"],
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        env=os.environ | {"PYTHONUNBUFFERED": unbuffered, "NN_ANY_DEVICE": "numpy"},
+    )
+    process.stdout.readline()
+    process.stdout.close()
+    assert process.wait(timeout=60) == 1  # the results could not be printed
+    assert nn.Network.load(tmp_path / "out/model.safetensors", device="numpy").epoch == 40
+
+
+@posix
+@pytest.mark.parametrize(
+    ("redirection", "code", "message"),
+    [
+        (
+            ">&-",
+            1,
+            "error: the results could not be printed (standard output is closed); the model is saved: out/model",
+        ),
+        (
+            ">&- --json",
+            1,
+            "error: the results could not be printed (standard output is closed); the model is saved: out",
+        ),
+        ("2>&-", 0, ""),
+    ],
+)
+def test_closed_streams(tmp_path, redirection, code, message):
+    shell = f'"{sys.executable}" -m nn_any train --epochs 2 --output out {redirection}'
+    done = subprocess.run(["sh", "-c", shell], cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, "test accuracy" in done.stdout) == (code, not code)
+    assert message in done.stderr
+    assert (tmp_path / "out/run.json").exists()
 
 
 @posix

@@ -1,6 +1,9 @@
 """Each bad argument: one clear error, which names it, what came and the remedy, before a weight changes."""
 
 import re
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -30,7 +33,12 @@ BAD_DATA = {
     "fractional labels": (
         (X, Y + 0.5),
         ValueError,
-        r"y: expected integer labels \(n,\) .*; labels must be integers: convert them",
+        r"y: expected integer labels \(n,\) .*; labels must be integers \(n,\): use y.ravel\(\), and .astype",
+    ),
+    "a column of labels": (
+        (X, Y[:, None]),
+        ValueError,
+        r"y: expected integer labels \(n,\) .*, got shape \(12, 1\); labels must be integers \(n,\): use y.ravel\(\)",
     ),
     "empty": ((X[:0], Y[:0]), ValueError, "x: expected at least one example"),
     "NaN": (
@@ -104,6 +112,14 @@ def test_bad_inputs(net, case):
     for call in (net.feedforward, net.predict, net.predict_proba):
         with pytest.raises(error, match="^x: expected "):
             call(x)
+
+
+@pytest.mark.parametrize(("scale", "ending"), [(None, ""), (255, " as real numbers, divided by 255")])
+def test_a_data_set_where_an_array_belongs(net, scale, ending):
+    data = nn.Dataset(np.ones((2, 4), dtype=np.uint8), [0, 1], device=net.device, scale=scale)
+    for call in (net.feedforward, net.predict, net.predict_proba):
+        with pytest.raises(TypeError, match=rf"x: expected an array, got Dataset\(2 .*\); pass dataset.x{ending}$"):
+            call(data)
 
 
 def test_columns_as_the_book_has_them_are_for_the_book(net):
@@ -320,3 +336,11 @@ def test_what_is_no_list(net):
         net.SGD((X, Y), 1, 4, 0.5, callbacks=print)
     with pytest.raises(TypeError, match="weights: expected a list of arrays, one a layer, got NoneType"):
         net.set_weights(None, net.biases)
+
+
+def test_the_example_that_draws_without_matplotlib(tmp_path):
+    example = Path(__file__).parent.parent / "examples" / "own_data.py"
+    code = f"import runpy, sys; sys.modules['matplotlib'] = None; runpy.run_path({str(example)!r}, run_name='__main__')"
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == 'own_data.py draws with matplotlib: python -m pip install ".[plots]"\n'

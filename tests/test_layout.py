@@ -30,7 +30,7 @@ RANKS = [
     {"network"},
     {"ensemble"},
     {"plotting", "parity", "testing", "estimators", "book"},
-    {"cli", "__main__"},
+    {"cli", "cli_options", "__main__"},
 ]
 
 

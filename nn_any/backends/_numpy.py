@@ -11,7 +11,6 @@ from nn_any.backends._standard import StandardBackend
 from nn_any.core.primitives import definition
 from nn_any.core.typing import Array
 
-
 Pair = tuple[int, int]
 
 
@@ -48,7 +47,7 @@ def _sgd_update(weights: Array, delta: Array, inputs: Array, *factors: Array | f
 
 
 def _unfold(x: Array, *, window: Pair, stride: Pair, xp: Any) -> Array:
-    views = np.lib.stride_tricks.sliding_window_view(x, window, axis=(-3, -2))  # type: ignore[call-overload]
+    views = np.lib.stride_tricks.sliding_window_view(x, window, axis=(-3, -2))
     views = np.moveaxis(views[..., :: stride[0], :: stride[1], :, :, :], -3, -1)
     return views.reshape(*views.shape[:-3], window[0] * window[1], views.shape[-1])
 

@@ -41,9 +41,7 @@ def _convolve_kernels_gradient(
     residual: Any, delta: Array, *, kernel_size: tuple[int, int], stride: tuple[int, int], xp: Any
 ) -> Array:
     if delta.ndim > 4:
-        return definition("convolve_kernels_gradient")(
-            residual, delta, kernel_size=kernel_size, stride=stride, xp=xp
-        )
+        return definition("convolve_kernels_gradient")(residual, delta, kernel_size=kernel_size, stride=stride, xp=xp)
     shape = (delta.shape[-1], residual.shape[-1], *kernel_size)
     return _channels_last(
         torch.nn.grad.conv2d_weight(_channels_first(residual), shape, _channels_first(delta), stride=stride)

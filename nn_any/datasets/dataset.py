@@ -23,8 +23,9 @@ class Dataset:
         stored (images may stay uint8) and become reals batch by batch.
     y : array or nested sequence
         Integer labels (n,), or targets (n, outputs): one-hot rows or real numbers. Real numbers (n,) become a column.
-    classes : int, optional
-        The number of classes; by default one more than the largest label, or the number of columns of one-hot targets.
+    classes : int, list or tuple, optional
+        The number of classes, or their names; by default one more than the largest label, or the number of columns of
+        one-hot targets.
     device : str or Device, optional
         Where the data shall live; by default where `x` lives, and for NumPy arrays and sequences
         ``select_device(None)``.
@@ -33,7 +34,6 @@ class Dataset:
     dtype : str, optional
         ``"float32"`` or ``"float64"``: convert real numbers on the way. By default arrays keep their dtype, and lists
         become float32.
-
     sample_weight : array or sequence, (n,), optional
         How much each example counts in the loss: 0 or more. Only the proportions matter.
 
@@ -43,6 +43,8 @@ class Dataset:
     y : array, on `device`: labels (n,) in the library's default integer dtype, or targets (n, outputs), real floating
     classes : int or None
         None for real targets.
+    class_names : tuple or None
+        What the classes are called, if that was said.
     sample_weight : array, (n,), real floating, on `device`, or None
 
     Raises
@@ -63,13 +65,16 @@ class Dataset:
         x: Any,
         y: Any,
         *,
-        classes: int | None = None,
+        classes: int | list[Any] | tuple[Any, ...] | None = None,
         device: str | Device | None = None,
         scale: float | None = None,
         dtype: str | None = None,
         sample_weight: Any = None,
     ) -> None:
         self.scale = check.check_scale(scale)
+        self.class_names: tuple[Any, ...] | None = None
+        if isinstance(classes, list | tuple):
+            self.class_names, classes = tuple(classes), len(classes)
         dtype = None if dtype is None else check.check_dtype(dtype)
         listed_x, listed_y = (isinstance(part, list | tuple) for part in (x, y))
         x, y = check.as_array("x", x), check.as_array("y", y)

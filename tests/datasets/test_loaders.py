@@ -264,12 +264,28 @@ def test_csv_of_ones_own(tmp_path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", "expected lines of numbers"),
-        ("a,b\n", "expected lines of numbers"),
-        ("1\n2\n", "expected lines of numbers"),
-        ("1,2,0\n1,x,0\n", "line 2: expected numbers before the last column: could not convert string to float: 'x'"),
+        ("", r"expected lines of numbers parted by commas, .*got 0 column\(s\)"),
+        ("a,b\n", "expected lines of numbers .*got names alone"),
+        ("1\n2\n", r"expected lines of numbers .*got 1 column\(s\)"),
+        ("1 2 0\n3 4 1\n", r"expected lines of numbers .*got 1 column\(s\)"),
+        ("1,2,0\n1,x,0\n", "line 2, column 2: expected a number such as 1.5, got 'x'"),
+        ("1,2;3,4;0\n5,6;7,8;1\n", "line 1, column 1: expected a number such as 1.5, got '1,2'"),
         ("1,2,0\n1,0\n", "line 2: expected 3 columns, got 2"),
-        ("1,2,0\n", "expected at least 3 examples"),
+        ("1,2,0\n1,2,1\n", "expected at least 3 examples"),
+        ("5.1,3.5,0,\n4.9,3.0,1,\n", "line 1, column 4: expected the class, got ''; .* end no line with a delimiter"),
+        ("a,b,kind,\n5.1,3.5,0,\n", "line 1, column 4: expected the class, got ''"),
+        ("1,2,0\n1,2,1\n1,2,\n", "line 3, column 3: expected the class, got ''"),
+        ("1,2,0\n1,2,NA\n1,2,1\n", "line 2, column 3: expected the class, got 'NA'"),
+        ("1,2,0\n1,2,nan\n1,2,1\n", "line 2, column 3: expected the class, got 'nan'"),
+        ("1,2,a\n1,,b\n1,2,a\n", "line 2, column 2: expected a number, got ''; fill the gap, or leave such lines out"),
+        ("1,2,0\n\n1,NaN,1\n", "line 3, column 2: expected a number, got 'NaN'"),
+        ("NA,NA,0\n1,2,1\n2,3,0\n", "line 1, column 1: expected a number, got 'NA'"),
+        ("NA,NA,a\n1,2,b\n2,3,a\n", "line 1, column 1: expected a number, got 'NA'"),
+        ("1,1e39,0\n1,2,1\n1,2,0\n", "line 1, column 2: expected a finite float32 number, got '1e39'"),
+        ("1,2,0\n1,2,1\n1,2,inf\n", "line 3, column 3: expected a finite float32 number, got 'inf'"),
+        ("1,2,0\n1,2,0\n1,2,0\n", "expected two classes or more, got 0 for all examples"),
+        ("1,2,a\n1,2,a\n1,2,a\n", "expected two classes or more, got a for all examples"),
+        ('1,"2,0\n' + 70_000 * "1,2,0\n", "line .*: expected comma-separated values: field larger than field limit"),
     ],
 )
 def test_bad_csv(tmp_path, text, message):
@@ -277,6 +293,91 @@ def test_bad_csv(tmp_path, text, message):
     path.write_text(text)
     with pytest.raises(ValueError, match=message):
         load_table(path, device="numpy")
+
+
+@pytest.mark.parametrize("delimiter", [",", ";", "\t"])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig"])
+@pytest.mark.parametrize("name", ["mine.csv", "MINE.CSV"])
+def test_csv_as_spreadsheets_write_it(tmp_path, delimiter, encoding, name):
+    rows = ["Länge,Breite,Art", *(f"{i}.5,{-i},{'äb'[i % 2]}" for i in range(20))]
+    (tmp_path / name).write_bytes("\r\n".join(rows).replace(",", delimiter).encode(encoding))
+    training, *_ = load_table(tmp_path / name, device="numpy")
+    assert (training.input_shape, training.classes, training.class_names) == ((2,), 2, ("b", "ä"))
+
+
+@pytest.mark.parametrize(
+    ("encoding", "found"), [("latin-1", "another encoding, such as Latin-1"), ("utf-16", "UTF-16 or no text at all")]
+)
+def test_csv_in_other_encodings(tmp_path, encoding, found):
+    path = tmp_path / "mine.csv"
+    path.write_bytes("1.5,ä\n2.5,b\n3.5,ä\n".encode(encoding))
+    with pytest.raises(ValueError, match=f"mine.csv: expected text in UTF-8, got {found}.*; save it as CSV in UTF-8"):
+        load_table(path)
+
+
+@pytest.mark.parametrize(
+    ("labels", "names"),
+    [
+        ([0, 1, 2], None),
+        ([False, True], None),
+        ([1, 2, 3], (1, 2, 3)),
+        ([-1, 1], (-1, 1)),
+        ([0, 1_000_000], (0, 1_000_000)),
+        (["oak", "ash"], ("ash", "oak")),
+        ([b"oak", b"ash"], ("ash", "oak")),
+    ],
+    ids=str,
+)
+def test_labels_are_numbered_in_sorted_order(tmp_path, labels, names):
+    y = np.array(labels * 20)
+    x = np.arange(len(y), dtype=float)[:, None]
+    known = list(names or range(len(labels)))
+    answers = {
+        float(i): known.index(label.decode() if isinstance(label, bytes) else label) for i, label in enumerate(y)
+    }
+    files = {"whole.npz": {"x": x, "y": y}, "column.npz": {"x": x, "y": y[:, None]}}
+    files["parts.npz"] = {"x_train": x[:30], "y_train": y[:30], "x_test": x[30:], "y_test": y[30:]}
+    for name, arrays in files.items():
+        np.savez(tmp_path / name, **arrays)
+    if not isinstance(labels[0], bytes | bool):
+        rows = [f"{a[0]},{b}" for a, b in zip(x, y, strict=True)]
+        (tmp_path / "whole.csv").write_text("\n".join(rows))
+    for path in tmp_path.iterdir():
+        parts = load_table(path, device="numpy")
+        for part in parts:
+            assert (part.classes, part.class_names) == (len(labels), names)
+        found = {x: y for part in parts for x, y in zip(part.x[:, 0].tolist(), part.y.tolist(), strict=True)}
+        assert found == answers
+
+
+def test_whole_numbers_are_classes_in_csv_and_real_arrays_are_not(tmp_path):
+    x, y = np.arange(30.0)[:, None], np.arange(30) % 3
+    (tmp_path / "mine.csv").write_text("\n".join(f"{a[0]},{b}.0" for a, b in zip(x, y, strict=True)))
+    assert load_table(tmp_path / "mine.csv", device="numpy")[0].classes == 3
+    np.savez(tmp_path / "mine.npz", x=x, y=y.astype(float))
+    assert load_table(tmp_path / "mine.npz", device="numpy")[0].classes is None
+
+
+@pytest.mark.parametrize(
+    ("y", "message"),
+    [
+        (np.zeros(30, dtype=int), "mine.NPZ: expected two classes or more, got 0 for all examples"),
+        (np.array(["a", "nan", "b"] * 10), "mine.NPZ: expected a class for each example, got 'nan'"),
+    ],
+    ids=["one class", "missing"],
+)
+def test_bad_labels_in_npz(tmp_path, y, message):
+    with open(tmp_path / "mine.NPZ", "wb") as file:
+        np.savez(file, x=np.zeros((30, 2)), y=y)
+    with pytest.raises(ValueError, match=message):
+        load_table(tmp_path / "mine.NPZ")
+
+
+def test_an_npy_file_in_an_npz_files_clothes(tmp_path):
+    with open(tmp_path / "mine.npz", "wb") as file:
+        np.save(file, np.zeros((30, 2)))
+    with pytest.raises(ValueError, match=r"mine.npz: expected an npz .* a single array, .*np.savez\(path, x=x, y=y\)"):
+        load_table(tmp_path / "mine.npz")
 
 
 def test_files_that_are_not_there_or_of_no_kind(tmp_path):

@@ -162,5 +162,13 @@ def test_a_write_replaces_and_keeps_to_the_umask(tmp_path, path):
         plain = tmp_path / "plain"
         plain.touch()
         assert path.stat().st_mode == plain.stat().st_mode
-    with pytest.raises(FileNotFoundError):
-        write_atomically(tmp_path / "no" / "folder", b"x")
+
+
+def test_an_error_names_the_file_and_not_the_temporary_one(tmp_path):
+    with pytest.raises(FileNotFoundError) as caught:
+        trained("numpy").save(tmp_path / "no" / "such" / "x")
+    where = tmp_path / "no" / "such"
+    assert str(caught.value) == f"path: expected a folder to write {where / 'x'} in, found none; make {where} first"
+    with pytest.raises(OSError, match="directory|denied") as caught:
+        write_atomically(tmp_path, b"x")
+    assert (caught.value.filename, caught.value.filename2) == (str(tmp_path), None)
