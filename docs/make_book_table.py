@@ -36,7 +36,7 @@ differ from layer to layer, and `network2`'s `total_cost` counts the squares of 
 `examples/mnist_recipe.py` goes beyond the book: a small convolutional network with batch normalisation, images
 distorted anew in each step, label smoothing and AdamW. Trained on the same 50,000 images it gets {recipe}
 """
-RECIPE = "99.62 % of the test images right: seed 0, 15 epochs, PyTorch, 7 min 21 s on two cores that had other work too."
+RECIPE = "99.62 % of the test images right: seed 0, 15 epochs, PyTorch, 7 min 21 s on two cores with other work too."
 
 
 def line(row):

@@ -5,7 +5,7 @@ import sys
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from io import StringIO
-from typing import TYPE_CHECKING, Any, TextIO, cast
+from typing import TYPE_CHECKING, Any, NoReturn, TextIO, cast
 
 from nn_any.core import options
 from nn_any.core.schedules.monitoring import grows
@@ -102,17 +102,17 @@ class EarlyStopping(Callback):
         self._weights: Any = None
 
     def on_train_begin(self, run: "TrainingRun") -> None:
-        """Look whether the run has what is monitored, and forget what an earlier run found."""
-        if self.monitor not in run.columns:
-            raise ValueError(
-                f"monitor: expected one of {', '.join(run.columns)}, got {self.monitor!r}; "
-                "for validation_… give fit validation_data"
-            )
+        """Look whether the run has the data that are monitored, and forget what an earlier run found."""
+        data = self.monitor.partition("_")[0] + "_"
+        if data in ("validation_", "test_", "training_") and not any(name.startswith(data) for name in run.columns):
+            self._refuse(run.columns)
         self.best = math.inf if self.mode == "min" else -math.inf
         self.best_epoch, self._weights, self._waited = run.network.epoch, None, 0
 
     def on_epoch_end(self, run: "TrainingRun") -> None:
         """Compare, and end the run if it has waited long enough."""
+        if self.monitor not in run.record:  # another callback might have put it there
+            self._refuse(run.record)
         value = run.record[self.monitor]
         gain = self.best - value if self.mode == "min" else value - self.best
         if gain > self.min_delta:
@@ -121,6 +121,12 @@ class EarlyStopping(Callback):
         else:
             self._waited += 1
             run.stop = run.stop or self._waited >= self.patience
+
+    def _refuse(self, columns: Iterable[str]) -> NoReturn:
+        raise ValueError(
+            f"monitor: expected one of {', '.join(columns)}, got {self.monitor!r}; "
+            "for validation_… give fit validation_data"
+        )
 
     def on_train_end(self, run: "TrainingRun") -> None:
         """Put the best weights back."""

@@ -131,7 +131,8 @@ def resolve(metrics: Iterable[Metric], regression: bool, outputs: int) -> dict[s
     for metric in metrics:
         if callable(metric):
             name = getattr(metric, "__name__", repr(metric))
-            if name in ("loss", "correct") or functions.get(name, metric) is not metric:
+            taken = name in ("loss", "correct", "accuracy") and metric is not accuracy
+            if taken or functions.get(name, metric) is not metric:
                 raise ValueError(f"metrics: expected functions with names of their own, got {name!r}, which is taken")
             functions[name] = metric
             continue

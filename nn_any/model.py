@@ -41,6 +41,7 @@ class Model:
         self.device.check_dtype(self.dtype)
         self.epoch = self.steps = 0
         self._optimizer: Optimizer | None = None
+        self._stale = True  # whether the optimiser's state is of other parameters than those that are trained
         self._records: list[dict[str, Any]] = []  # of the epochs since the optimiser began
         self._search: Any = None  # where a whole-batch optimiser stands
         self._carry: Carry = (
@@ -55,9 +56,14 @@ class Model:
         """A tree of arrays on the network's device, reals in its dtype, sharing memory with none of them."""
 
         def place(leaf: Array) -> Array:
+            if not is_host(leaf) and Device.of(leaf) == self.device:
+                xp = self.device.xp
+                copy = xp.asarray(leaf, copy=True)
+                return xp.astype(copy, getattr(xp, self.dtype), copy=False) if check.is_real(leaf) else copy
             return self.device.asarray(to_numpy(leaf).copy(), self.dtype if check.is_real(leaf) else None)
 
-        return tree_map(place, tree)
+        with self.device.scope():
+            return tree_map(place, tree)
 
     @property
     def layers(self) -> tuple[Layer, ...]:
@@ -79,7 +85,7 @@ class Model:
         """Whether the outputs are numbers to predict: the loss says so, or leaves it to a last activation of linear."""
         if self._loss.task is not None:
             return self._loss.task == "numbers"
-        return self.layers[-1].activation is LINEAR
+        return bool(self.layers[-1].activation == LINEAR)
 
     @property
     def params(self) -> Params:
@@ -155,7 +161,8 @@ class Model:
     def freeze(self, *places: int) -> Self:
         """Let training leave these layers alone, counted from 0 as in `layers`, or all of them; returns the network.
 
-        A frozen `BatchNorm` uses its running averages and keeps them. The optimiser begins anew.
+        A frozen `BatchNorm` uses its running averages and keeps them. The optimiser's state begins anew, its schedule
+        goes on; a callback may freeze layers in mid-training.
 
         Raises
         ------
@@ -167,7 +174,7 @@ class Model:
         return self._set_trainable(False, places)
 
     def unfreeze(self, *places: int) -> Self:
-        """Let training change these layers again, or all of them; returns the network. The optimiser begins anew."""
+        """Let training change these layers again, or all of them, as `freeze` has it; returns the network."""
         return self._set_trainable(True, places)
 
     def _set_trainable(self, trainable: bool, places: tuple[int, ...]) -> Self:
@@ -184,12 +191,8 @@ class Model:
             }:
                 raise ValueError(f"places: {self.layers[place]!r} has no field trainable: bool = True; add one")
         self._architecture = self._architecture.with_trainable(trainable, chosen)
-        self._forget_optimizer()
+        self._search, self._stale = None, True
         return self
-
-    def _forget_optimizer(self) -> None:
-        self._optimizer, self._records, self._search = None, [], None
-        self._carry = (*self._carry[:2], (), *self._carry[3:])
 
     def copy_from(self, other: "Model") -> None:
         """Take over the parameters and running averages of a network of the same layers; they are copied.
@@ -229,6 +232,7 @@ class Model:
         """A copy whose parameters and arithmetic have another dtype, ``"float32"`` or ``"float64"``."""
         other = object.__new__(type(self))
         other.__dict__.update(self.__dict__)
+        other._records = list(self._records)
         other.dtype = check.check_dtype(dtype)
         other.device.check_dtype(other.dtype)
         *state, step, key = self._carry

@@ -184,8 +184,9 @@ class Network(Differentiable):
             raise TypeError(f"optimizer: expected an Optimizer such as nn_any.SGD(0.5), got {optimizer!r}")
         if type(optimizer).__hash__ is None:
             raise TypeError(f"optimizer: expected a hashable one, got {optimizer!r}; make it a frozen dataclass")
-        if sample_weight is not None or class_weight is not None:
+        if monitor_training or sample_weight is not None or class_weight is not None:
             training_data = as_dataset("training_data", training_data, self.device, self.dtype)
+        if sample_weight is not None or class_weight is not None:
             training_data = training_data.weighted(sample_weight, class_weight)
         training = training_data if monitor_training else None
         evaluations = {"training": training, "validation": validation_data, "test": test_data}
@@ -236,15 +237,13 @@ class Network(Differentiable):
         plan = _Plan(columns, prepare, batch_size, optimizer, tests, functions, shuffle)
         engine = self.device.engine
         history = History(engine.name, str(self.device))
-        before = self._carry, self._optimizer, self._records, self._search
+        before = self._carry, self._optimizer, self._records, self._search, self._stale
         if optimizer != self._optimizer:
-            state = engine.compile(optimizer.init)(moving)
-            self._carry, self._optimizer = (*self._carry[:2], state, *self._carry[3:]), optimizer
-            self._records, self._search = [], None
+            self._optimizer, self._records, self._search, self._stale = optimizer, [], None, True
         try:
             one_epoch, converged = (self._whole_batches if optimizer.whole_batch else self._mini_batches)(plan)
         except Exception:  # refused: the optimiser that was there goes on as if nothing had been asked
-            self._carry, self._optimizer, self._records, self._search = before
+            self._carry, self._optimizer, self._records, self._search, self._stale = before
             raise
 
         def evaluated_epoch() -> Record:
@@ -284,11 +283,12 @@ class Network(Differentiable):
         """What runs an epoch of steps, and tells its loss and learning rate; it never converges."""
         optimizer, n = plan.optimizer, plan.examples
         steps = -(-n // plan.batch_size)
-        step = functional.train_step(self.layers, self._loss, optimizer.rule(), plan.prepare)
         self._rates(optimizer.rates(len(self._records), steps, self._records))
         optimizer.rates(1, steps, [dict.fromkeys(self._history_columns(plan), 0.0)])  # what it monitors will be there
 
         def one_epoch() -> Record:
+            self._renew_state(optimizer)
+            step = functional.train_step(self.layers, self._loss, optimizer.rule(), plan.prepare)
             order = random.epoch_order(self.seed, self.epoch, n, shuffle=plan.shuffle)
             rates = optimizer.rates(len(self._records), steps, self._records)
             moved = self._rates(rates)
@@ -304,6 +304,12 @@ class Network(Differentiable):
             return {"loss": float(np.average(losses, weights=sizes)), "learning_rate": float(rates[-1])}
 
         return one_epoch, lambda: False
+
+    def _renew_state(self, optimizer: Optimizer) -> None:
+        """The optimiser's first state, if it is a new one, or other layers are frozen now."""
+        if self._stale:
+            state = self.device.engine.compile(optimizer.init)(functional.trained(self.layers, self.params))
+            self._carry, self._stale = (*self._carry[:2], state, *self._carry[3:]), False
 
     def _check_losses(self, losses: np.ndarray, rates: np.ndarray) -> None:
         finite = np.isfinite(losses)

@@ -115,6 +115,12 @@ def check_inputs(name: str, x: Array, input_shape: Shape) -> Array:
         raise ValueError(f"{name}: expected (n, {wanted}) or one example {input_shape}, got shape {shape}{hint}")
     if shape[0] == 0:
         raise ValueError(f"{name}: expected at least one example, got shape {shape}")
+    axes, wanted_axes = ([size for size in sizes if size > 1] for sizes in (shape[1:], input_shape))
+    if len(axes) > 1 and len(wanted_axes) > 1 and axes != wanted_axes:
+        raise ValueError(
+            f"{name}: expected (n, {', '.join(map(str, input_shape))}), got shape {shape}; images are channels-last: "
+            "move the axis with np.moveaxis(x, 1, -1)"
+        )
     return x if shape[1:] == input_shape else xp.reshape(x, (shape[0], *input_shape))
 
 

@@ -74,7 +74,8 @@ def test_which_way_is_better_goes_by_the_name(name, larger):
     values = [1, 2, 3, 2, 1, 0]
     stopping = nn.EarlyStopping(name, patience=1)
     assert stopping.mode == ("max" if larger else "min")
-    assert len(fit(network(), Script(values, name), stopping, epochs=6)) == (4 if larger else 2)
+    data = {"validation_data": VALIDATION, "test_data": VALIDATION}
+    assert len(fit(network(), Script(values, name), stopping, epochs=6, **data)) == (4 if larger else 2)
 
 
 def test_without_restoring_the_last_weights_stay():

@@ -1,6 +1,7 @@
 """Frozen layers: what stays, what moves, and that the rest of training takes no notice."""
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -196,3 +197,19 @@ def test_places_that_cannot_be_frozen():
     with pytest.raises(ValueError, match=r"places: Stubborn\(.*\) has no field trainable: bool = True; add one"):
         own.freeze()
     assert not own.freeze(1).layers[1].trainable
+
+
+@pytest.mark.parametrize("optimizer", [nn.SGD(0.5), nn.SGD(0.5, momentum=0.9), nn.Adam(0.05)])
+def test_a_callback_freezes_layers_in_mid_training(optimizer):
+    """From the epoch after the call on the frozen layer stays, and the others go on."""
+    x, y = np.random.default_rng(0).normal(size=(20, 4)), np.arange(20) % 3
+    net, seen = nn.Network([4, 5, 3], device="numpy", seed=0), []
+
+    def watch(run):
+        seen.append([w.copy() for w in run.network.weights])
+        if len(seen) == 2:
+            run.network.freeze(0)
+
+    net.fit((x, y), epochs=5, batch_size=5, optimizer=optimizer, callbacks=[watch])
+    changed = [[not np.array_equal(a, b) for a, b in zip(*pair, strict=True)] for pair in pairwise(seen)]
+    assert changed == [[True, True], [False, True], [False, True], [False, True]]

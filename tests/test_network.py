@@ -1,5 +1,8 @@
 """Network: what its methods give back, on every backend."""
 
+import copy
+import pickle
+
 import numpy as np
 import oracle
 import pytest
@@ -223,3 +226,39 @@ def test_an_unhashable_layer_is_refused():
 
     with pytest.raises(TypeError, match="layers, entry 1: expected a hashable layer .*make it a frozen dataclass"):
         nn.Network([4, Mutable(), 3], device="cpu")
+
+
+@pytest.mark.parametrize("again", [copy.deepcopy, lambda net: pickle.loads(pickle.dumps(net))])
+def test_copies_made_outside_are_the_same_network(again, tmp_path):
+    """Activations, losses and initialisers are equal by value, so that fused losses and files know them again."""
+    softmax = [4, nn.Dense(3, activation=nn.activations.Softmax())]
+    for stack, loss in ((softmax, "log_likelihood"), ([4, nn.Dense(2, activation="linear")], "quadratic")):
+        net = nn.Network(stack, loss=loss, device="numpy", seed=0)
+        net.set_weights([1e3 * w for w in net.weights], net.biases)
+        other = again(net)
+        assert other.is_regression == net.is_regression == (loss == "quadratic")
+        data = (X[:, :4], Y % net.outputs) if loss != "quadratic" else (X[:, :4], X[:, :2])
+        assert np.isfinite(net.loss(data))
+        assert other.loss(data) == net.loss(data)
+        other.save(tmp_path / "model")
+        assert nn.Network.load(tmp_path / "model", device="numpy").layers == net.layers
+
+
+def test_a_copy_has_a_schedule_of_its_own():
+    """What a copy goes through does not let the original's learning rate fall."""
+    optimizer = nn.SGD(nn.schedules.StepDecay(0.1, every=1))
+    net = nn.Network([4, 3], device="numpy", seed=0)
+    net.fit((X[:, :4], Y % 3), epochs=1, batch_size=4, optimizer=optimizer)
+    net.copy().fit((X[:, :4], Y % 3), epochs=3, batch_size=4, optimizer=optimizer)
+    history = net.fit((X[:, :4], Y % 3), epochs=1, batch_size=4, optimizer=optimizer)
+    assert history["learning_rate"] == [pytest.approx(0.01)]
+
+
+def test_channels_first_images_are_refused():
+    net = nn.Network([(8, 6, 3), nn.Flatten(), 2], device="numpy", seed=0)
+    image = np.zeros((5, 8, 6, 3), dtype="float32")
+    assert net.feedforward(image).shape == net.feedforward(image.reshape(5, -1)).shape == (5, 2)
+    with pytest.raises(ValueError, match=r"x: expected \(n, 8, 6, 3\), got shape .*; images are channels-last"):
+        net.feedforward(np.moveaxis(image, -1, 1))
+    gray = nn.Network([(8, 6, 1), nn.Flatten(), 2], device="numpy", seed=0)
+    assert gray.feedforward(np.zeros((5, 1, 8, 6))).shape == gray.feedforward(np.zeros((5, 8, 6))).shape == (5, 2)

@@ -1,6 +1,7 @@
 """L-BFGS through `fit`: the minimum that SciPy and scikit-learn find, going on, and what it refuses."""
 
 from functools import cache
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -74,7 +75,7 @@ def test_the_minimum_of_a_convex_problem(float64, dtype, tolerance):
     assert history["loss"][-1] == pytest.approx(objective(flat(net), decay=0.0)[0], abs=1e-6)  # without the penalty
     assert history["learning_rate"] == [1.0] * len(history)
     assert net.steps == net.epoch == len(history) == int(nn.to_numpy(net._carry[3]))
-    assert all(a > b for a, b in zip(values, values[1:-1], strict=False))
+    assert all(a > b for a, b in pairwise(values[:-1]))
     assert all(a.dtype == dtype for a in numbers(net))
 
 

@@ -18,6 +18,10 @@ def _sigmoid(z: Array, *, xp: Any) -> Array:
     return cupyx.scipy.special.expit(z)
 
 
+def _clip(x: Array, *, low: float | None = None, high: float | None = None, xp: Any) -> Array:
+    return cupy.clip(x, low, high)  # array-api-compat's own reads a mask back to the host
+
+
 class CupyEngine(EagerEngine):
     """The plain loop with one GPU made current, since CuPy creates and computes on the current one."""
 
@@ -35,7 +39,7 @@ class CupyBackend(StandardBackend):
 
     def __init__(self) -> None:
         super().__init__("cupy", xp)
-        self.replacements = {"sigmoid": _sigmoid}
+        self.replacements = {"sigmoid": _sigmoid, "clip": _clip}
 
     @property
     def version(self) -> str:

@@ -35,6 +35,10 @@ def _affine(x: Array, weights: Array, biases: Array, *, xp: Any) -> Array:
     return z
 
 
+def _clip(x: Array, *, low: float | None = None, high: float | None = None, xp: Any) -> Array:
+    return np.clip(x, low, high)
+
+
 def _total(x: Array, *, axis: int, xp: Any) -> Array:
     return np.add.reduce(x, axis=axis)
 
@@ -99,6 +103,7 @@ class NumpyBackend(StandardBackend):
             "one_hot": _one_hot,
             "affine": _affine,
             "total": _total,
+            "clip": _clip,
             "sgd_update": _sgd_update,
             "unfold": _unfold,
             "fold": _fold,

@@ -90,6 +90,10 @@ def _channels_last(images: Array) -> Array:
     return images.permute(0, 2, 3, 1)
 
 
+def _clip(x: Array, *, low: float | None = None, high: float | None = None, xp: Any) -> Array:
+    return torch.clamp(x, low, high)
+
+
 class TorchBackend(StandardBackend):
     """PyTorch tensors; gradients are ours, so tensors are detached when they come in."""
 
@@ -99,6 +103,7 @@ class TorchBackend(StandardBackend):
             "sigmoid": _sigmoid,
             "affine": _affine,
             "sgd_update": _sgd_update,
+            "clip": _clip,
             "convolve": _convolve,
             "convolve_kernels_gradient": _convolve_kernels_gradient,
             "convolve_inputs_gradient": _convolve_inputs_gradient,

@@ -8,11 +8,11 @@ import math
 from dataclasses import dataclass
 
 from nn_any.core import options, primitives
-from nn_any.core.registry import Registry, named
+from nn_any.core.registry import Named, Registry, named
 from nn_any.core.typing import Array, Namespace
 
 
-class Activation:
+class Activation(Named):
     """An elementwise function σ and its derivative. Instances are immutable and hashable.
 
     Attributes
@@ -24,7 +24,6 @@ class Activation:
         Some losses need the one or the other.
     """
 
-    name: str = ""
     range: str = "real"
 
     def __call__(self, z: Array, *, xp: Namespace) -> Array:

@@ -143,6 +143,8 @@ def train_step(layers: tuple[Layer, ...], loss: Loss, optimizer: Optimizer, prep
 
     def step(carry: Carry, batch: Batch, learning_rate: Array) -> tuple[Carry, Array]:
         params, state, optimizer_state, count, key = carry
+        if learning_rate.ndim < key.ndim - 1:  # one rate for all members of an ensemble
+            learning_rate = array_namespace(key).broadcast_to(learning_rate, key.shape[:-1])
         context = contexts(carry, batch[0], layers, training=True)
         x, targets = prepare(batch, xp=context[0].xp)
         traces, state = forward(layers, params, state, x, context)

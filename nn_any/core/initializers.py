@@ -8,11 +8,11 @@ import math
 
 import numpy as np
 
-from nn_any.core.registry import Registry, named
+from nn_any.core.registry import Named, Registry, named
 from nn_any.core.typing import Shape
 
 
-class Initializer:
+class Initializer(Named):
     """How a layer's weights and biases begin. Instances are immutable and hashable.
 
     Attributes
@@ -20,8 +20,6 @@ class Initializer:
     name : str
         The name under which it is registered.
     """
-
-    name: str = ""
 
     def weights(self, rng: np.random.Generator, shape: Shape, fan_in: int, fan_out: int) -> np.ndarray:
         """Weights of the given shape, float64, for units with `fan_in` inputs and `fan_out` outputs."""

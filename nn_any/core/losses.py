@@ -8,9 +8,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from nn_any.core import activations, options
+from nn_any.core import activations, options, primitives
 from nn_any.core.activations import Activation
-from nn_any.core.registry import Registry, named
+from nn_any.core.registry import Named, Registry, named
 from nn_any.core.typing import Array, Namespace
 
 
@@ -23,7 +23,7 @@ class Fused(NamedTuple):
     """``delta(z, a, y, *, xp)``: ∂C/∂z, (..., n, outputs)."""
 
 
-class Loss:
+class Loss(Named):
     """A loss C(a, y) of activations a and targets y. Instances are immutable and hashable.
 
     Attributes
@@ -39,7 +39,6 @@ class Loss:
         regression).
     """
 
-    name: str = ""
     ranges: tuple[str, ...] = ("real", "positive", "unit_interval", "distribution")
     suits: str = "linear"
     task: str | None = None
@@ -133,7 +132,7 @@ class CrossEntropy(Loss):
 
     def fused(self, activation: Activation) -> Fused | None:
         """The form in logits, for sigmoid outputs."""
-        return Fused(self._value, self._delta) if activation is activations.get("sigmoid") else None
+        return Fused(self._value, self._delta) if activation == activations.get("sigmoid") else None
 
     def _value(self, z: Array, y: Array, *, xp: Namespace) -> Array:
         terms = xp.maximum(z, xp.zeros_like(z)) - self._smooth(y) * z + xp.log1p(xp.exp(-xp.abs(z)))
@@ -184,7 +183,7 @@ class LogLikelihood(Loss):
 
     def fused(self, activation: Activation) -> Fused | None:
         """The form in logits, for softmax outputs."""
-        return Fused(self._value, self._delta) if activation is activations.get("softmax") else None
+        return Fused(self._value, self._delta) if activation == activations.get("softmax") else None
 
     def _value(self, z: Array, y: Array, *, xp: Namespace) -> Array:
         z = z - xp.max(z, axis=-1, keepdims=True)
@@ -255,12 +254,13 @@ class Huber(Loss):
     def __call__(self, a: Array, y: Array, *, xp: Namespace) -> Array:
         """Mean h(a - y): with c the difference cut to ±threshold, h = c (d - c / 2)."""
         difference = a - y
-        cut = xp.clip(difference, -self.threshold, self.threshold)
+        cut = primitives.clip(difference, low=-self.threshold, high=self.threshold, xp=xp)
         return xp.mean(cut * (difference - 0.5 * cut), axis=-1)
 
     def derivative(self, a: Array, y: Array, *, xp: Namespace) -> Array:
         """The difference, cut to ±threshold, / outputs."""
-        return xp.clip(a - y, -self.threshold, self.threshold) / a.shape[-1]
+        cut = primitives.clip(a - y, low=-self.threshold, high=self.threshold, xp=xp)
+        return cut / a.shape[-1]
 
 
 class Poisson(Loss):
@@ -284,7 +284,7 @@ class Poisson(Loss):
 
     def fused(self, activation: Activation) -> Fused | None:
         """The form in logits, for exponential outputs."""
-        return Fused(self._value, self._delta) if activation is activations.get("exponential") else None
+        return Fused(self._value, self._delta) if activation == activations.get("exponential") else None
 
     def _value(self, z: Array, y: Array, *, xp: Namespace) -> Array:
         return xp.mean(xp.exp(z) - y * z, axis=-1)

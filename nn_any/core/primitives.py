@@ -101,6 +101,12 @@ def total(x: Array, *, axis: int, xp: Namespace) -> Array:
 
 
 @primitive
+def clip(x: Array, *, low: float | None = None, high: float | None = None, xp: Namespace) -> Array:
+    """Each element of `x` brought within low … high; None is no bound."""
+    return xp.clip(x, low, high)
+
+
+@primitive
 def sgd_update(
     weights: Array,
     delta: Array,

@@ -6,6 +6,24 @@ from typing import Any, Generic, TypeVar
 T = TypeVar("T")
 
 
+class Named:
+    """What a registry holds: things of a name that are equal if their class and settings are, wherever they were made.
+
+    Attributes
+    ----------
+    name : str
+        The name under which it is registered.
+    """
+
+    name: str = ""
+
+    def __eq__(self, other: object) -> bool:
+        return type(self) is type(other) and vars(self) == vars(other)
+
+    def __hash__(self) -> int:
+        return hash((type(self), *sorted(vars(self).items())))
+
+
 class Registry(Generic[T]):
     """A table from names to things of one kind.
 
@@ -47,7 +65,8 @@ class Registry(Generic[T]):
             )
         if (own := getattr(entry, "name", name)) != name:
             raise ValueError(f"{self.kind} {name!r}: expected an entry with that name, got name = {own!r}")
-        if self._entries.get(name, entry) is not entry:
+        old = self._entries.get(name)
+        if old is not None and old != entry and not _made_again(type(old), type(entry)):
             raise ValueError(f"{self.kind} {name!r} is registered already; choose another name")
         self._entries[name] = entry
         return entry
@@ -91,7 +110,7 @@ class Registry(Generic[T]):
         """
         name = getattr(entry, "name", "")
         known = self._entries.get(name)
-        if entry is known or (is_dataclass(entry) and entry == known):
+        if entry == known:
             return str(name)
         if type(entry) is not type(known) or not is_dataclass(entry):
             raise ValueError(
@@ -105,6 +124,11 @@ class Registry(Generic[T]):
             return self.get(config)
         settings = dict(config)
         return replace(self.get(settings.pop("name", "")), **settings)  # type: ignore[type-var]
+
+
+def _made_again(old: type, new: type) -> bool:
+    """Whether a class is another one defined anew, as when a notebook's cell is run again."""
+    return old is not new and (old.__module__, old.__qualname__) == (new.__module__, new.__qualname__)
 
 
 def named(entry: Any) -> str:

@@ -7,6 +7,7 @@ have norms of their own, else 0.
 
 from typing import Any
 
+from nn_any.core.primitives import clip
 from nn_any.core.trees import per_parameter, tree_leaves, tree_map
 from nn_any.core.typing import Array, Namespace, Params
 
@@ -49,14 +50,14 @@ def limit_norms(params: Params, decayed: Any, max_norm: float, *, lead: int, xp:
         # units lie on axis `lead`; what is behind it is one unit's: inputs, or a kernel's height, width and channels
         axes = tuple(range(lead + 1, w.ndim))
         squares = xp.sum(w * w, axis=axes, keepdims=True) if axes else w * w
-        return w * (max_norm / xp.clip(xp.sqrt(squares), min=max_norm))
+        return w * (max_norm / clip(xp.sqrt(squares), low=max_norm, xp=xp))
 
     return _where(decayed, limit, params)
 
 
 def clip_values(gradients: Params, limit: float, *, xp: Namespace) -> Params:
     """Each entry brought within -limit … limit."""
-    clipped: Params = tree_map(lambda g: xp.clip(g, -limit, limit), gradients)
+    clipped: Params = tree_map(lambda g: clip(g, low=-limit, high=limit, xp=xp), gradients)
     return clipped
 
 
@@ -82,7 +83,7 @@ def clip_global_norm(gradients: Params, limit: float, *, lead: int, xp: Namespac
     if not any(True for _ in tree_leaves(gradients)):
         return gradients
     # the 10⁻⁶ is PyTorch's, so that a run can be compared with one there
-    scale = xp.clip(limit / (global_norm(gradients, lead=lead, xp=xp) + 1e-6), max=1.0)
+    scale = clip(limit / (global_norm(gradients, lead=lead, xp=xp) + 1e-6), high=1.0, xp=xp)
     clipped: Params = tree_map(lambda g: per_parameter(scale, g) * g, gradients)
     return clipped
 

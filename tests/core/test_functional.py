@@ -141,3 +141,30 @@ def test_page_is_at_most_200_lines():
     from pathlib import Path
 
     assert len(Path(functional.__file__).read_text(encoding="utf-8").splitlines()) <= 200
+
+
+def test_one_rate_for_all_members_keeps_their_norms_apart(float64):
+    """With a rate () each member of an ensemble is clipped by its own norm, as in its solo run."""
+    m, n = 3, 6
+    layers = nn.Network(SIZES, device="numpy", seed=0).layers
+    optimizer = nn.Adam(clip_norm=0.01, max_norm=0.5, weight_decay=0.1)
+    step = functional.train_step(layers, losses.get("cross_entropy"), optimizer, Preparation("float64", 3))
+    members = [oracle.random_batch(n, SIZES, seed=i) for i in range(m)]
+    rate = float64.asarray(0.1)
+
+    def run(params, columns, key):
+        params = tuple(tuple(float64.asarray(a) for a in layer) for layer in params)
+        carry = (params, ((), ()), optimizer.init(params), float64.asarray(0, "int32"), float64.asarray(key))
+        return step(carry, tuple(float64.asarray(column) for column in columns), rate)[0][0]
+
+    def params_of(i):
+        return [(members[i][3][layer], members[i][4][layer]) for layer in (0, 1)]
+
+    stacked = [tuple(np.stack([params_of(i)[layer][k] for i in range(m)]) for k in (0, 1)) for layer in (0, 1)]
+    columns = tuple(np.stack([members[i][k] for i in range(m)]) for k in (0, 1))
+    together = run(stacked, columns, np.stack([draw_key(0)] * m))
+    for i in range(m):
+        alone = run(params_of(i), members[i][:2], draw_key(0))
+        for layer, k in ((0, 0), (0, 1), (1, 0), (1, 1)):
+            got, expected = nn.to_numpy(together[layer][k])[i], nn.to_numpy(alone[layer][k])
+            np.testing.assert_allclose(got, expected, rtol=1e-12, atol=1e-14)

@@ -91,3 +91,13 @@ def test_plain_descent_equals_the_way_through_the_gradients(float64, activation)
     for got_layer, layer in zip(fused[0][0], updated, strict=True):
         for got, expected in zip(got_layer, layer, strict=True):
             np.testing.assert_allclose(nn.to_numpy(got), nn.to_numpy(expected), rtol=1e-12, atol=1e-14)
+
+
+@pytest.mark.parametrize(("low", "high"), [(-0.5, 0.5), (None, 0.25), (0.0, None)])
+def test_clip(backend, low, high):
+    x = np.linspace(-1, 1, 7, dtype="float32")
+    for function in (primitives.definition("clip"), primitives.clip):
+        got = nn.to_numpy(function(backend.asarray(x), low=low, high=high, xp=backend.xp))
+        assert got.dtype == np.float32
+        at_least, at_most = -9.0 if low is None else low, 9.0 if high is None else high
+        np.testing.assert_array_equal(got, np.array([min(max(v, at_least), at_most) for v in x], "float32"))

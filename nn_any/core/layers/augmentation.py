@@ -8,6 +8,7 @@ import array_api_compat
 
 from nn_any.core import options
 from nn_any.core.layers.base import Context, Layer, image_shape
+from nn_any.core.primitives import clip
 from nn_any.core.typing import Array, LayerParams, Namespace, Shape
 
 
@@ -172,15 +173,15 @@ def sample(x: Array, rows: Array, columns: Array, *, xp: Namespace) -> Array:
     first = xp.arange(count, dtype=xp.int32, device=array_api_compat.device(x)) * (height * width)
     first = xp.reshape(first, (*rows.shape[:-2], 1, 1))
     # beyond a neighbour of the edge everything is 0 alike; so far out, an integer might not hold the place
-    rows, columns = xp.clip(rows, -1.0, 1.0 * height), xp.clip(columns, -1.0, 1.0 * width)
+    rows, columns = clip(rows, low=-1.0, high=1.0 * height, xp=xp), clip(columns, low=-1.0, high=1.0 * width, xp=xp)
     top, left = xp.floor(rows), xp.floor(columns)
     image = None
     for row, part_down in ((top, 1 - (rows - top)), (top + 1, rows - top)):
         for column, part_across in ((left, 1 - (columns - left)), (left + 1, columns - left)):
             inside = (row >= 0) & (row <= height - 1) & (column >= 0) & (column <= width - 1)
             share = xp.where(inside, part_down * part_across, xp.zeros_like(part_down))
-            i = xp.astype(xp.clip(row, 0.0, height - 1.0), xp.int32)
-            j = xp.astype(xp.clip(column, 0.0, width - 1.0), xp.int32)
+            i = xp.astype(clip(row, low=0.0, high=height - 1.0, xp=xp), xp.int32)
+            j = xp.astype(clip(column, low=0.0, high=width - 1.0, xp=xp), xp.int32)
             pixels = xp.take(flat, xp.reshape(first + i * width + j, (-1,)), axis=0)
             part = xp.reshape(pixels, (*rows.shape, channels)) * share[..., None]
             image = part if image is None else image + part

@@ -31,7 +31,10 @@ class Context(NamedTuple):
     """The layer's place in the stack, from 0."""
 
     def random_bits(self, count: int) -> Array:
-        """`count` words of 32 random bits, (..., count), int32: the same for seed, layer and step on every backend."""
+        """`count` words of 32 random bits, (..., count), int32: the same for seed, layer and step on every backend.
+
+        Another call in the same step begins with the same words: ask once, for all that is needed.
+        """
         return random_bits(self.key, self.layer, self.step, count, xp=self.xp)
 
     def random_fractions(self, count: int, dtype: Any) -> Array:

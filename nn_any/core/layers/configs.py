@@ -21,7 +21,10 @@ def register(layer_class: type[L]) -> type[L]:
         raise TypeError(
             f"layer_class: expected a frozen dataclass derived from nn_any.layers.Layer, got {layer_class!r}"
         )
-    if _classes.setdefault(name, layer_class) is not layer_class:
+    old = _classes.get(name, layer_class)
+    _classes[name] = layer_class
+    if (old.__module__, old.__qualname__) != (layer_class.__module__, layer_class.__qualname__):
+        _classes[name] = old
         raise ValueError(f"layer {name!r} is registered already; choose another name")
     return layer_class
 
@@ -55,7 +58,12 @@ def from_config(config: dict[str, Any]) -> Layer:
     for field, (_, registry) in _KINDS.items():
         if isinstance(arguments.get(field), dict):
             arguments[field] = registry.from_config(arguments[field])
-    return _classes[name](**arguments)
+    return _classes[name](**{name: _hashable(value) for name, value in arguments.items()})
+
+
+def _hashable(value: Any) -> Any:
+    """JSON's lists as the tuples that they were."""
+    return tuple(_hashable(entry) for entry in value) if isinstance(value, list) else value
 
 
 for _class in (

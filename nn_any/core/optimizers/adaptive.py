@@ -11,6 +11,7 @@ from array_api_compat import device as device_of
 from nn_any.core import regularization
 from nn_any.core.optimizers.base import Regularized, zeros_like
 from nn_any.core.options import flag, number
+from nn_any.core.primitives import clip
 from nn_any.core.schedules.base import Schedule, below_one, positive, settle
 from nn_any.core.trees import per_parameter, tree_leaves, tree_map
 from nn_any.core.typing import Array, Namespace, Params
@@ -133,7 +134,7 @@ class RMSprop(Regularized):
         if self.centered:
             means = tree_map(partial(_running, self.rho), means, gradients)
             # rounding may bring it below 0 where the gradient hardly changes
-            variances = tree_map(lambda s, m: xp.clip(s - m * m, min=0.0), squares, means)
+            variances = tree_map(lambda s, m: clip(s - m * m, low=0.0, xp=xp), squares, means)
         moves = tree_map(lambda g, s: g / (xp.sqrt(s) + self.epsilon), gradients, variances)
         if self.momentum:
             velocities = moves = tree_map(lambda v, move: self.momentum * v + move, velocities, moves)
