@@ -15,10 +15,13 @@ ENVIRONMENT = {k: v for k, v in os.environ.items() if k != "NN_ANY_DEVICE"} | {
     "PYTHONUTF8": "1",
 }
 
+ARGUMENTS = {"mnist_recipe.py": ["--data", "digits", "--epochs", "2"]}
+
 # What the last line of each prints, or the picture that it leaves.
 ENDS = {
     "ten_lines.py": r"it says ( \d){12}\n$",
     "every_device.py": r"numpy:cpu .* 0\.0e\+00",
+    "mnist_recipe.py": r"\d\d\.\d\d% of 180 test images are right, on .*, in \d:\d\d\n$",
     "own_data.py": r"9\d\.\d% of 150 test points are right.*\nthe picture is in own_data.png\n$",
     "book_chapter_1.py": r"\[64, 30, 10\]\W+2\d\d\W+9\d\.\d\d%",
 }
@@ -36,7 +39,7 @@ def test_example(path, tmp_path):
     environment = dict(ENVIRONMENT)
     if path.name == "every_device.py":
         environment.pop("PYTHONWARNINGS")  # it imports every library there is, and some of those warn
-    done = run([path], tmp_path, environment)
+    done = run([path, *ARGUMENTS.get(path.name, [])], tmp_path, environment)
     assert done.returncode == 0, done.stderr
     assert re.search(ENDS[path.name], done.stdout), done.stdout
     if path.name == "own_data.py":
