@@ -1,6 +1,5 @@
 """Model: layers and their parameters on a device, without the training. `Network` builds on it."""
 
-from dataclasses import fields
 from os import PathLike
 from typing import Any, Self
 
@@ -184,12 +183,6 @@ class Model:
                 raise IndexError(f"places: expected layers within 0 … {len(self.layers) - 1}, got {place}")
         if places:
             chosen = [place for place in places if self.params[place]]
-        for place in chosen:
-            if not hasattr(self.layers[place], "__dataclass_fields__") or "trainable" not in {
-                f.name
-                for f in fields(self.layers[place])  # type: ignore[arg-type]
-            }:
-                raise ValueError(f"places: {self.layers[place]!r} has no field trainable: bool = True; add one")
         self._architecture = self._architecture.with_trainable(trainable, chosen)
         self._search, self._stale = None, True
         return self

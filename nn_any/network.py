@@ -31,11 +31,6 @@ class _Plan(NamedTuple):
     metrics: Mapping[str, scores.Function]
     shuffle: bool
 
-    @property
-    def examples(self) -> int:
-        """How many examples an epoch has."""
-        return int(self.columns[0].shape[0])
-
 
 class Network(Differentiable):
     """A neural network on a device of any array library.
@@ -281,7 +276,7 @@ class Network(Differentiable):
 
     def _mini_batches(self, plan: _Plan) -> tuple[Callable[[], Record], Callable[[], bool]]:
         """What runs an epoch of steps, and tells its loss and learning rate; it never converges."""
-        optimizer, n = plan.optimizer, plan.examples
+        optimizer, n = plan.optimizer, int(plan.columns[0].shape[0])
         steps = -(-n // plan.batch_size)
         self._rates(optimizer.rates(len(self._records), steps, self._records))
         optimizer.rates(1, steps, [dict.fromkeys(self._history_columns(plan), 0.0)])  # what it monitors will be there

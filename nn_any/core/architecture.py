@@ -44,10 +44,14 @@ class Architecture(NamedTuple):
         return sum(math.prod(shape) for shape in self.shapes) + sum(spaces)
 
     def with_trainable(self, trainable: bool, places: Sequence[int]) -> "Architecture":
-        """The same layers with those at `places` frozen, or no longer."""
+        """The same layers with those at `places` frozen, or no longer; ValueError for one that cannot be."""
         layers = list(self.layers)
         for place in places:
-            layers[place] = replace(layers[place], trainable=trainable)  # type: ignore[type-var]
+            try:
+                layers[place] = replace(layers[place], trainable=trainable)  # type: ignore[type-var]
+            except TypeError as error:
+                message = f"places: {layers[place]!r} has no field trainable: bool = True; add one"
+                raise ValueError(message) from error
         return self._replace(layers=tuple(layers))
 
     def init(self, seed: int) -> HostParams:
