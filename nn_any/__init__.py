@@ -3,7 +3,7 @@
 __version__ = "0.1.0"
 
 from nn_any import datasets, metrics
-from nn_any.backends import Device, DeviceNotAvailableError, devices, select_device, to_device, to_numpy
+from nn_any.backends import Device, DeviceNotAvailableError, EngineError, devices, select_device, to_device, to_numpy
 from nn_any.callbacks import Callback, EarlyStopping
 from nn_any.core import activations, initializers, layers, losses, optimizers, schedules
 from nn_any.core.layers import (
@@ -44,6 +44,7 @@ __all__ = [
     "Dropout",
     "EarlyStopping",
     "ElasticDistortion",
+    "EngineError",
     "Flatten",
     "History",
     "LayerNorm",

@@ -18,7 +18,9 @@ class History:
     Attributes
     ----------
     engine : str
-        What ran the steps: ``"eager"``, ``"jax.lax.scan"``.
+        What ran the steps: ``"eager"``, ``"jax.lax.scan"``, …
+    compile_seconds : float
+        How much of the time went into compiling, before the first step of a kind.
     device : str
         Where.
     records : list of dict
@@ -36,6 +38,7 @@ class History:
 
     def __init__(self, engine: str, device: str) -> None:
         self.engine, self.device = engine, device
+        self.compile_seconds = 0.0
         self.records: list[Record] = []
 
     def append(self, record: Record) -> None:

@@ -4,19 +4,19 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
-import numpy as np
-
 from nn_any import metrics as scores
 from nn_any import validation as check
+from nn_any.backends import MODES, Engine
 from nn_any.callbacks import Callback, Progress, as_callbacks
-from nn_any.core import functional, random
+from nn_any.core import functional, options
 from nn_any.core.lbfgs import LBFGS
 from nn_any.core.optimizers import SGD, Optimizer
 from nn_any.core.typing import Batch
 from nn_any.datasets import as_dataset
-from nn_any.differentiation import REMEDY, Differentiable
+from nn_any.differentiation import Differentiable
 from nn_any.history import History, Record
-from nn_any.training import TrainingDivergedError, TrainingRun, run_epoch, train
+from nn_any.mini_batches import MiniBatches
+from nn_any.training import TrainingRun, train
 from nn_any.whole_batches import WholeBatches
 
 
@@ -30,6 +30,7 @@ class _Plan(NamedTuple):
     tests: Mapping[str, tuple[Batch, Any]]
     metrics: Mapping[str, scores.Function]
     shuffle: bool
+    engine: Engine
 
 
 class Network(Differentiable):
@@ -98,6 +99,7 @@ class Network(Differentiable):
         callbacks: Iterable[Any] = (),
         shuffle: bool = True,
         verbose: bool = False,
+        engine: str = "auto",
     ) -> History:
         """Train by stochastic gradient descent with learning rate `eta`, as the book calls it.
 
@@ -106,7 +108,15 @@ class Network(Differentiable):
         """
         evaluations = {"validation": validation_data, "test": test_data}
         return self._train(
-            training_data, epochs, mini_batch_size, SGD(eta), evaluations, callbacks, shuffle=shuffle, verbose=verbose
+            training_data,
+            epochs,
+            mini_batch_size,
+            SGD(eta),
+            evaluations,
+            callbacks,
+            shuffle=shuffle,
+            verbose=verbose,
+            engine=engine,
         )
 
     def fit(
@@ -121,6 +131,7 @@ class Network(Differentiable):
         callbacks: Iterable[Any] = (),
         shuffle: bool = True,
         verbose: bool = False,
+        engine: str = "auto",
         sample_weight: Any = None,
         class_weight: Any = None,
         metrics: Iterable[scores.Metric] = (),
@@ -146,6 +157,9 @@ class Network(Differentiable):
             Draw a new order each epoch, keyed by the seed and the epoch.
         verbose : bool
             Show progress on standard error.
+        engine : {"auto", "eager", "compiled"}
+            How the steps are run. ``"auto"``: compiled where the device's library can, else one by one, and a warning
+            is logged that says why. ``"compiled"``: an `EngineError` instead of that. The history names what it was.
         sample_weight : array, (n,), optional
             How much each training example counts; only the proportions matter, for they are brought to a mean of 1.
         class_weight : dict, sequence (classes,), or "balanced", optional
@@ -194,6 +208,7 @@ class Network(Differentiable):
             callbacks,
             shuffle=shuffle,
             verbose=verbose,
+            engine=engine,
             metrics=metrics,
         )
 
@@ -208,9 +223,11 @@ class Network(Differentiable):
         *,
         shuffle: bool,
         verbose: bool,
+        engine: str,
         metrics: Iterable[scores.Metric] = (),
     ) -> History:
         epochs = check.check_integer("epochs", epochs, minimum=0)
+        options.choice("engine", engine, *MODES)
         watching: list[Callback] = as_callbacks(callbacks) + ([Progress()] if verbose else [])
         functions = scores.resolve(metrics, self.is_regression, self.outputs)
         columns, prepare, dataset = self._columns("training_data", training_data)
@@ -229,9 +246,9 @@ class Network(Differentiable):
             raise ValueError("layers: expected at least one to train, got none or only frozen ones; use net.unfreeze()")
         if functions and not tests:
             raise ValueError("metrics: expected data to measure as well, got none; give validation_data")
-        plan = _Plan(columns, prepare, batch_size, optimizer, tests, functions, shuffle)
-        engine = self.device.engine
-        history = History(engine.name, str(self.device))
+        runner = self.device.training_engine(engine)
+        plan = _Plan(columns, prepare, batch_size, optimizer, tests, functions, shuffle, runner)
+        history = History(runner.name, str(self.device))
         before = self._carry, self._optimizer, self._records, self._search, self._stale
         if optimizer != self._optimizer:
             self._optimizer, self._records, self._search, self._stale = optimizer, [], None, True
@@ -245,6 +262,7 @@ class Network(Differentiable):
             start = time.perf_counter()
             record = {"epoch": self.epoch + 1, **one_epoch()}
             record["seconds"] = time.perf_counter() - start
+            history.engine, history.compile_seconds = runner.name, runner.compile_seconds
             for name, (test_columns, test_prepare) in tests.items():
                 record |= self._evaluation(name, test_columns, test_prepare, functions)
             self._records.append(record)
@@ -276,41 +294,8 @@ class Network(Differentiable):
 
     def _mini_batches(self, plan: _Plan) -> tuple[Callable[[], Record], Callable[[], bool]]:
         """What runs an epoch of steps, and tells its loss and learning rate; it never converges."""
-        optimizer, n = plan.optimizer, int(plan.columns[0].shape[0])
-        steps = -(-n // plan.batch_size)
-        self._rates(optimizer.rates(len(self._records), steps, self._records))
-        optimizer.rates(1, steps, [dict.fromkeys(self._history_columns(plan), 0.0)])  # what it monitors will be there
-
-        def one_epoch() -> Record:
-            self._renew_state(optimizer)
-            step = functional.train_step(self.layers, self._loss, optimizer.rule(), plan.prepare)
-            order = random.epoch_order(self.seed, self.epoch, n, shuffle=plan.shuffle)
-            rates = optimizer.rates(len(self._records), steps, self._records)
-            moved = self._rates(rates)
-            carry, losses = run_epoch(self.device, step, self._carry, plan.columns, order, moved, plan.batch_size)
-            self._check_losses(losses, rates)
-            if not self._is_finite(carry):
-                raise TrainingDivergedError(
-                    f"weights became infinite or NaN in epoch {self.epoch + 1}; those before it are kept. {REMEDY}"
-                )
-            self._carry, self.epoch, self.steps = carry, self.epoch + 1, self.steps + steps
-            sizes = np.full(steps, plan.batch_size)
-            sizes[-1] = n - plan.batch_size * (steps - 1)
-            return {"loss": float(np.average(losses, weights=sizes)), "learning_rate": float(rates[-1])}
-
-        return one_epoch, lambda: False
-
-    def _renew_state(self, optimizer: Optimizer) -> None:
-        """The optimiser's first state, if it is a new one, or other layers are frozen now."""
-        if self._stale:
-            state = self.device.engine.compile(optimizer.init)(functional.trained(self.layers, self.params))
-            self._carry, self._stale = (*self._carry[:2], state, *self._carry[3:]), False
-
-    def _check_losses(self, losses: np.ndarray, rates: np.ndarray) -> None:
-        finite = np.isfinite(losses)
-        if not finite.all():
-            batch = int(np.argmin(finite))
-            raise TrainingDivergedError(
-                f"the loss became {losses[batch]} in epoch {self.epoch + 1}, batch {batch + 1} of {len(losses)}, at "
-                f"learning rate {rates[batch]:g}; the weights from before that epoch are kept. {REMEDY}"
-            )
+        batches = MiniBatches(
+            self, plan.optimizer, plan.engine, plan.columns, plan.prepare, plan.batch_size, plan.shuffle
+        )
+        batches.check_columns(self._history_columns(plan))
+        return batches.epoch, lambda: False

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from nn_any.backends import Device, to_numpy
+from nn_any.backends import Device, Engine, to_numpy
 from nn_any.callbacks import Callback
 from nn_any.core.functional import Step
 from nn_any.core.typing import Array, Batch, Carry
@@ -72,7 +72,14 @@ def train(
 
 
 def run_epoch(
-    device: Device, step: Step, carry: Carry, columns: Batch, order: np.ndarray, rates: Array, batch_size: int
+    device: Device,
+    engine: Engine,
+    step: Step,
+    carry: Carry,
+    columns: Batch,
+    order: np.ndarray,
+    rates: Array,
+    batch_size: int,
 ) -> tuple[Carry, np.ndarray]:
     """One epoch of steps: the full batches as one segment, the short last one as another.
 
@@ -99,6 +106,6 @@ def run_epoch(
     losses = []
     for rows, segment_rates in segments:
         moved = device.asarray(rows, device.integer_dtype)
-        carry, values = device.engine.run(step, carry, columns, moved, segment_rates, 0, len(rows))
+        carry, values = engine.run(step, carry, columns, moved, segment_rates, 0, len(rows))
         losses.append(values)
     return carry, np.concatenate([to_numpy(values) for values in losses])

@@ -8,11 +8,15 @@ from nn_any.backends.devices import (
     to_device,
     to_numpy,
 )
+from nn_any.backends.engine import MODES, Engine, EngineError
 from nn_any.backends.survey import LibraryReport, devices, survey
 
 __all__ = [
+    "MODES",
     "Device",
     "DeviceNotAvailableError",
+    "Engine",
+    "EngineError",
     "LibraryReport",
     "devices",
     "is_host",

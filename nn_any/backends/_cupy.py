@@ -71,7 +71,7 @@ class CupyBackend(StandardBackend):
         """``"cuda:0"`` for `cupy.cuda.Device(0)`."""
         return f"cuda:{raw.id}"
 
-    def engine(self, name: str) -> CupyEngine:
+    def engine(self, name: str, mode: str = "auto") -> CupyEngine:
         """The plain loop on one GPU."""
         return CupyEngine(self.raw(name).id)
 

@@ -39,6 +39,7 @@ class JaxEngine:
     """`jax.jit` over `jax.lax.scan` of the step; compiled once per shape."""
 
     name = "jax.lax.scan"
+    compile_seconds = 0.0
 
     def compile(self, function: Callable[..., Any]) -> Callable[..., Any]:
         """`jax.jit` of the function."""
@@ -104,7 +105,7 @@ class JaxBackend(StandardBackend):
         platform = {"gpu": "cuda"}.get(raw.platform, raw.platform)
         return self.canonical(f"{platform}:{raw.id}")
 
-    def engine(self, name: str) -> JaxEngine:
+    def engine(self, name: str, mode: str = "auto") -> JaxEngine:
         """The scanning engine."""
         return self._engine
 

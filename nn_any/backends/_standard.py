@@ -11,7 +11,7 @@ from typing import Any
 import array_api_compat
 import numpy as np
 
-from nn_any.backends.engine import EagerEngine, Engine
+from nn_any.backends.engine import EagerEngine, Engine, fall_back
 from nn_any.core.typing import Array, Namespace
 
 
@@ -71,9 +71,12 @@ class StandardBackend:
         self._devices.setdefault(name, raw)
         return name
 
-    def engine(self, name: str) -> Engine:
-        """The engine that runs epochs on the device called `name`."""
-        return EagerEngine()
+    def engine(self, name: str, mode: str = "auto") -> Engine:
+        """A new engine that runs epochs on the device called `name`, in one of the `MODES`."""
+        engine = EagerEngine()
+        if mode == "compiled":
+            fall_back(engine, mode, f"{self.library} has no compiled engine")
+        return engine
 
     def check(self, name: str) -> None:
         """Raise the library's own error if the device cannot compute a small product and an exponential."""

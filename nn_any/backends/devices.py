@@ -90,8 +90,12 @@ class Device:
 
     @property
     def engine(self) -> Engine:
-        """What runs epochs of training steps here."""
+        """What runs functions and training steps here, chosen automatically."""
         return self._backend.engine(self.name)
+
+    def training_engine(self, mode: str = "auto") -> Engine:
+        """A new engine for one training run: ``"auto"``, ``"eager"`` or ``"compiled"``."""
+        return self._backend.engine(self.name, mode)
 
     @property
     def _backend(self) -> StandardBackend:

@@ -1,0 +1,99 @@
+"""Training in mini-batches: a network on its device, an optimiser, and an engine that runs epochs of steps."""
+
+from typing import Any
+
+import numpy as np
+
+from nn_any.backends import Engine
+from nn_any.core import functional, random
+from nn_any.core.batches import Preparation
+from nn_any.core.optimizers import Optimizer
+from nn_any.core.typing import Batch
+from nn_any.differentiation import REMEDY
+from nn_any.history import Record
+from nn_any.training import TrainingDivergedError, run_epoch
+
+
+class MiniBatches:
+    """Epochs of steps along the gradients of one batch each.
+
+    Parameters
+    ----------
+    network : Network
+        Its parameters move with every epoch that ends well.
+    optimizer : Optimizer
+    engine : Engine
+        What runs the steps.
+    columns, prepare : the data on the device, and how their rows become reals
+    batch_size : int
+    shuffle : bool
+    """
+
+    def __init__(
+        self,
+        network: Any,
+        optimizer: Optimizer,
+        engine: Engine,
+        columns: Batch,
+        prepare: Preparation,
+        batch_size: int,
+        shuffle: bool,
+    ) -> None:
+        self._network, self._optimizer, self._engine = network, optimizer, engine
+        self._columns, self._prepare, self._batch_size, self._shuffle = columns, prepare, batch_size, shuffle
+        self._n = int(columns[0].shape[0])
+        self._steps = -(-self._n // batch_size)
+        network._rates(self._next_rates())
+
+    def _next_rates(self) -> np.ndarray:
+        records = self._network._records
+        return self._optimizer.rates(len(records), self._steps, records)
+
+    def check_columns(self, columns: list[str]) -> None:
+        """Raise if the schedule monitors what the history will not hold."""
+        self._optimizer.rates(1, self._steps, [dict.fromkeys(columns, 0.0)])
+
+    def epoch(self) -> Record:
+        """One epoch: its loss, averaged over the examples, each taken before its step, and the last learning rate."""
+        network = self._network
+        self._renew_state()
+        step = functional.train_step(network.layers, network._loss, self._optimizer.rule(), self._prepare)
+        order = random.epoch_order(network.seed, network.epoch, self._n, shuffle=self._shuffle)
+        rates = self._next_rates()
+        carry, losses = run_epoch(
+            network.device,
+            self._engine,
+            step,
+            network._carry,
+            self._columns,
+            order,
+            network._rates(rates),
+            self._batch_size,
+        )
+        self._check_losses(losses, rates)
+        if not network._is_finite(carry):
+            raise TrainingDivergedError(
+                f"weights became infinite or NaN in epoch {network.epoch + 1}; those before it are kept. {REMEDY}"
+            )
+        network._carry, network.epoch, network.steps = carry, network.epoch + 1, network.steps + self._steps
+        sizes = np.full(self._steps, self._batch_size)
+        sizes[-1] = self._n - self._batch_size * (self._steps - 1)
+        return {"loss": float(np.average(losses, weights=sizes)), "learning_rate": float(rates[-1])}
+
+    def _renew_state(self) -> None:
+        """The optimiser's first state, if it is a new one, or other layers are frozen now."""
+        network = self._network
+        if network._stale:
+            moving = functional.trained(network.layers, network.params)
+            state = network.device.engine.compile(self._optimizer.init)(moving)
+            network._carry, network._stale = (*network._carry[:2], state, *network._carry[3:]), False
+
+    def _check_losses(self, losses: np.ndarray, rates: np.ndarray) -> None:
+        finite = np.isfinite(losses)
+        if not finite.all():
+            batch = int(np.argmin(finite))
+            raise TrainingDivergedError(
+                f"the loss became {losses[batch]} in epoch {self._network.epoch + 1}, batch {batch + 1} of "
+                f"{len(losses)}, at learning rate {rates[batch]:g}; the weights from before that epoch are kept. "
+                f"{REMEDY}"
+            )
