@@ -4,6 +4,7 @@ What depends on the batch alone (labels to targets) is done ahead, and what only
 steps in one call each: formulas count their axes from the end, so a leading axis of steps passes through.
 """
 
+import math
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
@@ -15,6 +16,7 @@ _AHEAD_BYTES = 4096  # of one array of one step: the inputs of a large batch are
 _BEHIND_BYTES = 65536  # of one step: what the loss needs is kept until its turn
 _CHUNK_BYTES = 2**19
 _CHUNK_STEPS = 64
+_PRODUCTS = {"matmul", "affine", "sgd_update"}
 _REDUCTIONS = {"sum", "mean", "max", "min", "total", "vecdot"}
 
 
@@ -40,6 +42,10 @@ class Plan:
         What the body takes from the head (the learning rate may be among it), and the tail from the body.
     chunk : int
         How many steps go together.
+    largest_product : int
+        How many multiplications the largest matrix product has.
+    matrices : bool
+        Whether all products are of two matrices, rather than of many at once.
     """
 
     def __init__(self, notes: Recording) -> None:
@@ -60,6 +66,9 @@ class Plan:
         if notes.loss not in ahead | behind:
             self.handed_out = [notes.loss]
         size = sum(_bytes(n) for n in (*self.handed_in, *self.handed_out))
+        self.largest_product = max(map(_multiplications, self.body), default=0)
+        products = [n.layout for n in self.body if n.name in _PRODUCTS and n.layout is not None]
+        self.matrices = all(len(layout.shape) == 2 for layout in products)
         self.chunk = max(1, min(_CHUNK_STEPS, _CHUNK_BYTES // max(size, 1)))
 
     def _behind(self, calls: list[Node], ahead: set[Node], state: set[Node]) -> set[Node]:
@@ -103,6 +112,15 @@ def _bytes(node: Node) -> int:
     if node.layout is None:
         return _BEHIND_BYTES + 1
     return node.layout.nbytes
+
+
+def _multiplications(node: Node) -> int:
+    """Of one matrix product: the batch is among its axes, and of many products at once each is taken alone."""
+    if node.name not in _PRODUCTS or node.layout is None:
+        return 0
+    factor = node.args[1] if node.name == "sgd_update" else node.args[0]
+    inner = factor.layout.shape[-2] if node.name == "sgd_update" else factor.layout.shape[-1]
+    return math.prod(node.layout.shape[-2:]) * int(inner)
 
 
 def _passes(node: Node, moving: set[Node]) -> bool:

@@ -26,12 +26,13 @@ class Emitter:
 
     Parameters
     ----------
-    accumulate : bool
-        Whether products may be added to an array by SciPy's BLAS; its threads and NumPy's would fight for the cores.
+    blas : {"both", "scipy", "numpy"}
+        Whose products there may be. NumPy's are called faster, SciPy's can add to an array as well, but the threads of
+        two BLAS would fight for the cores: both are for one thread.
     """
 
-    def __init__(self, *, accumulate: bool) -> None:
-        self.accumulate = accumulate
+    def __init__(self, *, blas: str) -> None:
+        self.blas = blas
         self.pool = Pool()
         self.lines: list[str] = []
         self.names: dict[str, Any] = {}

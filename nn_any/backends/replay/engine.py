@@ -1,6 +1,8 @@
 """The engine that records a training step once, and replays it."""
 
 import time
+from contextlib import AbstractContextManager, nullcontext
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -31,7 +33,7 @@ class ReplayEngine(EagerEngine):
             return super().run(step, carry, data, order, rates, start, stop)
         losses = np.empty(rates[start:stop].shape, rates.dtype)
         program.load(carry)
-        with np.errstate(all="ignore"):
+        with _one_thread() if program.serial else nullcontext(), np.errstate(all="ignore"):
             program.run(order[start:stop], rates[start:stop], losses)
         return program.unload(carry), losses
 
@@ -42,7 +44,7 @@ class ReplayEngine(EagerEngine):
             begun = time.perf_counter()
             try:
                 with np.errstate(all="ignore"):
-                    self._programs[key] = Program(step, carry, data, order[0], rates[0], accumulate=True)
+                    self._programs[key] = Program(step, carry, data, order[0], rates[0])
             except UnrecordableError as error:
                 self._programs[key] = None
                 if self.name != "eager":
@@ -50,3 +52,16 @@ class ReplayEngine(EagerEngine):
                 self.name = "eager"
             self.compile_seconds += time.perf_counter() - begun
         return self._programs[key]
+
+
+@cache
+def _thread_pools() -> Any:
+    from threadpoolctl import ThreadpoolController
+
+    return ThreadpoolController()  # it looks through all libraries that are loaded, so once
+
+
+def _one_thread() -> AbstractContextManager[Any]:
+    """BLAS with one thread."""
+    limits: AbstractContextManager[Any] = _thread_pools().limit(limits=1, user_api="blas")
+    return limits

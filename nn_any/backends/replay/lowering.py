@@ -25,6 +25,8 @@ class Form(NamedTuple):
 
 
 FORMS: dict[str, Form] = {}
+_GEMM = {np.dtype("float32"): blas.sgemm, np.dtype("float64"): blas.dgemm}
+_GEMV = {np.dtype("float32"): blas.sgemv, np.dtype("float64"): blas.dgemv}
 
 
 def form(*names: str, overwrites: bool = False) -> Callable[[Any], Any]:
@@ -167,9 +169,13 @@ def _max(emit: Emitter, out: Any, x: Any, axis: Any = None, *, keepdims: bool = 
 @form("total")
 def _total(emit: Emitter, out: Any, x: Any, *, axis: int) -> None:
     fixed(x, out)
-    if x.ndim == 2:  # a product with ones takes half the time of a reduction
-        rows = x.mT if axis == -2 else x
-        emit(np.dot, rows, np.ones(rows.shape[1], x.dtype), out)
+    rows = x.mT if axis == -2 else x
+    if x.ndim == 2 and rows.flags.c_contiguous and out.dtype in _GEMV:
+        ones = np.ones(rows.shape[1], x.dtype)  # a product with ones takes half the time of a reduction
+        if emit.blas == "scipy":
+            emit(_GEMV[out.dtype], 1.0, rows.mT, ones, 0.0, out, 0, 1, 0, 1, 1, 1)
+        else:
+            emit(np.dot, rows, ones, out)
     else:
         emit(np.add.reduce, x, axis, None, out)
 
@@ -184,7 +190,26 @@ def _matmul(emit: Emitter, out: Any, a: Any, b: Any) -> None:
     fixed(out, a, b)
     if is_flipped(out):
         a, b, out = b.mT, a.mT, out.mT
-    emit(np.dot if a.ndim == b.ndim == 2 and out.flags.c_contiguous else np.matmul, a, b, out)
+    if a.ndim == b.ndim == 2 and out.flags.c_contiguous:
+        if emit.blas != "scipy" or not _gemm(emit, out, 1.0, a, b, 0.0):
+            emit(np.dot, a, b, out)
+    else:
+        emit(np.matmul, a, b, out)
+
+
+def _gemm(emit: Emitter, out: Any, alpha: float, a: Any, b: Any, beta: float) -> bool:
+    """``out = alpha * a @ b + beta * out`` by SciPy's BLAS, if all are matrices in one piece; whether they are."""
+    if emit.blas == "numpy" or not (
+        a.ndim == b.ndim == out.ndim == 2 and out.flags.c_contiguous and out.dtype in _GEMM
+    ):
+        return False
+    # BLAS counts columns first, so it is told of the transposes: out.mT = b.mT @ a.mT
+    factors = [(x.mT, 0) if x.flags.c_contiguous else (x, 1) for x in (b, a)]
+    (left, across), (right, over) = factors
+    if not (left.flags.f_contiguous and right.flags.f_contiguous):
+        return False
+    emit(_GEMM[out.dtype], alpha, left, right, beta, out.mT, across, over, 1)
+    return True
 
 
 @form("affine")
@@ -199,13 +224,8 @@ def _sgd_update(emit: Emitter, out: Any, weights: Any, delta: Any, inputs: Any, 
     fixed(out, weights, delta, inputs)
     if factors:
         raise NotStaticError
-    if weights is out and emit.accumulate and out.ndim == 2 and out.flags.c_contiguous:
-        gemm = blas.sgemm if out.dtype == np.float32 else blas.dgemm
-        a, across_a = (inputs.mT, 0) if inputs.flags.c_contiguous else (inputs, 1)
-        b, across_b = (delta.mT, 1) if delta.flags.c_contiguous else (delta, 0)
-        if a.flags.f_contiguous and b.flags.f_contiguous:  # BLAS counts columns first: weights.mT += a @ b
-            emit(gemm, -1.0, a, b, 1.0, out.mT, across_a, across_b, 1)
-            return
+    if weights is out and _gemm(emit, out, -1.0, delta.mT, inputs, 1.0):
+        return
     change = emit.scratch(out.shape, out.dtype)
     _matmul(emit, change, delta.mT, inputs)
     emit(np.subtract, weights, change, out)

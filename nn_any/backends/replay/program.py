@@ -20,6 +20,7 @@ from nn_any.backends.replay.tape import Layout, Node, Tape, leaves, map_leaves, 
 from nn_any.core.trees import tree_leaves, tree_map
 from nn_any.core.typing import Batch, Carry
 
+_SERIAL = 2**21  # multiplications of one product, below which a second thread does not pay
 _END = 10**9  # later than every call of a step
 
 
@@ -58,17 +59,20 @@ class Program:
     step, data : as `Engine.run` has them
     carry : tree of NumPy arrays, such as those that `load` will be given
     rows, rate : one step's, to record it with
-    accumulate : bool
-        Whether SciPy's BLAS may be used beside NumPy's, which wants both to have one thread.
+
+    Attributes
+    ----------
+    serial : bool
+        Whether the products are so small that threads would wait for each other: BLAS should have one.
     """
 
-    def __init__(
-        self, step: Step, carry: Carry, data: Batch, rows: np.ndarray, rate: np.ndarray, *, accumulate: bool
-    ) -> None:
+    def __init__(self, step: Step, carry: Carry, data: Batch, rows: np.ndarray, rate: np.ndarray) -> None:
         notes = record(step, carry, data, rows, rate)
         self._plan = Plan(notes)
+        self.serial = self._plan.largest_product < _SERIAL
+        blas = "both" if self.serial else "scipy" if self._plan.matrices else "numpy"
         self._state = [aligned_like(Layout.plain(leaf.shape, leaf.dtype)) for leaf in tree_leaves(carry)]
-        writer = _Writer(notes, self._plan, self._state, accumulate=accumulate)
+        writer = _Writer(notes, self._plan, self._state, blas=blas)
         self._handed_in, self._handed_out = writer.handed_in, writer.handed_out
         many = (*writer.handed_in.values(), *writer.handed_out.values())
         self._steps = [[array[i, ...] for i in range(len(array))] for array in many]
@@ -102,8 +106,8 @@ class Program:
 class _Writer:
     """Lays out the arrays of a step, and writes the loop."""
 
-    def __init__(self, notes: Recording, plan: Plan, state: list[np.ndarray], *, accumulate: bool) -> None:
-        self._emit = Emitter(accumulate=accumulate)
+    def __init__(self, notes: Recording, plan: Plan, state: list[np.ndarray], *, blas: str) -> None:
+        self._emit = Emitter(blas=blas)
         self._body = plan.body
         self._places: dict[Node, Any] = {plan.rows: Local("rows")}
         self._memory: dict[Node, list[np.ndarray]] = {}
