@@ -55,10 +55,19 @@ def _sgd_update(weights: Array, delta: Array, inputs: Array, *factors: Array | f
 
 
 def _unfold(x: Array, *, window: Pair, stride: Pair, xp: Any) -> Array:
-    rows, columns = windows.counts(x.shape[-3:-1], window, stride)
-    out = np.empty((*x.shape[:-3], rows, columns, window[0] * window[1], x.shape[-1]), x.dtype)
+    out = windows.unfolded(x, window=window, stride=stride)
     windows.unfold(windows.now, out, x, window=window, stride=stride)
     return out
+
+
+def _convolve(x: Array, kernels: Array, *, stride: Pair, xp: Any) -> tuple[Array, Any]:
+    if max(x.ndim, kernels.ndim) > 4:
+        z, residual = definition("convolve")(x, kernels, stride=stride, xp=xp)
+        return z, residual
+    filters, height, width, _ = kernels.shape
+    parts = _unfold(x, window=(height, width), stride=stride, xp=xp)
+    patches = parts.reshape(math.prod(parts.shape[:3]), -1)  # a view, however the windows lie
+    return (patches @ kernels.reshape(filters, -1).mT).reshape(*parts.shape[:3], filters), patches
 
 
 def _fold(parts: Array, *, window: Pair, stride: Pair, size: Pair, xp: Any) -> Array:
@@ -70,7 +79,7 @@ def _fold(parts: Array, *, window: Pair, stride: Pair, size: Pair, xp: Any) -> A
 def _max_pool(x: Array, *, window: Pair, stride: Pair, xp: Any) -> tuple[Array, Any]:
     shape = (*x.shape[:-3], *windows.counts(x.shape[-3:-1], window, stride), x.shape[-1])
     largest, which = np.empty(shape, x.dtype), np.empty(shape, np.uint8 if math.prod(window) < 256 else np.intp)
-    windows.max_pool(windows.now, largest, which, np.empty(shape, np.bool_), x, window=window, stride=stride)
+    windows.max_pool(windows.now, largest, which, np.empty_like(which), x, window=window, stride=stride)
     return largest, which
 
 
@@ -94,13 +103,14 @@ class NumpyBackend(StandardBackend):
             "clip": _clip,
             "sgd_update": _sgd_update,
             "unfold": _unfold,
+            "convolve": _convolve,
             "fold": _fold,
             "max_pool": _max_pool,
             "max_pool_gradient": _max_pool_gradient,
         }
 
         for name, function in (self.replacements | {"sigmoid": expit}).items():
-            record_primitive(name, function)
+            record_primitive(name, function, single=name == "convolve")
 
     def engine(self, name: str, mode: str = "auto") -> Engine:
         """The replaying engine, unless the plain loop is asked for."""

@@ -16,7 +16,7 @@ _AHEAD_BYTES = 4096  # of one array of one step: the inputs of a large batch are
 _BEHIND_BYTES = 65536  # of one step: what the loss needs is kept until its turn
 _CHUNK_BYTES = 2**19
 _CHUNK_STEPS = 64
-_PRODUCTS = {"matmul", "affine", "sgd_update"}
+_PRODUCTS = {"matmul", "affine", "sgd_update"}  # a convolution has one as well, and the one of its gradient is larger
 _REDUCTIONS = {"sum", "mean", "max", "min", "total", "vecdot"}
 
 

@@ -37,6 +37,7 @@ class Emitter:
         self.lines: list[str] = []
         self.names: dict[str, Any] = {}
         self._known: dict[int, str] = {}
+        self._lent: list[np.ndarray] = []
         self._locals = 0
 
     def __call__(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> None:
@@ -51,10 +52,15 @@ class Emitter:
         return made
 
     def scratch(self, shape: tuple[int, ...], dtype: Any) -> np.ndarray:
-        """An array for the length of one form; later forms may be given the same."""
+        """An array for the length of one call's form, until `release`."""
         array, memory = self.pool.take(Layout.plain(shape, dtype))
-        self.pool.give_back(memory)
+        self._lent.append(memory)
         return array
+
+    def release(self) -> None:
+        """Take back all that `scratch` has given."""
+        while self._lent:
+            self.pool.give_back(self._lent.pop())
 
     def _call(self, function: Callable[..., Any], args: Any, kwargs: Any) -> str:
         given = [self._text(arg) for arg in args] + [f"{name}={self._text(arg)}" for name, arg in kwargs.items()]

@@ -64,10 +64,23 @@ def _elementwise(node: Node) -> Callable[..., None]:
                 operands.append(place)
         if ufunc is np.divide and isinstance(operands[1], int | float) and operands[1]:
             function, operands[1] = np.multiply, 1.0 / operands[1]
+        operands = [_tiled(emit, x, out) for x in operands]
         dtype = next(a.layout.dtype for a in node.args if isinstance(a, Node) and a.layout is not None)
         _into(emit, function, out, *[_scalar(x, dtype) if isinstance(x, int | float) else x for x in operands])
 
     return emit
+
+
+def _tiled(emit: Emitter, x: Any, out: Any) -> Any:
+    """A short row that is the same for every place of an image (a bias for each channel), repeated along a line."""
+    if not (isinstance(x, np.ndarray) and isinstance(out, np.ndarray)) or out.ndim < 3:
+        return x
+    channels, columns = out.shape[-1], out.shape[-2]
+    if x.size != channels or x.shape[-1:] != (channels,) or channels > 128 or not out.flags.c_contiguous:
+        return x
+    line = emit.scratch((columns, channels), x.dtype)
+    emit(np.copyto, line, x.reshape(channels))
+    return line
 
 
 def _into(emit: Emitter, ufunc: np.ufunc, out: Any, *operands: Any) -> None:
@@ -152,7 +165,11 @@ def _sum(emit: Emitter, out: Any, x: Any, axis: Any = None, *, keepdims: bool = 
     fixed(x, out)
     if x.dtype != out.dtype:
         raise NotStaticError  # small integers are added up in a larger dtype
-    emit(np.add.reduce, x, axis, None, out, keepdims)
+    axes = sorted(a % x.ndim for a in axis) if isinstance(axis, tuple) else None
+    if axes == list(range(x.ndim - 1)) and x.flags.c_contiguous:
+        _total(emit, out.reshape(-1), x.reshape(-1, x.shape[-1]), axis=-2)
+    else:
+        emit(np.add.reduce, x, axis, None, out, keepdims)
 
 
 @form("mean")
@@ -170,10 +187,11 @@ def _max(emit: Emitter, out: Any, x: Any, axis: Any = None, *, keepdims: bool = 
 def _total(emit: Emitter, out: Any, x: Any, *, axis: int) -> None:
     fixed(x, out)
     rows = x.mT if axis == -2 else x
-    if x.ndim == 2 and rows.flags.c_contiguous and out.dtype in _GEMV:
+    if x.ndim == 2 and out.dtype in _GEMV:
         ones = np.ones(rows.shape[1], x.dtype)  # a product with ones takes half the time of a reduction
-        if emit.blas == "scipy":
-            emit(_GEMV[out.dtype], 1.0, rows.mT, ones, 0.0, out, 0, 1, 0, 1, 1, 1)
+        across = int(rows.flags.c_contiguous)
+        if emit.blas == "scipy" and (rows.mT if across else rows).flags.f_contiguous:
+            emit(_GEMV[out.dtype], 1.0, rows.mT if across else rows, ones, 0.0, out, 0, 1, 0, 1, across, 1)
         else:
             emit(np.dot, rows, ones, out)
     else:
@@ -237,6 +255,16 @@ def _unfold(emit: Emitter, out: Any, x: Any, **how: Any) -> None:
     windows.unfold(emit, out, x, **how)
 
 
+@form("convolve")
+def _convolve(emit: Emitter, out: Any, x: Any, kernels: Any, *, stride: Any) -> None:
+    fixed(x, kernels)
+    z, patches = out
+    filters, height, width, channels = kernels.shape
+    parts = patches.reshape(*z.shape[:3], height * width, channels)
+    windows.unfold(emit, parts, x, window=(height, width), stride=stride)
+    _matmul(emit, z.reshape(-1, filters), patches, kernels.reshape(filters, -1).mT)
+
+
 @form("fold")
 def _fold(emit: Emitter, out: Any, parts: Any, *, window: Any, stride: Any, size: Any) -> None:
     fixed(out, parts)
@@ -247,7 +275,7 @@ def _fold(emit: Emitter, out: Any, parts: Any, *, window: Any, stride: Any, size
 def _max_pool(emit: Emitter, out: Any, x: Any, **how: Any) -> None:
     fixed(x)
     largest, which = out
-    windows.max_pool(emit, largest, which, emit.scratch(largest.shape, np.bool_), x, **how)
+    windows.max_pool(emit, largest, which, emit.scratch(which.shape, which.dtype), x, **how)
 
 
 @form("max_pool_gradient")

@@ -194,6 +194,7 @@ class _Writer:
             self._call(node, args, kwargs, position)
         if node in self._slots and self._places[node] is not self._slots[node]:
             self._emit(np.copyto, self._slots[node], self._places[node])
+        self._emit.release()
         for i in {n.root for n in (node, *node.inputs())}:
             if self._last.get(i, position) <= position:
                 for memory in self._memory.pop(i, []):

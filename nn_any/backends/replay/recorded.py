@@ -197,13 +197,18 @@ def _filled(name: str) -> Callable[..., Any]:
 RECORDING = _RecordingNamespace()
 
 
-def record_primitive(name: str, replacement: Callable[..., Any]) -> None:
-    """Let NumPy's `replacement` of a primitive, or the ufunc that it is, be noted as one call of that name."""
+def record_primitive(name: str, replacement: Callable[..., Any], *, single: bool = False) -> None:
+    """Let NumPy's `replacement` of a primitive, or the ufunc that it is, be noted as one call of that name.
+
+    With `single`, for images of an ensemble the calls that define the primitive are noted instead.
+    """
 
     elementwise = isinstance(replacement, np.ufunc)
     function: Any = alike(cast(np.ufunc, replacement)) if elementwise else functools.partial(replacement, xp=xp)
 
     def call(*args: Any, xp: Any, **kwargs: Any) -> Any:
+        if single and max(array.ndim for array in args) > 4:
+            return primitives.definition(name)(*args, xp=xp, **kwargs)
         return _note(name, function, *args, **kwargs)
 
     primitives.replace(name, RECORDING, call)
