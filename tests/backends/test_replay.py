@@ -214,6 +214,54 @@ def test_compiled_or_nothing():
         net.fit((X, LABELS), epochs=1, batch_size=10, optimizer=nn.SGD(1.0), engine="fast")
 
 
+@pytest.mark.parametrize("name", ["dense", "relus", "convolution", "normal"])
+def test_large_products_replay(name, monkeypatch):
+    """All products by one BLAS, with as many threads as there are: what small networks do not need."""
+    monkeypatch.setattr("nn_any.backends.replay.program._SERIAL", 0)
+    assert_same(both(STACKS[name], nn.Dataset(X, LABELS, scale=255), nn.SGD(0.3)))
+    assert_same(both(STACKS[name], nn.Dataset(X, LABELS, scale=255), nn.Adam(0.01)))
+
+
+def test_small_work_has_one_thread(monkeypatch):
+    """While a small network trains, BLAS has one thread; afterwards what it had."""
+    from threadpoolctl import threadpool_info, threadpool_limits
+
+    seen = []
+    errstate = np.errstate  # entered within the limit
+
+    def look(**options):
+        seen.append({pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"})
+        return errstate(**options)
+
+    with threadpool_limits(2, user_api="blas"):
+        before = [pool["num_threads"] for pool in threadpool_info()]
+        net = nn.Network([72, 5, 3], device="numpy", seed=0)
+        monkeypatch.setattr(np, "errstate", look)
+        net.fit((X.reshape(37, 72), LABELS), epochs=1, batch_size=37, optimizer=nn.SGD(1.0))
+        assert [pool["num_threads"] for pool in threadpool_info()] == before
+    assert seen[-1] == {1}
+
+
+def test_memory_is_a_few_batches_of_activations():
+    """No copy of an epoch, and no more than three times what a batch's activations and the parameters take."""
+    import tracemalloc
+
+    n, batch = 20_000, 500
+    x = np.zeros((n, 100), "uint8")
+    net = nn.Network([100, 300, 300, 10], device="numpy", seed=0)
+    data = nn.Dataset(x, np.zeros(n, "int64"), scale=255, classes=10, device="numpy")
+    net.SGD(data, 1, batch, 0.1)
+    tracemalloc.start()
+    try:
+        net.SGD(data, 2, batch, 0.1)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    activations, parameters = 4 * batch * (100 + 300 + 300 + 10), sum(leaf.nbytes for leaf in tree_leaves(net.params))
+    order = 2 * 8 * n  # and the epoch's order, as drawn and as laid out
+    assert peak < 3 * (activations + parameters) + order
+
+
 def test_compiling_is_reported_once():
     net = nn.Network([72, 5, 3], device="numpy", seed=0)
     data = nn.Dataset(X.reshape(37, 72), LABELS, scale=255)
