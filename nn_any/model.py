@@ -7,6 +7,7 @@ from nn_any import validation as check
 from nn_any.backends import Device, is_host, select_device, to_numpy
 from nn_any.core import activations, architecture, initializers, layers, losses, random
 from nn_any.core.activations import LINEAR
+from nn_any.core.errors import InvalidTypeError, InvalidValueError
 from nn_any.core.layers import Layer
 from nn_any.core.losses import Loss
 from nn_any.core.optimizers import Optimizer
@@ -125,17 +126,19 @@ class Model:
         """
         for name, given in (("weights", weights), ("biases", biases)):
             if not isinstance(given, list | tuple):
-                raise TypeError(f"{name}: expected a list of arrays, one a layer, got {type(given).__name__}")
+                raise InvalidTypeError(f"{name}: expected a list of arrays, one a layer, got {type(given).__name__}")
         weights, biases = list(weights), list(biases)
         current = self._unpacked()
         wanted = {"weights": [arrays[0] for arrays in current], "biases": [a[1] for a in current if len(a) > 1]}
         for name, given in (("weights", weights), ("biases", biases)):
             if len(given) != len(wanted[name]):
-                raise ValueError(f"{name}: expected {len(wanted[name])} arrays, one a layer, got {len(given)}")
+                raise InvalidValueError(f"{name}: expected {len(wanted[name])} arrays, one a layer, got {len(given)}")
             for i, (new, old) in enumerate(zip(given, wanted[name], strict=True)):
                 given[i] = self._own_array(f"{name}[{i}]", new)
                 if tuple(given[i].shape) != tuple(old.shape):
-                    raise ValueError(f"{name}[{i}]: expected shape {tuple(old.shape)}, got {tuple(given[i].shape)}")
+                    raise InvalidValueError(
+                        f"{name}[{i}]: expected shape {tuple(old.shape)}, got {tuple(given[i].shape)}"
+                    )
         new_weights, new_biases = iter(weights), iter(biases)
         packed = []
         for layer, p in zip(self.layers, self.params, strict=True):
@@ -149,7 +152,7 @@ class Model:
         """`obj`, from the host or on the network's device, as a finite array there; reals in the network's dtype."""
         array = check.as_array(name, obj)
         if not is_host(array) and (here := Device.of(array)) != self.device:
-            raise ValueError(
+            raise InvalidValueError(
                 f"{name}: expected a NumPy array, a list, or an array on {self.device}, got one on {here}; "
                 f"move it with nn_any.to_device(..., {str(self.device)!r}), or the network with net.to({str(here)!r})"
             )
@@ -197,7 +200,7 @@ class Model:
         """
         mine, its = (tree_map(lambda leaf: tuple(leaf.shape), net._carry[:2]) for net in (self, other))
         if mine != its:
-            raise ValueError(f"other: expected a network of the same layers as {self!r}, got {other!r}")
+            raise InvalidValueError(f"other: expected a network of the same layers as {self!r}, got {other!r}")
         self._carry = (*self._place(other._carry[:2]), *self._carry[2:])
 
     def to(self, device: str | Device) -> Self:
@@ -279,7 +282,7 @@ class Model:
             arrays = tuple(tensors[f"layers.{i}.{kind}.{j}"] for j in range(len(current)))
             for old, new in zip(current, arrays, strict=True):
                 if tuple(old.shape) != new.shape:
-                    raise ValueError(
+                    raise InvalidValueError(
                         f"{path}: expected {kind} of shape {tuple(old.shape)} in layer {i}, got {new.shape}"
                     )
             return net._place(arrays)  # type: ignore[no-any-return]

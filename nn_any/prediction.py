@@ -9,6 +9,7 @@ from nn_any import validation as check
 from nn_any.backends import to_numpy
 from nn_any.core import evaluation, metrics
 from nn_any.core.batches import Preparation
+from nn_any.core.errors import InvalidTypeError, InvalidValueError
 from nn_any.core.typing import Array, Batch
 from nn_any.datasets import Dataset, as_dataset
 from nn_any.model import Model
@@ -22,7 +23,7 @@ class Predictor(Model):
     def _inputs(self, x: Any) -> tuple[Array, bool]:
         if isinstance(x, Dataset):
             real = f" as real numbers, divided by {x.scale:g}" if x.scale else ""
-            raise TypeError(f"x: expected an array, got {x!r}; pass dataset.x{real}")
+            raise InvalidTypeError(f"x: expected an array, got {x!r}; pass dataset.x{real}")
         return check.check_example_or_inputs("x", self._own_array("x", x), self.input_shape)
 
     def _check_label_range(self, lowest: int, highest: int) -> None:
@@ -44,7 +45,7 @@ class Predictor(Model):
             with self.device.scope():
                 mean = float(to_numpy(self.device.xp.mean(w)))
                 if not 0 < mean < math.inf:  # rows taken from weighted data may all have weight 0
-                    raise ValueError(f"{name}: expected sample weights of a positive, finite mean, got {mean:g}")
+                    raise InvalidValueError(f"{name}: expected sample weights of a positive, finite mean, got {mean:g}")
                 columns = (x, y, w / mean)
         return columns, self._preparation(y, dataset.scale), dataset
 
@@ -96,20 +97,20 @@ class Predictor(Model):
     def predict_proba(self, x: Any) -> Array:
         """The outputs of a classifier, (n, outputs): sigmoids lie in 0 … 1 each but need not sum to 1."""
         if self.is_regression:
-            raise TypeError("predict_proba: expected a classifier, got a regression network; use predict")
+            raise InvalidTypeError("predict_proba: expected a classifier, got a regression network; use predict")
         return self.feedforward(x)
 
     def evaluate(self, data: Any) -> int:
         """How many examples the network classifies rightly."""
         if self.is_regression:
-            raise TypeError("evaluate: expected a classifier, got a regression network; use loss(data)")
+            raise InvalidTypeError("evaluate: expected a classifier, got a regression network; use loss(data)")
         columns, prepare, _ = self._columns("data", data)
         return self._evaluate(columns, prepare)[1]
 
     def accuracy(self, data: Any) -> float:
         """The share of the examples that the network classifies rightly, 0 … 1."""
         if self.is_regression:
-            raise TypeError("accuracy: expected a classifier, got a regression network; use loss(data)")
+            raise InvalidTypeError("accuracy: expected a classifier, got a regression network; use loss(data)")
         columns, prepare, dataset = self._columns("data", data)
         return self._evaluate(columns, prepare)[1] / len(dataset)
 

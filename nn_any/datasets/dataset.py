@@ -9,6 +9,7 @@ from array_api_compat import array_namespace
 from nn_any import validation as check
 from nn_any.backends import Device, is_host, select_device, to_numpy
 from nn_any.core.batches import Preparation
+from nn_any.core.errors import InvalidTypeError, InvalidValueError
 from nn_any.core.random import epoch_order
 from nn_any.core.typing import Array, Namespace
 
@@ -81,18 +82,20 @@ class Dataset:
         if not listed_y:
             check.check_same_place("x", x, "y", y)
         if x.ndim < 2:
-            raise ValueError(f"x: expected (n, features) or more axes, got shape {tuple(x.shape)}; one example a row")
+            raise InvalidValueError(
+                f"x: expected (n, features) or more axes, got shape {tuple(x.shape)}; one example a row"
+            )
         if x.shape[0] == 0 or 0 in x.shape:
-            raise ValueError(f"x: expected at least one example and one feature, got shape {tuple(x.shape)}")
+            raise InvalidValueError(f"x: expected at least one example and one feature, got shape {tuple(x.shape)}")
         if y.ndim not in (1, 2):
-            raise ValueError(f"y: expected labels (n,) or targets (n, outputs), got shape {tuple(y.shape)}")
+            raise InvalidValueError(f"y: expected labels (n,) or targets (n, outputs), got shape {tuple(y.shape)}")
         check.check_same_length("x", x.shape[0], "y", y.shape[0])
         if device is None:
             self.device = select_device(None) if is_host(x) else Device.of(x)
         else:
             self.device = select_device(device)
         if scale is not None and check.is_real(x):
-            raise ValueError(
+            raise InvalidValueError(
                 f"scale: expected None for real x, got {scale!r}; it says how stored integers become reals"
             )
 
@@ -146,7 +149,7 @@ class Dataset:
         if class_weight is not None:
             labels = self._host_labels()
             if labels is None or self.classes is None:
-                raise ValueError("class_weight: expected data with classes, got real targets; use sample_weight")
+                raise InvalidValueError("class_weight: expected data with classes, got real targets; use sample_weight")
             weights = weights * check.check_class_weight(class_weight, labels, self.classes)[labels]
         other = self._with(self.x, self.y, self.device)
         other.sample_weight = self._weights(weights)
@@ -164,7 +167,7 @@ class Dataset:
         columns = int(self.y.shape[1])
         if classes is not None:
             if classes != columns:
-                raise ValueError(f"classes: expected {columns}, one a column of y, got {classes}")
+                raise InvalidValueError(f"classes: expected {columns}, one a column of y, got {classes}")
             return classes
         return columns if columns > 1 and _is_one_hot(self.y, self.device.xp) else None
 
@@ -212,9 +215,9 @@ class Dataset:
         """
         rows = np.asarray(rows)
         if rows.size == 0:
-            raise ValueError("rows: expected at least one number, got none")
+            raise InvalidValueError("rows: expected at least one number, got none")
         if rows.ndim != 1 or rows.dtype.kind not in "iu":
-            raise TypeError(f"rows: expected integers (k,), got {rows.dtype} of shape {rows.shape}")
+            raise InvalidTypeError(f"rows: expected integers (k,), got {rows.dtype} of shape {rows.shape}")
         if rows.min() < 0 or rows.max() >= len(self):
             raise IndexError(f"rows: expected numbers in 0 … {len(self) - 1}, got {rows.min()} to {rows.max()}")
         xp = self.device.xp
@@ -253,10 +256,10 @@ class Dataset:
         n, seed = len(self), check.check_seed(seed)
         counts = [_count(size, n) for size in sizes]
         if not counts or sum(counts) > n:
-            raise ValueError(f"sizes: expected parts that sum to at most {n} examples, got {sizes}")
+            raise InvalidValueError(f"sizes: expected parts that sum to at most {n} examples, got {sizes}")
         labels = self._host_labels() if stratify is None or stratify else None
         if stratify and labels is None:
-            raise ValueError("stratify: expected data with classes, got real targets; use stratify=False")
+            raise InvalidValueError("stratify: expected data with classes, got real targets; use stratify=False")
         rest, parts = np.arange(n), []
         for count in counts:
             if count == len(rest):
@@ -266,7 +269,7 @@ class Dataset:
                     strata = None if labels is None else labels[rest]
                     part, rest = train_test_split(rest, train_size=count, stratify=strata, random_state=seed % 2**32)
                 except ValueError as error:
-                    raise ValueError(f"sizes: {sizes} cannot be had ({error}); use stratify=False") from error
+                    raise InvalidValueError(f"sizes: {sizes} cannot be had ({error}); use stratify=False") from error
             parts.append(part)
         return tuple(self.take(part) for part in [*parts, rest] if len(part))
 
@@ -317,4 +320,4 @@ def _count(size: float, n: int) -> int:
         return max(1, round(size * n))
     if isinstance(size, int | np.integer) and not isinstance(size, bool) and size >= 1:
         return int(size)
-    raise ValueError(f"sizes: expected numbers of examples or fractions between 0 and 1, got {size!r}")
+    raise InvalidValueError(f"sizes: expected numbers of examples or fractions between 0 and 1, got {size!r}")

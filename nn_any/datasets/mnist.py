@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from nn_any.backends import Device
+from nn_any.core.errors import InvalidValueError
 from nn_any.datasets.dataset import Dataset
 from nn_any.datasets.idx import parse_idx, read_bytes
 
@@ -105,7 +106,7 @@ def _split(files: dict[str, Path], verify: bool) -> tuple[Arrays, Arrays, Arrays
     for name, path in files.items():
         content = read_bytes(path)
         if verify and hashlib.sha256(content).hexdigest() != SHA256[name]:
-            raise ValueError(
+            raise InvalidValueError(
                 f"{path}: expected the original MNIST file, whose SHA-256 is {SHA256[name]}, got another; "
                 "fetch it again, or pass verify=False for other data in this format"
             )
@@ -113,7 +114,9 @@ def _split(files: dict[str, Path], verify: bool) -> tuple[Arrays, Arrays, Arrays
     x, y, test_x, test_y = arrays
     for images, labels in ((x, y), (test_x, test_y)):
         if images.ndim < 2 or labels.ndim != 1 or len(images) != len(labels):
-            raise ValueError(f"{path.parent}: expected as many labels as images, got {labels.shape} and {images.shape}")
+            raise InvalidValueError(
+                f"{path.parent}: expected as many labels as images, got {labels.shape} and {images.shape}"
+            )
     cut = len(x) - len(x) // 6
     x, test_x = x.reshape(len(x), -1), test_x.reshape(len(test_x), -1)
     return (x[:cut], y[:cut]), (x[cut:], y[cut:]), (test_x, test_y)
@@ -162,7 +165,7 @@ class _ArrayUnpickler(pickle.Unpickler):
 
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) not in self._ALLOWED:
-            raise ValueError(f"expected arrays and nothing else, got {module}.{name}; nothing was run")
+            raise InvalidValueError(f"expected arrays and nothing else, got {module}.{name}; nothing was run")
         return super().find_class(module.replace("numpy.core", "numpy._core"), name)
 
 
@@ -180,9 +183,9 @@ def read_mnist_pickle(path: str | os.PathLike[str]) -> tuple[Arrays, Arrays, Arr
     except OSError:
         raise
     except Exception as error:
-        raise ValueError(f"{path}: expected a pickle of three pairs of arrays: {error}") from error
+        raise InvalidValueError(f"{path}: expected a pickle of three pairs of arrays: {error}") from error
     if not isinstance(parts, tuple | list) or len(parts) != 3:
-        raise ValueError(f"{path}: expected three pairs of arrays, got {type(parts).__name__}")
+        raise InvalidValueError(f"{path}: expected three pairs of arrays, got {type(parts).__name__}")
     return tuple(_pair(path, part) for part in parts)  # type: ignore[return-value]
 
 
@@ -191,7 +194,9 @@ def _pair(path: Path, part: Any) -> Arrays:
         x, y = part
         if x.ndim == 2 and x.dtype.kind == "f" and y.shape == (len(x),) and y.dtype.kind in "iu":
             return x, y
-    raise ValueError(f"{path}: expected pairs of images (n, 784) and labels (n,), got something else; fetch it again")
+    raise InvalidValueError(
+        f"{path}: expected pairs of images (n, 784) and labels (n,), got something else; fetch it again"
+    )
 
 
 def read_mnist_npz(path: str | os.PathLike[str]) -> tuple[Arrays, Arrays, Arrays]:
@@ -201,6 +206,6 @@ def read_mnist_npz(path: str | os.PathLike[str]) -> tuple[Arrays, Arrays, Arrays
         with np.load(path, allow_pickle=False) as file:
             x, y, test_x, test_y = (file[key] for key in ("x_train", "y_train", "x_test", "y_test"))
     except (KeyError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise ValueError(f"{path}: expected arrays x_train, y_train, x_test and y_test: {error}") from error
+        raise InvalidValueError(f"{path}: expected arrays x_train, y_train, x_test and y_test: {error}") from error
     x, test_x, cut = x.reshape(len(x), -1), test_x.reshape(len(test_x), -1), len(x) - len(x) // 6
     return (x[:cut], y[:cut]), (x[cut:], y[cut:]), (test_x, test_y)

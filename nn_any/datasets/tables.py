@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from nn_any.backends import Device
+from nn_any.core.errors import InvalidValueError
 from nn_any.datasets.dataset import Dataset
 
 Lines = list[tuple[int, list[str]]]  # the number of each line, and its fields
@@ -52,7 +53,7 @@ def load_table(path: str | os.PathLike[str], *, device: str | Device | None = No
         raise FileNotFoundError(f"data: expected a file, found none at {path}")
     kind = path.suffix.lower()
     if kind not in (".npz", ".csv"):
-        raise ValueError(f"data: expected a file ending in .npz or .csv, got {path.name}")
+        raise InvalidValueError(f"data: expected a file ending in .npz or .csv, got {path.name}")
     arrays = _read_npz(path) if kind == ".npz" else {"": _read_csv(path)}
     classes = _number_classes(path, arrays)
     sets = {
@@ -77,9 +78,11 @@ def _number_classes(path: Path, arrays: dict[str, tuple[np.ndarray, np.ndarray]]
         x, y = arrays[part]
         arrays[part], numbers = (x, numbers[: len(y)]), numbers[len(y) :]
     if missing := [name for name in names.tolist() if _is_missing(str(name))]:
-        raise ValueError(f"{path}: expected a class for each example, got {missing[0]!r}; leave such examples out")
+        raise InvalidValueError(
+            f"{path}: expected a class for each example, got {missing[0]!r}; leave such examples out"
+        )
     if len(names) < 2:
-        raise ValueError(f"{path}: expected two classes or more, got {names[0]} for all examples")
+        raise InvalidValueError(f"{path}: expected two classes or more, got {names[0]} for all examples")
     return len(names) if np.array_equal(names, np.arange(len(names))) else names.tolist()
 
 
@@ -94,7 +97,7 @@ def _split(whole: Dataset, *counts: int) -> tuple[Dataset, ...]:
 def _fractions(n: int) -> tuple[int, int, int]:
     part = max(1, n // 10)
     if n < 3:
-        raise ValueError(f"data: expected at least 3 examples to train, validate and test with, got {n}")
+        raise InvalidValueError(f"data: expected at least 3 examples to train, validate and test with, got {n}")
     return n - 2 * part, part, part
 
 
@@ -102,15 +105,17 @@ def _read_npz(path: Path) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     try:
         file = np.load(path, allow_pickle=False)
         if isinstance(file, np.ndarray):
-            raise ValueError("this is a single array, as .npy files are; write both with np.savez(path, x=x, y=y)")
+            raise InvalidValueError(
+                "this is a single array, as .npy files are; write both with np.savez(path, x=x, y=y)"
+            )
         with file:
             for names in ({"": ("x", "y")}, {"train": ("x_train", "y_train"), "test": ("x_test", "y_test")}):
                 if all(key in file for pair in names.values() for key in pair):
                     return {part: (file[x], _column(file[y])) for part, (x, y) in names.items()}
             found = ", ".join(file.files)
     except (ValueError, zipfile.BadZipFile, EOFError) as error:
-        raise ValueError(f"{path}: expected an npz file of plain arrays: {error}") from error
-    raise ValueError(f"{path}: expected arrays x and y, or x_train, y_train, x_test and y_test, got {found}")
+        raise InvalidValueError(f"{path}: expected an npz file of plain arrays: {error}") from error
+    raise InvalidValueError(f"{path}: expected arrays x and y, or x_train, y_train, x_test and y_test, got {found}")
 
 
 def _column(y: np.ndarray) -> np.ndarray:
@@ -125,15 +130,15 @@ def _read_csv(path: Path) -> tuple[np.ndarray, np.ndarray]:
     if lines and not any(_is_missing(field) or _number(field) is not None for field in lines[0][1]):
         lines = lines[1:]
     if not lines or width < 2:
-        raise ValueError(
+        raise InvalidValueError(
             f"{path}: expected lines of numbers parted by commas, with the class in the last column, "
             f"got {'names alone' if width > 1 else f'{width} column(s)'}"
         )
     for number, fields in lines:
         if len(fields) != width:
-            raise ValueError(f"{path}, line {number}: expected {width} columns, got {len(fields)}")
+            raise InvalidValueError(f"{path}, line {number}: expected {width} columns, got {len(fields)}")
         if _is_missing(fields[-1]):
-            raise ValueError(
+            raise InvalidValueError(
                 f"{path}, line {number}, column {width}: expected the class, got {fields[-1]!r}; "
                 "leave such lines out, and end no line with a delimiter"
             )
@@ -150,11 +155,13 @@ def _lines(path: Path) -> Lines:
     """The lines that are not empty, parted by whichever the first has most of: commas, semicolons or tabs."""
     content = path.read_bytes()
     if b"\0" in content:
-        raise ValueError(f"{path}: expected text in UTF-8, got UTF-16 or no text at all; save it as CSV in UTF-8")
+        raise InvalidValueError(
+            f"{path}: expected text in UTF-8, got UTF-16 or no text at all; save it as CSV in UTF-8"
+        )
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise ValueError(
+        raise InvalidValueError(
             f"{path}: expected text in UTF-8, got another encoding, such as Latin-1 ({error}); save it as CSV in UTF-8"
         ) from error
     delimiter = max("\t;,", key=text.lstrip("\r\n").partition("\n")[0].count)
@@ -162,7 +169,7 @@ def _lines(path: Path) -> Lines:
     try:
         return [(reader.line_num, fields) for fields in reader if fields]
     except csv.Error as error:
-        raise ValueError(f"{path}, line {reader.line_num}: expected comma-separated values: {error}") from error
+        raise InvalidValueError(f"{path}, line {reader.line_num}: expected comma-separated values: {error}") from error
 
 
 def _numbers(path: Path, lines: Lines, columns: range) -> np.ndarray:
@@ -178,7 +185,7 @@ def _numbers(path: Path, lines: Lines, columns: range) -> np.ndarray:
     if faulty.any():
         number, fields = lines[int(np.argmax(faulty))]
         column, fault = next((i, fault) for i in columns if (fault := _fault(fields[i])))
-        raise ValueError(f"{path}, line {number}, column {column + 1}: {fault}")
+        raise InvalidValueError(f"{path}, line {number}, column {column + 1}: {fault}")
     return numbers
 
 
