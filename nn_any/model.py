@@ -13,7 +13,7 @@ from nn_any.core.losses import Loss
 from nn_any.core.optimizers import Optimizer
 from nn_any.core.trees import tree_map
 from nn_any.core.typing import Array, Carry, Params
-from nn_any.files import load_model, save_model
+from nn_any.files import describing, find_tensors, load_model, name_tensors, save_model
 from nn_any.summary import parameter_count, shape_text, summary_table
 
 
@@ -31,6 +31,13 @@ class Model:
         dtype: str = "float32",
         seed: int | None = None,
     ) -> None:
+        self._build(layers, activation, loss, initializer, device, dtype, seed)
+        self._begin(self._architecture.init(self.seed), self._architecture.init_state())
+
+    def _build(
+        self, layers: Any, activation: Any, loss: Any, initializer: Any, device: Any, dtype: Any, seed: int | None
+    ) -> None:
+        """Everything but the numbers."""
         self._loss = losses.get(loss)
         self._activation = activations.get(activation)
         self._initializer = initializers.get(initializer)
@@ -39,18 +46,16 @@ class Model:
         self.seed = random.new_seed() if seed is None else check.check_seed(seed)
         self.device = select_device(device)
         self.device.check_dtype(self.dtype)
-        self.epoch = self.steps = 0
         self._optimizer: Optimizer | None = None
         self._stale = True  # whether the optimiser's state is of other parameters than those that are trained
         self._records: list[dict[str, Any]] = []  # of the epochs since the optimiser began
         self._search: Any = None  # where a whole-batch optimiser stands
-        self._carry: Carry = (
-            self._place(self._architecture.init(self.seed)),
-            self._place(self._architecture.init_state()),
-            (),
-            self.device.asarray(0, "int32"),
-            self.device.asarray(random.draw_key(self.seed), "int32"),
-        )
+
+    def _begin(self, params: Any, state: Any, epoch: int = 0, steps: int = 0) -> None:
+        """The numbers, from the host."""
+        self.epoch, self.steps = epoch, steps
+        count, key = (self.device.asarray(value, "int32") for value in (steps, random.draw_key(self.seed)))
+        self._carry: Carry = (self._place(params), self._place(state), (), count, key)
 
     def _place(self, tree: Any) -> Any:
         """A tree of arrays on the network's device, reals in its dtype, sharing memory with none of them."""
@@ -247,11 +252,6 @@ class Model:
         OSError
             If the file cannot be written; a file that was there stays as it was.
         """
-        params, state, *_ = self._carry
-        tensors: dict[str, Any] = {}
-        for i, (layer, p, s) in enumerate(zip(self.layers, params, state, strict=True)):
-            tensors |= {f"layers.{i}.params.{j}": to_numpy(array) for j, array in enumerate(layer.unpack(p))}
-            tensors |= {f"layers.{i}.state.{j}": to_numpy(array) for j, array in enumerate(s)}
         description = {
             "input_shape": self.input_shape,
             "layers": [layers.to_config(layer) for layer in self.layers],
@@ -261,7 +261,7 @@ class Model:
             "epoch": self.epoch,
             "steps": self.steps,
         }
-        save_model(path, description, tensors)
+        save_model(path, description, name_tensors(self.layers, *self._carry[:2]))
 
     @classmethod
     def load(cls, path: str | PathLike[str], device: str | Device | None = None) -> Self:
@@ -269,31 +269,22 @@ class Model:
 
         Raises
         ------
-        FileNotFoundError, ValueError
-            If there is no such file, or it is damaged, of another kind, or from a newer version.
+        FileNotFoundError
+            If there is no such file.
+        ModelFileError
+            If it is damaged, of another kind, from a newer version, or does not fit together; it is a ValueError.
         """
         about, tensors = load_model(path)
-        stack = [tuple(about["input_shape"]), *(layers.from_config(config) for config in about["layers"])]
-        loss = losses.from_config(about["loss"])
-        net = cls(stack, loss=loss, dtype=about["dtype"], seed=about["seed"], device=device)
-        params, state, *_ = net._carry
-
-        def read(i: int, kind: str, current: tuple[Array, ...]) -> tuple[Array, ...]:
-            arrays = tuple(tensors[f"layers.{i}.{kind}.{j}"] for j in range(len(current)))
-            for old, new in zip(current, arrays, strict=True):
-                if tuple(old.shape) != new.shape:
-                    raise InvalidValueError(
-                        f"{path}: expected {kind} of shape {tuple(old.shape)} in layer {i}, got {new.shape}"
-                    )
-            return net._place(arrays)  # type: ignore[no-any-return]
-
-        loaded = tuple(
-            layer.pack(*read(i, "params", layer.unpack(p)))
-            for i, (layer, p) in enumerate(zip(net.layers, params, strict=True))
-        )
-        states = tuple(read(i, "state", s) for i, s in enumerate(state))
-        net.epoch, net.steps = int(about["epoch"]), int(about["steps"])
-        net._carry = (loaded, states, (), net.device.asarray(net.steps, "int32"), net._carry[4])
+        net, place = object.__new__(cls), select_device(device)
+        with describing(path):
+            stack = [tuple(about["input_shape"]), *(layers.from_config(config) for config in about["layers"])]
+            loss, dtype = losses.from_config(about["loss"]), check.check_dtype(about["dtype"])
+            epoch, steps = (check.check_integer(name, about[name], minimum=0) for name in ("epoch", "steps"))
+            seed = check.check_seed(about["seed"])
+        place.check_dtype(dtype)
+        with describing(path):
+            net._build(stack, "sigmoid", loss, "normal", place, dtype, seed)
+            net._begin(*find_tensors(path, net._architecture, tensors), epoch, steps)
         return net
 
     def summary(self) -> str:
