@@ -6,6 +6,7 @@ from nn_any import datasets, metrics
 from nn_any.backends import Device, DeviceNotAvailableError, EngineError, devices, select_device, to_device, to_numpy
 from nn_any.callbacks import Callback, EarlyStopping
 from nn_any.core import activations, initializers, layers, losses, optimizers, schedules
+from nn_any.core.errors import DataFileError, InvalidTypeError, InvalidValueError, ModelFileError, NnAnyError
 from nn_any.core.layers import (
     Activation,
     AveragePool2D,
@@ -37,6 +38,7 @@ __all__ = [
     "BatchNorm",
     "Callback",
     "Conv2D",
+    "DataFileError",
     "Dataset",
     "Dense",
     "Device",
@@ -47,9 +49,13 @@ __all__ = [
     "EngineError",
     "Flatten",
     "History",
+    "InvalidTypeError",
+    "InvalidValueError",
     "LayerNorm",
     "MaxPool2D",
+    "ModelFileError",
     "Network",
+    "NnAnyError",
     "RMSprop",
     "RandomAffine",
     "TrainingDivergedError",

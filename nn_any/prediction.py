@@ -35,6 +35,11 @@ class Predictor(Model):
     def _columns(self, name: str, data: Any) -> tuple[Batch, Preparation, Dataset]:
         """Data in any form as columns on the device that fit this network, and how their rows become reals."""
         dataset = as_dataset(name, data, self.device, self.dtype)
+        if name == "training_data" and dataset.one_class and not self.is_regression:
+            raise InvalidValueError(
+                f"y: expected two classes or more to learn from, got one for all {len(dataset)} examples; "
+                f"if that is meant, say nn_any.Dataset(x, y, classes={self.outputs})"
+            )
         x = check.check_inputs("x", dataset.x, self.input_shape)
         y = check.check_targets("y", dataset.y, len(dataset), self.outputs)
         if dataset.label_range is not None:

@@ -13,6 +13,7 @@ from array_api_compat import array_namespace
 
 from nn_any.backends import Device, is_host, to_numpy
 from nn_any.core.errors import InvalidTypeError, InvalidValueError
+from nn_any.core.evaluation import is_finite
 from nn_any.core.typing import Array, Shape
 
 DTYPES = ("float32", "float64")
@@ -95,15 +96,14 @@ def is_real(array: Array) -> bool:
 
 def check_finite(name: str, array: Array) -> None:
     """No NaN and no infinity; the message says where the first one is. Reads one value back."""
-    xp = array_namespace(array)
-    with Device.of(array).scope():
-        if not is_real(array) or bool(xp.all(xp.isfinite(array))):
-            return
+    if not is_real(array) or bool(to_numpy(Device.of(array).engine.compile(is_finite)(array))):
+        return
     host = to_numpy(array)
-    bad = np.argwhere(~np.isfinite(host))
-    where = tuple(int(i) for i in bad[0])
+    bad = ~np.isfinite(host)
+    place = tuple(int(i) for i in np.unravel_index(int(np.argmax(bad)), host.shape))
+    where = f"row {place[0]}, column {place[1]}" if host.ndim == 2 else f"index {place}"
     raise InvalidValueError(
-        f"{name}: expected finite numbers, got {host[where]} at index {where} ({len(bad)} such values in all); "
+        f"{name}: expected finite numbers, got {host[place]} at {where} ({np.count_nonzero(bad)} such values in all); "
         "drop those rows or fill the gaps"
     )
 

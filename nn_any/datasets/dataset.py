@@ -4,14 +4,15 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
-from array_api_compat import array_namespace
 
 from nn_any import validation as check
 from nn_any.backends import Device, is_host, select_device, to_numpy
+from nn_any.core import options
 from nn_any.core.batches import Preparation
 from nn_any.core.errors import InvalidTypeError, InvalidValueError
 from nn_any.core.random import epoch_order
-from nn_any.core.typing import Array, Namespace
+from nn_any.core.typing import Array
+from nn_any.datasets.counting import check_count, is_one_hot, label_range
 
 
 class Dataset:
@@ -37,6 +38,8 @@ class Dataset:
         become float32.
     sample_weight : array or sequence, (n,), optional
         How much each example counts in the loss: 0 or more. Only the proportions matter.
+    check_finite : bool
+        Look for NaN and infinity in real numbers, once, without a second copy. False trusts the data.
 
     Attributes
     ----------
@@ -47,6 +50,8 @@ class Dataset:
     class_names : tuple or None
         What the classes are called, if that was said.
     sample_weight : array, (n,), real floating, on `device`, or None
+    one_class : bool
+        Whether all labels are the same, though nobody said how many classes there are: nothing to learn from.
 
     Raises
     ------
@@ -71,6 +76,7 @@ class Dataset:
         scale: float | None = None,
         dtype: str | None = None,
         sample_weight: Any = None,
+        check_finite: bool = True,
     ) -> None:
         self.scale = check.check_scale(scale)
         self.class_names: tuple[Any, ...] | None = None
@@ -111,11 +117,14 @@ class Dataset:
         else:
             self.y = place(y, listed_y) if check.is_real(y) else self.device.asarray(y, dtype or "float32")
             self.y = self.y[:, None] if y.ndim == 1 else self.y
-        check.check_finite("x", self.x)
-        check.check_finite("y", self.y)
+        if options.flag("check_finite", check_finite):
+            check.check_finite("x", self.x)
+            check.check_finite("y", self.y)
         with self.device.scope():
-            self.label_range = _label_range(wide if is_host(wide) else self.y) if self.has_labels else None
+            self.label_range = label_range(wide if is_host(wide) else self.y) if self.has_labels else None
             self.classes = self._classes(classes)
+        lowest, highest = self.label_range or (0, 1)
+        self.one_class = classes is None and len(self) > 1 and lowest == highest
         self.sample_weight: Array | None = self._weights(sample_weight)
 
     def _weights(self, sample_weight: Any) -> Array | None:
@@ -169,7 +178,7 @@ class Dataset:
             if classes != columns:
                 raise InvalidValueError(f"classes: expected {columns}, one a column of y, got {classes}")
             return classes
-        return columns if columns > 1 and _is_one_hot(self.y, self.device.xp) else None
+        return columns if columns > 1 and is_one_hot(self.y, self.device.xp) else None
 
     @property
     def has_labels(self) -> bool:
@@ -254,7 +263,7 @@ class Dataset:
         from sklearn.model_selection import train_test_split
 
         n, seed = len(self), check.check_seed(seed)
-        counts = [_count(size, n) for size in sizes]
+        counts = [check_count(size, n) for size in sizes]
         if not counts or sum(counts) > n:
             raise InvalidValueError(f"sizes: expected parts that sum to at most {n} examples, got {sizes}")
         labels = self._host_labels() if stratify is None or stratify else None
@@ -304,20 +313,3 @@ def as_dataset(name: str, data: Any, device: Device, dtype: str) -> Dataset:
         return data.to(device)
     x, y = check.as_columns(name, data)
     return Dataset(x, y, device=device, dtype=dtype)
-
-
-def _label_range(labels: Array) -> tuple[int, int]:
-    xp = array_namespace(labels)
-    return int(xp.min(labels)), int(xp.max(labels))
-
-
-def _is_one_hot(targets: Array, xp: Namespace) -> bool:
-    return bool(xp.all((targets == 0) | (targets == 1)) & xp.all(xp.sum(targets, axis=1) == 1))
-
-
-def _count(size: float, n: int) -> int:
-    if isinstance(size, float | np.floating) and 0 < size < 1:
-        return max(1, round(size * n))
-    if isinstance(size, int | np.integer) and not isinstance(size, bool) and size >= 1:
-        return int(size)
-    raise InvalidValueError(f"sizes: expected numbers of examples or fractions between 0 and 1, got {size!r}")

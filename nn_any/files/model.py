@@ -110,5 +110,5 @@ def _digest(description: Mapping[str, Any], tensors: Mapping[str, np.ndarray]) -
     for name in sorted(tensors):
         tensor = tensors[name]
         digest.update(f"\n{name} {tensor.dtype.str} {tensor.shape}\n".encode())
-        digest.update(memoryview(tensor.reshape(-1).view(np.uint8)))
+        digest.update(tensor.reshape(-1).view(np.uint8).data)
     return digest.hexdigest()
