@@ -57,8 +57,8 @@ def load_table(path: str | os.PathLike[str], *, device: str | Device | None = No
     else:
         x, y, names = read_csv(path)
         arrays = {"": (x, y)}
-    if names is not None and len(names) < 2:
-        raise DataFileError(f"{path}: expected two classes or more, got {names[0]} for all examples")
+        if names is not None:
+            _check_classes(path, names)
     classes = names or _number_classes(path, arrays)
     with naming(path):
         sets = {
@@ -81,15 +81,23 @@ def _number_classes(path: Path, arrays: dict[str, tuple[np.ndarray, np.ndarray]]
     labelled = [part for part, (_, y) in arrays.items() if y.ndim == 1 and y.dtype.kind in _LABELS and y.size]
     if not labelled:
         return None
-    names, numbers = np.unique(np.concatenate([arrays[part][1] for part in labelled]), return_inverse=True)
-    for part in labelled:
-        x, y = arrays[part]
-        arrays[part], numbers = (x, numbers[: len(y)]), numbers[len(y) :]
+    names = np.unique(np.concatenate([arrays[part][1] for part in labelled]))
     if missing := [name for name in names.tolist() if is_missing(str(name))]:
         raise DataFileError(f"{path}: expected a class for each example, got {missing[0]!r}; leave such examples out")
+    _check_classes(path, names.tolist())
+    if np.array_equal(names, np.arange(len(names))):
+        return len(names)
+    for part in labelled:
+        x, y = arrays[part]
+        arrays[part] = x, np.searchsorted(names, y)
+    return list(names.tolist())
+
+
+def _check_classes(path: Path, names: list[Any]) -> None:
     if len(names) < 2:
-        raise DataFileError(f"{path}: expected two classes or more, got {names[0]} for all examples")
-    return len(names) if np.array_equal(names, np.arange(len(names))) else names.tolist()
+        name = str(names[0])
+        shown = name if name.isprintable() and len(name) < 80 else f"{name!r:.80}"
+        raise DataFileError(f"{path}: expected two classes or more, got {shown} for all examples")
 
 
 def _split(whole: Dataset, *counts: int) -> tuple[Dataset, ...]:
