@@ -126,7 +126,7 @@ def parse_pickle(content: bytes | bytearray) -> Any:
     except (MemoryError, ValueError):
         raise
     except Exception as error:  # the machine raises of a dozen kinds
-        raise ValueError(f"a damaged pickle ({type(error).__name__}: {error})") from error
+        raise ValueError(f"a damaged pickle ({type(error).__name__}: {error!s:.300})") from error
     return _arrays(value)
 
 

@@ -73,7 +73,7 @@ def load_model(path: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[str, 
         intact = description.pop("sha256", None) == _digest(description, tensors) and intact
     except ValueError as error:
         raise ModelFileError(
-            f"{path}: expected a model file of nn_any, got one that is damaged or of another kind ({error}); "
+            f"{path}: expected a model file of nn_any, got one that is damaged or of another kind ({error!s:.300}); "
             "use another copy"
         ) from error
     written = description["format"]
@@ -96,7 +96,7 @@ def describing(path: str | os.PathLike[str]) -> Iterator[None]:
         raise
     except Exception as error:
         raise ModelFileError(
-            f"{path}: expected the description of a network, got one that makes none ({type(error).__name__}: {error})"
+            f"{path}: expected the description of a network, got one that makes none ({type(error).__name__}: {error!s:.300})"
         ) from error
 
 

@@ -114,5 +114,5 @@ def distort(rng, value):
             changed[place] = distort(rng, value[place])
         return changed
     if type(value) is int and rng.random() < 0.5:
-        return int(value + rng.integers(-3, 4))
+        return value + int(rng.integers(-3, 4))
     return nasty(rng)
