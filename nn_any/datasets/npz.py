@@ -43,7 +43,9 @@ def read_npz(path: Path, *choices: Sequence[str]) -> list[np.ndarray]:
         except (DataFileError, MemoryError):
             raise
         except Exception as error:  # zipfile raises of a dozen kinds
-            raise DataFileError(f"{path}: expected an npz file of plain arrays, got another ({error!s:.300})") from error
+            raise DataFileError(
+                f"{path}: expected an npz file of plain arrays, got another ({error!s:.300})"
+            ) from error
     if not arrays:
         wanted = ", or ".join(f"{', '.join(names[:-1])} and {names[-1]}" for names in choices)
         found = ", ".join(list(members)[:10]) or "none"

@@ -96,7 +96,8 @@ def describing(path: str | os.PathLike[str]) -> Iterator[None]:
         raise
     except Exception as error:
         raise ModelFileError(
-            f"{path}: expected the description of a network, got one that makes none ({type(error).__name__}: {error!s:.300})"
+            f"{path}: expected the description of a network, got one that makes none "
+            f"({type(error).__name__}: {error!s:.300}); if a layer is your own, import it first"
         ) from error
 
 

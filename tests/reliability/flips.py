@@ -1,4 +1,4 @@
-"""Damaged model files: ``python -m tests.reliability.flips``: single bits flipped all over a file, and every truncation.
+"""Damaged model files: ``python -m tests.reliability.flips``: single bits flipped all over one, and every truncation.
 
 Each must be told by the one named error, `nn_any.ModelFileError`, and by no other.
 """
@@ -60,7 +60,7 @@ def truncations(path, whole, lengths):
 
 def main(arguments=None):
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--count", type=int, default=2_000, help="flips, spread evenly; every bit of the header besides")
+    parser.add_argument("--count", type=int, default=2_000, help="flips, spread evenly, besides all of the header's")
     parser.add_argument("--output", type=Path, help="where to write the result, as JSON")
     chosen = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory() as folder:

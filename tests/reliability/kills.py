@@ -1,4 +1,4 @@
-"""SIGKILL at random moments: ``python -m tests.reliability.kills saving --count 200``, and ``training`` likewise. POSIX.
+"""SIGKILL at random moments: ``python -m tests.reliability.kills saving --count 200``, or ``training``. POSIX only.
 
 ``saving``: two processes save two different networks to one path as fast as they can; both are killed, and the file is
 loaded. It must be one of the two networks, whole. ``training``: a process trains with a checkpoint; it is killed, and
@@ -50,7 +50,7 @@ def leftovers(folder):
     return [name for name in os.listdir(folder) if name.endswith(".tmp")]
 
 
-def saving(count, seed=0):
+def saving(count, seed):
     """Kill two writers of one file, `count` times: what was found."""
     rng = np.random.default_rng(seed)
     nets = [nn.Network([40, hidden, 10], device="numpy", seed=hidden) for hidden in (30, 300)]
@@ -87,7 +87,7 @@ def saving(count, seed=0):
         }
 
 
-def train(path, finished, epochs=_EPOCHS):
+def train(path, finished, epochs):
     """The call that is made again after each kill; the weights go to a file when it has come to its end."""
     rng = np.random.default_rng(7)
     x, y = rng.random((600, 20), dtype=np.float32), rng.integers(0, 5, 600)
@@ -99,7 +99,7 @@ def train(path, finished, epochs=_EPOCHS):
     Path(finished).write_bytes(numbers(net))
 
 
-def training(count, seed=0, epochs=_EPOCHS, longest=0.6):
+def training(count, seed, epochs, longest):
     """Kill trainings until `count` kills are done and the last training has ended: what was found."""
     rng = np.random.default_rng(seed)
     kills, runs, equal, failed, loaded = 0, 0, 0, [], 0
@@ -147,9 +147,14 @@ def main(arguments=None):
     parser.add_argument("what", choices=("saving", "training"))
     parser.add_argument("--count", type=int, default=200)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--epochs", type=int, default=_EPOCHS, help="of each training")
+    parser.add_argument("--longest", type=float, default=0.6, help="seconds until a training is killed, at most")
     parser.add_argument("--output", type=Path, help="where to write the result, as JSON")
     chosen = parser.parse_args(arguments)
-    found = {"saving": saving, "training": training}[chosen.what](chosen.count, chosen.seed)
+    if chosen.what == "saving":
+        found = saving(chosen.count, chosen.seed)
+    else:
+        found = training(chosen.count, chosen.seed, chosen.epochs, chosen.longest)
     result = {
         "command": f"python -m tests.reliability.kills {chosen.what} --count {chosen.count} --seed {chosen.seed}",
         **found,
