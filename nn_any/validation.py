@@ -75,7 +75,8 @@ def as_array(name: str, obj: Any) -> Array:
         )
     xp = array_namespace(array)
     if not xp.isdtype(array.dtype, ("bool", "integral", "real floating")):
-        raise InvalidTypeError(f"{name}: expected real numbers, got {describe(array)}; convert them to float32")
+        kind = "complex numbers, " if xp.isdtype(array.dtype, "complex floating") else ""
+        raise InvalidTypeError(f"{name}: expected real numbers, got {kind}{describe(array)}; convert them to float32")
     return array
 
 
