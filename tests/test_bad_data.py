@@ -88,6 +88,7 @@ OBJECTS = {  # what only NumPy and lists can hold
         TypeError,
         r"x: expected real numbers, got Python objects .*\.astype\(",
     ),
+    "long doubles": (X.astype("longdouble"), Y, TypeError, "x: expected real numbers, got float(96|128)"),
     "text": (X.astype(str), Y, TypeError, "x: expected real numbers, got text"),
     "bytes": (X.astype("S4"), Y, TypeError, "x: expected real numbers, got bytes"),
     "dates": (X.astype("int64").astype("M8[s]"), Y, TypeError, "x: expected real numbers, got datetime64"),
@@ -104,6 +105,8 @@ OBJECTS = {  # what only NumPy and lists can hold
     "nothing": (None, Y, TypeError, "x: expected real numbers, got Python objects"),
     "an empty list": ([], [], ValueError, "x: expected .*, got shape"),
 }
+if np.dtype("longdouble").itemsize == 8:  # Windows has none
+    del OBJECTS["long doubles"]
 CASES = [(name, own) for own in (False, True) for name in (NUMBERS if own else NUMBERS | OBJECTS)]
 
 
@@ -168,6 +171,20 @@ def test_a_large_array_is_looked_at_in_parts(backend, place):
     x.reshape(-1)[place] = np.nan
     where = f"x: expected finite numbers, got nan at row {place // 40}, column {place % 40} \\(1 such"
     refused(lambda: nn.Dataset(x, y, device=backend.device), ValueError, where)
+
+
+def test_integers_too_large_for_the_device_do_not_wrap():
+    need("jax")
+    x = with_one(X.astype("int64"), (3, 3), 2**40)
+    message = r"x: expected integers that int32 can hold, the widest of jax:cpu, got -?\d+ … 1099511627776; convert"
+    refused(lambda: nn.Dataset(x, Y, device="jax:cpu"), ValueError, message)
+    np.testing.assert_array_equal(nn.Dataset(x, Y, device="numpy").x, x)
+
+
+def test_half_precision_is_welcome_everywhere(backend):
+    data = nn.Dataset(X.astype("float16"), Y, device=backend.device)
+    np.testing.assert_array_equal(nn.to_numpy(data.x).astype("float64"), X.astype("float16").astype("float64"))
+    assert len(nn.Network([4, 3], device=backend.device, seed=0).SGD(data, 1, 4, 0.5)) == 1
 
 
 def test_integers_need_no_check(backend, monkeypatch):
