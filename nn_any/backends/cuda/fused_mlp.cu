@@ -50,11 +50,13 @@ template <int L> constexpr int A_AT = activations_at(L);
 template <int L> constexpr int DELTAS_AT = deltas_at(L);
 constexpr int TARGETS_AT = deltas_at(LAYERS + 1);
 constexpr int TERMS_AT = TARGETS_AT + round_up(BATCH * OUTPUTS, 4);
-constexpr int ROWS_AT = TERMS_AT + round_up(BATCH * OUTPUTS, 4);  // five numbers an example, below: all is ROWS_AT + 5 * BATCH
+constexpr int ROWS_AT = TERMS_AT + round_up(BATCH * OUTPUTS, 4);  // five numbers an example
+constexpr int SHARED_BYTES = sizeof(REAL) * (ROWS_AT + 5 * BATCH);
 
 extern __shared__ __align__(16) unsigned char shared_memory[];
 
 static_assert(!WEIGHTED || BATCH <= THREADS);
+static_assert(SHARED_BYTES > 0);
 
 struct __align__(16) Quad { REAL v[4]; };
 
