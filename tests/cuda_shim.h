@@ -5,6 +5,7 @@
 #include <cmath>
 #include <cstdint>
 #include <cstring>
+#include <utility>
 #include <vector>
 
 using std::exp, std::log, std::log1p, std::tanh;
@@ -96,7 +97,22 @@ template <class Function> void launch(unsigned x, unsigned y, unsigned z, unsign
   }
 }
 
+// Calls a kernel with the arguments whose addresses are given, as CUDA's launch does.
+template <class... Types, size_t... I>
+void call(void (*kernel)(Types...), void** arguments, std::index_sequence<I...>) {
+  kernel(*static_cast<std::remove_reference_t<Types>*>(arguments[I])...);
+}
+
+template <class... Types> void call(void (*kernel)(Types...), void** arguments) {
+  call(kernel, arguments, std::index_sequence_for<Types...>());
+}
+
 }  // namespace shim
+
+#define KERNEL(name)                                                                                  \
+  extern "C" void launch_##name(unsigned x, unsigned y, unsigned z, unsigned threads, void** given) { \
+    shim::launch(x, y, z, threads, [&] { shim::call(name, given); });                                 \
+  }
 
 inline void __syncthreads() { shim::wait(shim::gates.back(), blockDim.x); }
 

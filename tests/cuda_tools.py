@@ -8,6 +8,8 @@ import sys
 from functools import cache
 from pathlib import Path
 
+import numpy as np
+
 from nn_any.backends.cuda import source
 
 SHIM = Path(__file__).parent / "cuda_shim.h"
@@ -59,22 +61,33 @@ def _fetch(library, program, what):
     return buffer.raw
 
 
-def build_for_host(folder, name, macros, functions):
-    """Build a source of the package with the shim and C++ `functions` that launch its kernels: a ctypes library."""
-    text = [*[f"#define {macro.replace('=', ' ', 1)}" for macro in macros]]
-    text += [f'#include "{SHIM}"', source(name), functions]
-    code = folder / f"{name}.cpp"
-    code.write_text("\n".join(text), encoding="utf-8")
-    library = code.with_suffix(".so")
-    command = [find_cxx(), "-std=c++17", "-O1", "-w", "-shared", "-fPIC", "-o", library, code]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr[:3000]
-    return ctypes.CDLL(str(library))
+class HostKernel:
+    """A kernel of a source of the package, built with the shim, that is called as CuPy's ``RawKernel`` is.
+
+    Arrays go as pointers, None as a null pointer; NumPy's scalars, and records that stand for a C struct, by value.
+    """
+
+    def __init__(self, folder, name, entry, macros):
+        lines = [f"#define {macro.replace('=', ' ', 1)}" for macro in macros]
+        lines += [f'#include "{SHIM}"', source(name), f"KERNEL({entry})"]
+        code = Path(folder) / f"{name}.cpp"
+        code.write_text("\n".join(lines), encoding="utf-8")
+        library = code.with_suffix(".so")
+        command = [find_cxx(), "-std=c++17", "-O1", "-w", "-shared", "-fPIC", "-o", library, code]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr[:3000]
+        self.library = ctypes.CDLL(str(library))
+        self._launch = getattr(self.library, f"launch_{entry}")
+
+    def __call__(self, grid, block, arguments, shared_mem=0):
+        assert shared_mem <= 256 * 1024
+        values = [_value(argument) for argument in arguments]
+        addresses = (ctypes.c_void_p * len(values))(*[value.ctypes.data for value in values])
+        self._launch(*(*grid, 1, 1)[:3], block[0], addresses)
 
 
-def pointer(array):
-    """A NumPy array's memory, or a null pointer for None."""
-    if array is None:
-        return None
-    assert array.flags.c_contiguous
-    return ctypes.c_void_p(array.ctypes.data)
+def _value(argument):
+    """The memory in which an argument's value lies: for an array its address, and what is passed by value itself."""
+    if isinstance(argument, np.ndarray) and argument.dtype.names is None:
+        return np.array(argument.ctypes.data)
+    return np.array(0 if argument is None else argument)

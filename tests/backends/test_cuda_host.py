@@ -1,12 +1,11 @@
 """The CUDA sources give the definition's numbers: the very same text, built for the host with threads as fibres."""
 
-import ctypes
 import math
 
 import numpy as np
 import pytest
 from conftest import need
-from cuda_tools import build_for_host, pointer
+from cuda_tools import HostKernel
 from oracle import batch_gradients, batch_loss
 
 import nn_any as nn
@@ -15,16 +14,6 @@ from nn_any.backends.cuda.sources import MATHS
 from nn_any.backends.engine import EagerEngine
 from nn_any.core import functional, primitives
 from nn_any.core.batches import Preparation
-
-FUSED = """
-extern "C" int shared_bytes() { return SHARED_BYTES; }
-extern "C" void run(int members, REAL* params, const X_TYPE* x, const Y_TYPE* y, const W_TYPE* weights,
-                    const long long* order, const REAL* rates, int own, REAL* losses, long long start, long long stop) {
-  shim::launch(members, 1, 1, THREADS, [&] {
-    fused_mlp(params, x, y, weights, order, rates, own, losses, start, stop);
-  });
-}
-"""
 
 
 @pytest.fixture(autouse=True)
@@ -39,8 +28,8 @@ class Fused:
         columns = [(str(column.dtype), column.shape[1:]) for column in data]
         self.plan = plan_fused(step.recipe, batch, columns, shared_limit)
         macros = [f"THREADS={threads}" if threads and m.startswith("THREADS=") else m for m in self.plan.macros]
-        self.library = build_for_host(folder, "fused_mlp", macros, FUSED)
-        assert self.library.shared_bytes() == self.plan.shared_bytes
+        self.threads = threads or self.plan.threads
+        self.kernel = HostKernel(folder, "fused_mlp", "fused_mlp", macros)
         self.data = data
 
     def run(self, params, order, rates, start=0, stop=None):
@@ -51,14 +40,8 @@ class Fused:
         flat = np.concatenate(leaves, axis=1)
         losses = np.full((len(order), members), np.nan, dtype=flat.dtype)
         x, y, weights = (*self.data, None)[:3]
-        self.library.run(
-            members,
-            *map(pointer, (flat, x, y, weights, order, rates)),
-            int(rates.ndim == 2),
-            pointer(losses),
-            ctypes.c_longlong(start),
-            ctypes.c_longlong(stop),
-        )
+        arguments = (flat, x, y, weights, order, rates, np.int32(rates.ndim == 2), losses)
+        self.kernel((members,), (self.threads,), (*arguments, np.int64(start), np.int64(stop)))
         lead = (members,) if order.ndim == 3 else ()
         ends = np.cumsum([math.prod(shape) for shape in self.plan.shapes])
         parts = zip(np.split(flat, ends[:-1], axis=1), self.plan.shapes, strict=True)
@@ -228,31 +211,21 @@ def test_a_divergent_member_shows(tmp_path, case):
     assert np.isnan(losses).all()
 
 
-MATMUL = """
-extern "C" void run(int x, int y, int z, const REAL* a, const Matrix* as, const REAL* b, const Matrix* bs,
-                    const REAL* d, const Matrix* ds, REAL* c, int m, int n, int depth, double alpha, double beta) {
-  shim::launch(x, y, z, 256, [&] { matmul(a, *as, b, *bs, d, *ds, c, m, n, depth, alpha, beta); });
-}
-"""
-
-
 class Product:
     """The matrix product on the host, called as the CuPy engine calls it on a GPU."""
 
     def __init__(self, folder, real, math, tile):
         macros = ["__shared__=static", f"REAL={real}", f"MATH={MATHS.index(math)}", f"TILE={tile}"]
-        self.library, self.tile = build_for_host(folder, "matmul", macros, MATMUL), tile
+        self.kernel, self.tile = HostKernel(folder, "matmul", "matmul", macros), tile
 
     def __call__(self, a, b, d=None, alpha=1.0, beta=1.0):
         operands = product_operands(a, b, d, np)
         c = np.full(operands.shape, np.nan, a.dtype)
         m, n, depth = operands.sizes
-        arguments = []
-        for array, strides in zip(operands.arrays, operands.strides, strict=True):
-            arguments += [ctypes.c_void_p(None if array is None else array.ctypes.data), pointer(strides)]
+        matrices = [item for pair in zip(operands.arrays, operands.strides, strict=True) for item in pair]
+        numbers = np.int32(m), np.int32(n), np.int32(depth), a.dtype.type(alpha), a.dtype.type(beta)
         blocks = -(-m // self.tile), -(-n // self.tile), operands.batch
-        alpha, beta = ctypes.c_double(alpha), ctypes.c_double(beta)
-        self.library.run(*blocks, *arguments, pointer(c), m, n, depth, alpha, beta)
+        self.kernel(blocks, (256,), (*matrices, c, *numbers))
         return c
 
 
@@ -315,17 +288,11 @@ def test_tensor_cores_round_their_operands_and_nothing_else(tmp_path, math, tile
 @pytest.fixture(scope="module")
 def windows(tmp_path_factory):
     need("cxx")
-    launches = "".join(
-        f'extern "C" void run_{name}({declared}, const Shape* s, long long size) {{\n'
-        f"  shim::launch((size + 255) / 256, 1, 1, 256, [&] {{ {name}({given}, *s, size); }});\n}}\n"
-        for name, declared, given in (
-            ("unfold", "const REAL* a, REAL* b", "a, b"),
-            ("fold", "const REAL* a, REAL* b", "a, b"),
-            ("max_pool", "const REAL* a, REAL* b, int* c", "a, b, c"),
-            ("max_pool_gradient", "const int* a, const REAL* b, REAL* c", "a, b, c"),
-        )
-    )
-    return build_for_host(tmp_path_factory.mktemp("windows"), "windows", ["REAL=float"], launches)
+
+    def build(entry):
+        return HostKernel(tmp_path_factory.mktemp(entry), "windows", entry, ["REAL=float"])
+
+    return {entry: build(entry) for entry in ("unfold", "fold", "max_pool", "max_pool_gradient")}
 
 
 @pytest.mark.parametrize(
@@ -341,7 +308,7 @@ def test_windows_equal_their_definitions(windows, size, window, stride):
 
     def call(name, *arrays):
         out = arrays[1] if name == "max_pool" else arrays[-1]
-        getattr(windows, f"run_{name}")(*map(pointer, arrays), pointer(shape), ctypes.c_longlong(out.size))
+        windows[name]((-(-out.size // 256),), (256,), (*arrays, shape, np.int64(out.size)))
         return out
 
     parts = call("unfold", images, np.full((2, 4, rows, columns, area, 3), np.nan, "float32"))
@@ -366,6 +333,6 @@ def test_the_largest_of_what_is_not_a_number(windows):
     images = np.array([1, np.nan, 3, 2, 5, 4, 0, np.nan], "float32").reshape(2, 2, 2, 1)
     largest, places = np.zeros((2, 1, 1, 1), "float32"), np.zeros((2, 1, 1, 1), "int32")
     shape = window_shape((2, 2), 1, (2, 2), (2, 2))
-    windows.run_max_pool(*map(pointer, (images, largest, places, shape)), ctypes.c_longlong(2))
+    windows["max_pool"]((1,), (256,), (images, largest, places, shape, np.int64(2)))
     assert np.isnan(largest).all()
     assert places.ravel().tolist() == [1, 3]

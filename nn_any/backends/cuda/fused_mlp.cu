@@ -6,7 +6,7 @@
 //
 // Macros: REAL (float, double), X_TYPE, Y_TYPE, W_TYPE (as the data set stores inputs, targets, example weights),
 // SIZES (inputs, units, ...), ACTIVATIONS and SLOPES (one a layer), LOSS, SMOOTHING, INVERSE_SCALE, LABELS, WEIGHTED,
-// BATCH, THREADS (a multiple of 32), SHARED_WEIGHTS. recipes.py sets them, and repeats the sum of the shared memory.
+// BATCH, THREADS (a multiple of 32), SHARED_WEIGHTS, EXPECTED_BYTES (of shared memory). recipes.py sets them.
 
 enum { LINEAR, SIGMOID, TANH, RELU, LEAKY_RELU, SOFTMAX };
 enum { QUADRATIC, MEAN_SQUARED_ERROR, CROSS_ENTROPY, LOG_LIKELIHOOD };
@@ -56,7 +56,7 @@ constexpr int SHARED_BYTES = sizeof(REAL) * (ROWS_AT + 5 * BATCH);
 extern __shared__ __align__(16) unsigned char shared_memory[];
 
 static_assert(!WEIGHTED || BATCH <= THREADS);
-static_assert(SHARED_BYTES > 0);
+static_assert(SHARED_BYTES == EXPECTED_BYTES);
 
 struct __align__(16) Quad { REAL v[4]; };
 

@@ -101,7 +101,7 @@ def plan_fused(recipe: Any, batch: int, columns: Sequence[Column], shared_limit:
     for shared_weights in (1, 0):
         shared_bytes = itemsize * _shared_numbers(sizes, batch, shared_weights)
         if shared_bytes <= shared_limit:
-            macros["SHARED_WEIGHTS"] = shared_weights
+            macros |= {"SHARED_WEIGHTS": shared_weights, "EXPECTED_BYTES": shared_bytes}
             items = tuple(f"{name}={value}" for name, value in macros.items())
             return FusedPlan(sizes, first, items, threads, shared_bytes)
     raise Unsuitable(f"a batch of {batch} needs {shared_bytes} bytes of shared memory, a block has {shared_limit}")
