@@ -67,14 +67,6 @@ def using_allocator(allocator):
     yield
 
 
-class CompileException(Exception):
-    pass
-
-
-class CUDADriverError(RuntimeError):
-    pass
-
-
 def _record(loss, step, losses):
     losses[step[0]] = loss
 
@@ -123,8 +115,6 @@ def install(monkeypatch, folder):
         MemoryPool=MemoryPool,
         using_allocator=using_allocator,
         get_current_stream=lambda: stream,
-        compiler=types.SimpleNamespace(CompileException=CompileException),
-        driver=types.SimpleNamespace(CUDADriverError=CUDADriverError),
     )
     compute_types = {"now": "default"}
     core = types.ModuleType("cupy._core")

@@ -1,5 +1,6 @@
 """How CuPy runs training steps: the fused kernel, else a captured graph, else one by one."""
 
+import logging
 import time
 from contextlib import AbstractContextManager
 from typing import Any
@@ -12,6 +13,8 @@ from nn_any.backends._cupy_kernels import eager_products
 from nn_any.backends.cuda import Unsuitable, chosen_math, products_fill_the_gpu
 from nn_any.backends.engine import EagerEngine, Step, fall_back
 from nn_any.core.typing import Array, Batch, Carry
+
+_logger = logging.getLogger("nn_any")
 
 Runner = FusedSteps | CapturedSteps | None
 
@@ -72,11 +75,12 @@ class CupyEngine(EagerEngine):
         return runner
 
     def _fused(self, step: Step, data: Batch, order: Array) -> FusedSteps | None:
-        """The fused kernel if it is for these steps; what CUDA or its compiler says against it is a reason as well."""
+        """The fused kernel, if it is for these steps; where it should be and CUDA refuses it, that is told."""
         try:
             return FusedSteps(step, data, order)
         except Unsuitable as reason:
             self.fused_reason = str(reason)
-        except (cupy.cuda.compiler.CompileException, cupy.cuda.driver.CUDADriverError) as error:
+        except Exception as error:
             self.fused_reason = f"{type(error).__name__}: {error}"
+            _logger.warning("%s cannot run these steps, a graph is tried: %s", FusedSteps.name, self.fused_reason)
         return None

@@ -162,6 +162,20 @@ def test_falling_back_is_told(cupy, monkeypatch, caplog):
     check_engine(engine, step, carry, images(), orders(5, 5), RATES[:5], "eager", 2)
 
 
+def test_a_fused_kernel_that_cuda_refuses_is_told(cupy, monkeypatch, caplog):
+    def refuse(*args):
+        raise RuntimeError("CUDA_ERROR_INVALID_VALUE")
+
+    monkeypatch.setattr(sys.modules["cupy"], "RawKernel", refuse)
+    step, carry = make([20, 8, 4], nn.SGD(1.0))
+    engine = cupy.engine.CupyEngine(0)
+    with caplog.at_level(logging.WARNING, logger="nn_any"):
+        engine.run(step, carry, images(), orders(5, 5), RATES[:5], 0, 5)
+    reason = "RuntimeError: CUDA_ERROR_INVALID_VALUE"
+    assert caplog.messages == [f"cupy fused kernel cannot run these steps, a graph is tried: {reason}"]
+    assert engine.name == "cupy graph"
+
+
 def test_a_capture_that_fails_leaves_the_stream(cupy):
     graph = cupy.graph
     steps = graph.CapturedSteps.__new__(graph.CapturedSteps)

@@ -246,40 +246,43 @@ template <int L> __device__ void update(REAL* params) {
   if constexpr (L > 1) update<L - 1>(params);
 }
 
-// A batch on its way from the data set to shared memory. It is asked for one step ahead, so that nobody waits for it.
+// BATCH rows of LENGTH numbers on their way to shared memory: a thread holds the same columns of several rows.
+template <class T, int LENGTH> struct Rows {
+  static constexpr int ACROSS = smaller(THREADS, round_up(LENGTH, 32)), DOWN = THREADS / ACROSS;
+  static constexpr int COLUMNS_HELD = ceil_div(LENGTH, ACROSS), ROWS_HELD = ceil_div(BATCH, DOWN);
+  T held[ROWS_HELD][COLUMNS_HELD];
+
+  // Calls visit(row, column, element) for each element that this thread holds.
+  template <class Visit> __device__ void each(Visit visit) {
+    const int column = threadIdx.x % ACROSS, row = threadIdx.x / ACROSS;
+#pragma unroll(ROWS_HELD * COLUMNS_HELD <= 40 ? ROWS_HELD : 1)
+    for (int r = 0; r < ROWS_HELD; ++r)
+#pragma unroll
+      for (int c = 0; c < COLUMNS_HELD; ++c)
+        if (row < DOWN && row + r * DOWN < BATCH && column + c * ACROSS < LENGTH)
+          visit(row + r * DOWN, column + c * ACROSS, held[r][c]);
+  }
+};
+
+// A batch that is asked for a step ahead, so that nobody waits for it, where there are registers to hold it.
 struct Batch {
-  static constexpr int X_COUNT = BATCH * INPUTS, Y_COUNT = BATCH * OUTPUTS;
-  static constexpr int X_HELD = ceil_div(X_COUNT, THREADS), Y_HELD = ceil_div(Y_COUNT, THREADS);
-  static constexpr bool AHEAD = X_HELD + Y_HELD <= 40;  // as many as there are registers to spare
-  X_TYPE x[X_HELD];
-  REAL y[Y_HELD], weight;
+  Rows<X_TYPE, INPUTS> x;
+  Rows<REAL, OUTPUTS> y;
+  REAL weight;
+  static constexpr bool AHEAD = sizeof x.held / sizeof(X_TYPE) + sizeof y.held / sizeof(REAL) <= 40;
 
   __device__ void take(const X_TYPE* xs, const Y_TYPE* ys, const W_TYPE* weights, const long long* rows) {
-#pragma unroll(AHEAD ? X_HELD : 1)
-    for (int i = 0; i < X_HELD; ++i) {
-      const int e = threadIdx.x + i * THREADS;
-      if (e < X_COUNT) x[i] = xs[rows[e / INPUTS] * INPUTS + e % INPUTS];
-    }
-#pragma unroll(AHEAD ? Y_HELD : 1)
-    for (int i = 0; i < Y_HELD; ++i) {
-      const int e = threadIdx.x + i * THREADS, o = e % OUTPUTS;
-      if (e >= Y_COUNT) continue;
-      const long long row = rows[e / OUTPUTS];
-      if constexpr (LABELS && OUTPUTS > 1) y[i] = ys[row] == o;
-      else y[i] = REAL(ys[row * OUTPUTS + o]);
-    }
+    x.each([&](int n, int i, X_TYPE& element) { element = xs[rows[n] * INPUTS + i]; });
+    y.each([&](int n, int o, REAL& element) {
+      if constexpr (LABELS && OUTPUTS > 1) element = ys[rows[n]] == o;
+      else element = REAL(ys[rows[n] * OUTPUTS + o]);
+    });
     if (WEIGHTED && threadIdx.x < BATCH) weight = REAL(weights[rows[threadIdx.x]]);
   }
 
-  __device__ void put() const {
-#pragma unroll(AHEAD ? X_HELD : 1)
-    for (int i = 0; i < X_HELD; ++i) {
-      const int e = threadIdx.x + i * THREADS;
-      if (e < X_COUNT) shared(X_AT)[e] = REAL(x[i]) * REAL(INVERSE_SCALE);
-    }
-#pragma unroll(AHEAD ? Y_HELD : 1)
-    for (int i = 0; i < Y_HELD; ++i)
-      if (const int e = threadIdx.x + i * THREADS; e < Y_COUNT) shared(TARGETS_AT)[e] = y[i];
+  __device__ void put() {
+    x.each([](int n, int i, X_TYPE element) { shared(X_AT)[n * INPUTS + i] = REAL(element) * REAL(INVERSE_SCALE); });
+    y.each([](int n, int o, REAL element) { shared(TARGETS_AT)[n * OUTPUTS + o] = element; });
     if (WEIGHTED && threadIdx.x < BATCH) row_weight()[threadIdx.x] = weight;
   }
 };
