@@ -43,7 +43,8 @@ def nvrtc(name, options, capability):
     library = ctypes.CDLL(str(find_nvrtc()))
     program = ctypes.c_void_p()
     assert library.nvrtcCreateProgram(ctypes.byref(program), source(name).encode(), b"", 0, None, None) == 0
-    options = [f"--gpu-architecture=sm_{capability}".encode(), *[option.encode() for option in options]]
+    options = [f"--gpu-architecture=sm_{capability}", "-ftz=true", *options]  # as CuPy does
+    options = [option.encode() for option in options]
     status = library.nvrtcCompileProgram(program, len(options), (ctypes.c_char_p * len(options))(*options))
     log = _fetch(library, program, "ProgramLog").rstrip(b"\0").decode()
     if status or "warning" in log:
