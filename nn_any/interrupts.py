@@ -10,7 +10,7 @@ EXIT_CODES = {signal.SIGINT: 130, signal.SIGTERM: 143}
 """What a command that is ended by the signal exits with."""
 
 
-class TrainingInterrupted(KeyboardInterrupt):  # noqa: N818 - it is no error, as KeyboardInterrupt is none
+class TrainingInterrupted(KeyboardInterrupt):
     """Ctrl-C or SIGTERM ended a training run; the network has what was learnt, to the last batch.
 
     Attributes
@@ -35,7 +35,8 @@ class Interruption:
         The first one that came.
     """
 
-    signal: signal.Signals | None = None
+    def __init__(self) -> None:
+        self.signal: signal.Signals | None = None
 
 
 @contextmanager
