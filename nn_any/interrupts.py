@@ -46,7 +46,8 @@ def graceful() -> Iterator[Interruption]:
     Signals reach the main thread alone, so in others nothing is caught; nor is a signal that has a handler of the
     program's own, or is ignored.
     """
-    caught, before = Interruption(), {}
+    caught = Interruption()
+    before: dict[signal.Signals, Any] = {}
 
     def restore() -> None:
         for number, handler in before.items():
