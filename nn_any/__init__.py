@@ -22,6 +22,7 @@ from nn_any.core.layers import (
 from nn_any.core.lbfgs import LBFGS
 from nn_any.core.optimizers import SGD, Adagrad, Adam, AdamW, RMSprop
 from nn_any.datasets import Dataset
+from nn_any.ensemble import Ensemble
 from nn_any.history import History
 from nn_any.network import Network
 from nn_any.training import TrainingDivergedError
@@ -45,6 +46,7 @@ __all__ = [
     "EarlyStopping",
     "ElasticDistortion",
     "EngineError",
+    "Ensemble",
     "Flatten",
     "History",
     "LayerNorm",

@@ -43,13 +43,12 @@ class Model:
         self._stale = True  # whether the optimiser's state is of other parameters than those that are trained
         self._records: list[dict[str, Any]] = []  # of the epochs since the optimiser began
         self._search: Any = None  # where a whole-batch optimiser stands
-        self._carry: Carry = (
-            self._place(self._architecture.init(self.seed)),
-            self._place(self._architecture.init_state()),
-            (),
-            self.device.asarray(0, "int32"),
-            self.device.asarray(random.draw_key(self.seed), "int32"),
-        )
+        self._carry: Carry = self._initial_carry()
+
+    def _initial_carry(self) -> Carry:
+        params, state = self._place((self._architecture.init(self.seed), self._architecture.init_state()))
+        key = self.device.asarray(random.draw_key(self.seed), "int32")
+        return params, state, (), self.device.asarray(0, "int32"), key
 
     def _place(self, tree: Any) -> Any:
         """A tree of arrays on the network's device, reals in its dtype, sharing memory with none of them."""

@@ -20,7 +20,7 @@ from nn_any.training import TrainingRun, train
 from nn_any.whole_batches import WholeBatches
 
 
-class _Plan(NamedTuple):
+class Plan(NamedTuple):
     """What a call of ``fit`` has checked and laid out before the first epoch."""
 
     columns: Batch
@@ -30,62 +30,11 @@ class _Plan(NamedTuple):
     tests: Mapping[str, tuple[Batch, Any]]
     metrics: Mapping[str, scores.Function]
     shuffle: bool
-    engine: Engine
+    engines: list[Engine]
 
 
-class Network(Differentiable):
-    """A neural network on a device of any array library.
-
-    Parameters
-    ----------
-    layers : sequence
-        The input shape first (a number of features or a tuple), then layers; a bare number is a `Dense` layer with the
-        default activation. ``[784, 30, 10]`` is the book's first network.
-    activation : str or Activation
-        The default of layers that name none: ``"sigmoid"``, ``"tanh"``, ``"relu"``, ``"leaky_relu"``, ``"gelu"``,
-        ``"silu"``, ``"softplus"``, ``"exponential"``, ``"softmax"``, ``"linear"``, or your own.
-    loss : str or Loss
-        For classes ``"quadratic"``, ``"cross_entropy"`` (sigmoid outputs) or ``"log_likelihood"`` (softmax outputs);
-        for numbers ``"mean_squared_error"``, ``"mean_absolute_error"``, ``"huber"`` or ``"poisson"``; or your own.
-    initializer : str or Initializer
-        The default of layers that name none: ``"normal"``, ``"scaled_normal"``, ``"glorot_uniform"``, ``"he_normal"``
-        and their kin, ``"lecun_normal"``, ``"orthogonal"``, ``"zeros"``, or your own.
-    device : str or Device, optional
-        As `select_device` has it; by default ``NN_ANY_DEVICE``, else a CUDA GPU that works, else the CPU.
-    dtype : str
-        ``"float32"`` or ``"float64"``.
-    seed : int, optional
-        The same seed is the same run on every device: initial weights, batch order, draws. By default a new one, which
-        ``net.seed`` tells.
-
-    Raises
-    ------
-    ValueError, TypeError
-        If an argument is not one of these; the message names it.
-    DeviceNotAvailableError
-        If the device is not there.
-
-    Notes
-    -----
-    The loss says whether a network classifies or predicts numbers. The quadratic loss leaves that to the last
-    activation: linear is for regression, where `predict` returns the outputs, and every other one for classes.
-    Wherever data are taken, they may be a `Dataset`, a tuple ``(x, y)`` of arrays, or an iterable of
-    ``(x, y)`` pairs of columns; x is (n, features) or (n, *input_shape), y is integer labels (n,) or targets
-    (n, outputs).
-
-    References
-    ----------
-    M. A. Nielsen, "Neural Networks and Deep Learning", Determination Press, 2015.
-
-    Examples
-    --------
-    >>> import nn_any as nn
-    >>> training, validation, test = nn.datasets.load_digits("cpu")
-    >>> net = nn.Network([64, 30, 10], initializer="scaled_normal", device="cpu", seed=0)
-    >>> history = net.SGD(training, epochs=10, mini_batch_size=10, eta=3.0)
-    >>> net.accuracy(test) > 0.9
-    True
-    """
+class Trainable(Differentiable):
+    """What `Network` and `Ensemble` share: the calls that train, and what they check and lay out."""
 
     def SGD(  # noqa: N802 - the book's name
         self,
@@ -246,42 +195,52 @@ class Network(Differentiable):
             raise ValueError("layers: expected at least one to train, got none or only frozen ones; use net.unfreeze()")
         if functions and not tests:
             raise ValueError("metrics: expected data to measure as well, got none; give validation_data")
-        runner = self.device.training_engine(engine)
-        plan = _Plan(columns, prepare, batch_size, optimizer, tests, functions, shuffle, runner)
-        history = History(runner.name, str(self.device))
-        before = self._carry, self._optimizer, self._records, self._search, self._stale
+        engines = self._engines(engine)
+        plan = Plan(columns, prepare, batch_size, optimizer, tests, functions, shuffle, engines)
+        history = History(engines[0].name, str(self.device))
+        before = dict(vars(self))
         if optimizer != self._optimizer:
-            self._optimizer, self._records, self._search, self._stale = optimizer, [], None, True
+            self._begin(optimizer)
         try:
-            one_epoch, converged = (self._whole_batches if optimizer.whole_batch else self._mini_batches)(plan)
+            one_epoch, finished = (self._whole_batches if optimizer.whole_batch else self._mini_batches)(plan)
         except Exception:  # refused: the optimiser that was there goes on as if nothing had been asked
-            self._carry, self._optimizer, self._records, self._search, self._stale = before
+            vars(self).update(before)
             raise
 
         def evaluated_epoch() -> Record:
             start = time.perf_counter()
             record = {"epoch": self.epoch + 1, **one_epoch()}
             record["seconds"] = time.perf_counter() - start
-            history.engine, history.compile_seconds = runner.name, runner.compile_seconds
+            history.engine = engines[0].name
+            history.compile_seconds = sum(one.compile_seconds for one in engines)
             for name, (test_columns, test_prepare) in tests.items():
                 record |= self._evaluation(name, test_columns, test_prepare, functions)
-            self._records.append(record)
+            self._keep(record)
             return record
-
-        def finished() -> bool:
-            return converged() or optimizer.finished(self._records)
 
         run = TrainingRun(self, history, epochs, self._history_columns(plan))
         return train(run, evaluated_epoch, watching, finished)
 
-    def _history_columns(self, plan: _Plan) -> list[str]:
+    def _engines(self, mode: str) -> list[Engine]:
+        """What runs the steps of this run."""
+        return [self.device.training_engine(mode)]
+
+    def _begin(self, optimizer: Optimizer) -> None:
+        """Let another optimiser begin."""
+        self._optimizer, self._records, self._search, self._stale = optimizer, [], None, True
+
+    def _keep(self, record: Record) -> None:
+        """Keep what is known of an epoch, for schedules that look at it."""
+        self._records.append(record)
+
+    def _history_columns(self, plan: Plan) -> list[str]:
         """The names of what the history will hold."""
         measures = ["loss", *([] if self.is_regression else ["correct", "accuracy"]), *plan.metrics]
         evaluated = [f"{name}_{measure}" for name in plan.tests for measure in measures]
         return ["epoch", "loss", "learning_rate", "seconds", *evaluated]
 
-    def _whole_batches(self, plan: _Plan) -> tuple[Callable[[], Record], Callable[[], bool]]:
-        """What runs an iteration on all examples, and tells its loss; and whether it has converged."""
+    def _whole_batches(self, plan: Plan) -> tuple[Callable[[], Record], Callable[[], bool]]:
+        """What runs an iteration on all examples, and tells its loss; and what tells whether to end."""
         assert isinstance(plan.optimizer, LBFGS)
         search = WholeBatches(self, plan.optimizer, plan.columns, plan.prepare, self._search)
 
@@ -292,10 +251,65 @@ class Network(Differentiable):
 
         return one_epoch, lambda: bool(search.state.converged)
 
-    def _mini_batches(self, plan: _Plan) -> tuple[Callable[[], Record], Callable[[], bool]]:
-        """What runs an epoch of steps, and tells its loss and learning rate; it never converges."""
+    def _mini_batches(self, plan: Plan) -> tuple[Callable[[], Record], Callable[[], bool]]:
+        """What runs an epoch of steps, and tells its loss and learning rate; and what tells whether to end."""
         batches = MiniBatches(
-            self, plan.optimizer, plan.engine, plan.columns, plan.prepare, plan.batch_size, plan.shuffle
+            self, plan.optimizer, plan.engines[0], plan.columns, plan.prepare, plan.batch_size, plan.shuffle
         )
         batches.check_columns(self._history_columns(plan))
-        return batches.epoch, lambda: False
+        return batches.epoch, lambda: plan.optimizer.finished(self._records)
+
+
+class Network(Trainable):
+    """A neural network on a device of any array library.
+
+    Parameters
+    ----------
+    layers : sequence
+        The input shape first (a number of features or a tuple), then layers; a bare number is a `Dense` layer with the
+        default activation. ``[784, 30, 10]`` is the book's first network.
+    activation : str or Activation
+        The default of layers that name none: ``"sigmoid"``, ``"tanh"``, ``"relu"``, ``"leaky_relu"``, ``"gelu"``,
+        ``"silu"``, ``"softplus"``, ``"exponential"``, ``"softmax"``, ``"linear"``, or your own.
+    loss : str or Loss
+        For classes ``"quadratic"``, ``"cross_entropy"`` (sigmoid outputs) or ``"log_likelihood"`` (softmax outputs);
+        for numbers ``"mean_squared_error"``, ``"mean_absolute_error"``, ``"huber"`` or ``"poisson"``; or your own.
+    initializer : str or Initializer
+        The default of layers that name none: ``"normal"``, ``"scaled_normal"``, ``"glorot_uniform"``, ``"he_normal"``
+        and their kin, ``"lecun_normal"``, ``"orthogonal"``, ``"zeros"``, or your own.
+    device : str or Device, optional
+        As `select_device` has it; by default ``NN_ANY_DEVICE``, else a CUDA GPU that works, else the CPU.
+    dtype : str
+        ``"float32"`` or ``"float64"``.
+    seed : int, optional
+        The same seed is the same run on every device: initial weights, batch order, draws. By default a new one, which
+        ``net.seed`` tells.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If an argument is not one of these; the message names it.
+    DeviceNotAvailableError
+        If the device is not there.
+
+    Notes
+    -----
+    The loss says whether a network classifies or predicts numbers. The quadratic loss leaves that to the last
+    activation: linear is for regression, where `predict` returns the outputs, and every other one for classes.
+    Wherever data are taken, they may be a `Dataset`, a tuple ``(x, y)`` of arrays, or an iterable of
+    ``(x, y)`` pairs of columns; x is (n, features) or (n, *input_shape), y is integer labels (n,) or targets
+    (n, outputs).
+
+    References
+    ----------
+    M. A. Nielsen, "Neural Networks and Deep Learning", Determination Press, 2015.
+
+    Examples
+    --------
+    >>> import nn_any as nn
+    >>> training, validation, test = nn.datasets.load_digits("cpu")
+    >>> net = nn.Network([64, 30, 10], initializer="scaled_normal", device="cpu", seed=0)
+    >>> history = net.SGD(training, epochs=10, mini_batch_size=10, eta=3.0)
+    >>> net.accuracy(test) > 0.9
+    True
+    """

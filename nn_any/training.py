@@ -88,21 +88,23 @@ def run_epoch(
     Parameters
     ----------
     columns : the data on `device`, (n, ...) each
-    order : array, (n,), integer, on the host
-    rates : array, (steps,), on `device`
+    order : array, (n,), integer, on the host; (m, n) for an ensemble of m networks
+    rates : array, (steps,), on `device`; (steps, m) for an ensemble
 
     Returns
     -------
     carry : after the last step
-    losses : NumPy array, (steps,)
+    losses : NumPy array, (steps,), or (steps, m)
     """
-    full, rest = divmod(len(order), batch_size)
+    *lead, n = order.shape
+    full, rest = divmod(n, batch_size)
     cut = full * batch_size
     segments = []
     if full:
-        segments.append((order[:cut].reshape(full, batch_size), rates[:full]))
+        batches = order[..., :cut].reshape(*lead, full, batch_size)
+        segments.append((np.moveaxis(batches, -2, 0), rates[:full, ...]))
     if rest:
-        segments.append((order[cut:][None, :], rates[full:]))
+        segments.append((order[None, ..., cut:], rates[full:, ...]))
     losses = []
     for rows, segment_rates in segments:
         moved = device.asarray(rows, device.integer_dtype)
