@@ -27,7 +27,7 @@ from nn_any.ensemble import Ensemble
 from nn_any.history import History
 from nn_any.interrupts import TrainingInterrupted
 from nn_any.network import Network
-from nn_any.training import TrainingDivergedError
+from nn_any.training import NetworkBusyError, TrainingDivergedError
 
 __all__ = [
     "LBFGS",
@@ -55,6 +55,7 @@ __all__ = [
     "LayerNorm",
     "MaxPool2D",
     "Network",
+    "NetworkBusyError",
     "RMSprop",
     "RandomAffine",
     "TrainingDivergedError",

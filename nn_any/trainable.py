@@ -18,7 +18,7 @@ from nn_any.datasets import as_dataset
 from nn_any.history import History, Record
 from nn_any.mini_batches import MiniBatches
 from nn_any.resuming import Resumable
-from nn_any.training import TrainingRun, train
+from nn_any.training import TrainingRun, exclusively, train
 from nn_any.whole_batches import WholeBatches
 
 
@@ -189,6 +189,7 @@ class Trainable(Resumable):
             resume=resume,
         )
 
+    @exclusively
     def _train(
         self,
         training_data: Any,

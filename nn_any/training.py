@@ -1,8 +1,11 @@
 """The epoch loop: which batches, in which order, who watches, and what is kept of it. No maths and no printing."""
 
+import functools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from threading import Lock
+from typing import TYPE_CHECKING, Any, TypeVar
+from weakref import WeakSet
 
 import numpy as np
 
@@ -19,6 +22,36 @@ if TYPE_CHECKING:
 
 class TrainingDivergedError(RuntimeError):
     """The loss stopped being a finite number; the weights are the last finite ones."""
+
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+class NetworkBusyError(RuntimeError):
+    """A network that is being trained was told to train."""
+
+
+_busy, _busy_lock = WeakSet[Any](), Lock()
+
+
+def exclusively(method: F) -> F:
+    """Let no other call train the network, from another thread or from a callback: NetworkBusyError if one does."""
+
+    @functools.wraps(method)
+    def call(network: Any, *args: Any, **kwargs: Any) -> Any:
+        with _busy_lock:
+            if network in _busy:
+                raise NetworkBusyError(
+                    "network: expected one that is not being trained, got one that another call of fit is training; "
+                    "wait for it to end, or train a copy: net.copy()"
+                )
+            _busy.add(network)
+        try:
+            return method(network, *args, **kwargs)
+        finally:
+            _busy.discard(network)
+
+    return call  # type: ignore[return-value]
 
 
 @dataclass

@@ -148,6 +148,7 @@ def test_public_names():
         "LayerNorm",
         "MaxPool2D",
         "Network",
+        "NetworkBusyError",
         "RMSprop",
         "RandomAffine",
         "SGD",
