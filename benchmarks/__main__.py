@@ -55,18 +55,14 @@ def _options(arguments):
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--workloads", nargs="+", default=["S", "M", "L", "C", "E", "start"], metavar="NAME")
     parser.add_argument("--threads", nargs="+", type=int, default=[1, 2], help="ignored with --device cuda")
-    parser.add_argument(
-        "--sides", nargs="+", default=[], metavar="NAME", help="only these, by their names in the table"
-    )
+    parser.add_argument("--sides", nargs="+", default=[], metavar="NAME", help="only these, as the table names them")
     parser.add_argument("--rounds", type=int, default=0, help="by default 5, and 2 with --quick")
     parser.add_argument("--quick", nargs="?", type=int, const=50, default=0, metavar="STEPS", help="short stretches")
     parser.add_argument("--no-memory", action="store_true", help="leave out the processes that measure memory")
     parser.add_argument("--json", type=Path, metavar="FILE", help="keep every figure")
     parser.add_argument("--picture", type=Path, metavar="FILE", help="draw them, with matplotlib")
     parser.add_argument("--check", action="store_true", help="say which of the limits are kept")
-    parser.add_argument(
-        "--redraw", type=Path, metavar="FILE", help="measure nothing; put a JSON file into docs/speed.md"
-    )
+    parser.add_argument("--redraw", type=Path, metavar="FILE", help="only put a JSON file into docs/speed.md")
     options = parser.parse_args(arguments)
     options.rounds = options.rounds or (2 if options.quick else 5)
     known = {*workloads(options.device), *GROUPS, "start"}
@@ -114,7 +110,8 @@ def _add_memory(task, workload, sides, threads):
 
 
 def _described(w):
-    shape, activations, parameters = w.layers[0], 0, 0
+    """A workload's figures, for the JSON file."""
+    shape, parameters = w.layers[0], 0
     shape = shape if isinstance(shape, tuple) else (shape,)
     activations = math.prod(shape)
     for layer in w.layers[1:]:
@@ -123,13 +120,12 @@ def _described(w):
         if hasattr(layer, "units"):
             parameters += (math.prod(shape) + 1) * layer.units
         elif hasattr(layer, "filters"):
-            parameters += (25 * shape[-1] + 1) * layer.filters
+            parameters += (math.prod(layer.kernel_size) * shape[-1] + 1) * layer.filters
         shape = after
-    sizes = {"parameters": parameters, "working_bytes": 4 * (w.batch * activations + parameters) * w.members}
-    plain = {
-        key: getattr(w, key) for key in ("name", "title", "batch", "rate", "loss", "rows", "epochs", "members", "steps")
-    }
-    return plain | sizes
+    working = (4 * (w.batch * activations + parameters) + 8 * w.rows) * w.members  # float32, and the order in int64
+    sizes = {"parameters": parameters, "working_bytes": working}
+    fields = ("name", "title", "batch", "rate", "loss", "rows", "epochs", "members", "steps")
+    return {field: getattr(w, field) for field in fields} | sizes
 
 
 def _start(rounds):

@@ -1,8 +1,8 @@
 """The floor on a CPU: a step's matrix products and the gather of its rows, called bare, and nothing else.
 
-The operands come from a network that has trained a little; each product is written into an aligned array that is there
-already, in whichever of four ways (`dot` or `matmul`, the product or its transpose) is the quickest, on whichever number
-of BLAS threads is. A convolution counts as the products of its unfolded windows, without the unfolding.
+The operands come from a network that has trained a little; each product is written into an aligned array that is
+there already, in whichever of four ways (`dot` or `matmul`, the product or its transpose) is the quickest, on whichever
+number of BLAS threads is. A convolution counts as the products of its unfolded windows, without the unfolding.
 """
 
 import time
@@ -20,8 +20,7 @@ def operands(job):
     w = job.workload
     net = job.network("numpy")
     rows = max(200 // w.batch, 2) * w.batch
-    data = nn.Dataset(job.x[:rows], job.y[:rows], classes=10, scale=255, device="numpy")
-    net.SGD(data, 1, w.batch, w.rate, engine="eager")
+    net.SGD(job.dataset(rows, "numpy"), 1, w.batch, w.rate, engine="eager")
     x, targets = job.real[: w.batch], (job.one_hot[: w.batch], None)
     carry, layers = net._carry, net.layers
     context = functional.contexts(carry, x, layers, training=True)

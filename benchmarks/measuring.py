@@ -1,4 +1,4 @@
-"""How it is measured: sides in turn in one process, with its threads set from its start; memory in processes of their own."""
+"""How it is measured: sides in turn in one process with its threads set from the start; memory in a process each."""
 
 import json
 import os
@@ -17,7 +17,7 @@ NEAR, SOME = 1e-3, 0.1
 
 
 def in_process(task, threads):
-    """Run `task`, a dict, in a fresh Python whose pools have `threads` threads from the start; None leaves them alone."""
+    """Run `task`, a dict, in a fresh Python whose pools have `threads` threads from the start, or what they like."""
     environment = dict(os.environ, KERAS_BACKEND="jax", XLA_PYTHON_CLIENT_PREALLOCATE="false")
     environment["JAX_DEFAULT_MATMUL_PRECISION"] = "float32"  # no TF32, as everywhere here
     environment["TF_CPP_MIN_LOG_LEVEL"] = "3"
@@ -140,9 +140,9 @@ def side_imports(entry, job):
     if "device" in options:
         import nn_any as nn
 
-        device = nn.select_device(options["device"])
-        b = device.asarray(a)
-        nn.to_numpy(b @ b)
+        small = nn.Network([784, 2, 10], device=options["device"], seed=0)
+        few = nn.Dataset(job.x[:20].reshape(20, 784), job.y[:20], classes=10, scale=255, device=small.device)
+        small.SGD(few, 1, 10, 1.0)
     else:
         __import__(f"benchmarks.{entry.place.partition(':')[0]}")
 

@@ -102,5 +102,6 @@ def _stretch(job, order):
 
 
 def _dataset(job, rows, device, real=False):
-    x, scale = (job.real, None) if real else (job.x, 255)
-    return nn.Dataset(x[:rows], job.y[:rows], classes=10, scale=scale, device=device)
+    if real:
+        return nn.Dataset(job.real[:rows], job.y[:rows], classes=10, device=device)
+    return job.dataset(rows, device)

@@ -1,16 +1,17 @@
-"""The picture: a panel a workload, a bar a side, its length the time a step relative to the floor."""
+"""The picture: a panel a workload, a bar a side, its length the time a step in times of the floor's."""
 
 import matplotlib
 
 matplotlib.use("Agg")
 
 from matplotlib.figure import Figure
-from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
+from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from benchmarks.report import by_name, time_of
 
 COLOURS = {"floor": "#9aa0a6", "nn_any": "#1a73e8", "peer": "#e8a33d"}
-TICKS = (1, 2, 5, 10, 20, 50, 100, 200)
+LONGEST = 12
+"""Where bars are cut, in times of the floor; their figures stand beside them."""
 
 
 def draw(report, path):
@@ -30,9 +31,7 @@ def draw(report, path):
     for place in grid.flat[len(panels) :]:
         place.set_axis_off()
     when = f"{report['date']}, {report['machine'].get('gpu') or report['machine']['processor']}"
-    figure.suptitle(
-        f"Time a training step relative to the bare matrix products: shorter is better\n{when}", fontsize=13
-    )
+    figure.suptitle(f"Time of a training step, in times of its bare matrix products\n{when}", fontsize=13)
     figure.savefig(path, dpi=110)
 
 
@@ -48,29 +47,27 @@ def _sides(panel):
 
 def _panel(place, panel):
     names, height = _sides(panel), 0.8 / len(panel)
-    longest = 1.0
+    bars = []
     for k, result in enumerate(panel):
         floor = time_of(result, "floor") or time_of(result, "nn_any", "peer")
         for i, name in enumerate(names):
-            side = by_name(result).get(name)
-            if side is None:
-                continue
-            time = side["step_microseconds"]
-            ratio = time / floor["step_microseconds"]
-            longest = max(longest, ratio)
-            y = i + 0.4 - (k + 0.5) * height
-            place.barh(y, ratio, height * 0.92, color=COLOURS[side["family"]], alpha=1 if k == 0 else 0.6)
-            label = f"{time:,.0f} µs" if time >= 100 else f"{time:.1f} µs"
-            threads = f", {result['threads']} thr." if len(panel) > 1 else ""
-            place.text(ratio * 1.03, y, f"{label}{threads}", va="center", fontsize=7.5, color="#333333")
+            if side := by_name(result).get(name):
+                ratio = side["step_microseconds"] / floor["step_microseconds"]
+                bars.append((i + 0.4 - (k + 0.5) * height, ratio, side, result["threads"], k))
+    end = min(max(ratio for _, ratio, *_ in bars), LONGEST)
+    for y, ratio, side, threads, k in bars:
+        place.barh(y, min(ratio, end), height * 0.92, color=COLOURS[side["family"]], alpha=1 if k == 0 else 0.6)
+        cut = " …" if ratio > end else ""
+        pools = f", {threads} thread{'s' if threads > 1 else ''}" if len(panel) > 1 else ""
+        label = f"{cut}{ratio:.2f}× · {_time(side['step_microseconds'])}{pools}"
+        place.text(min(ratio, end) + 0.012 * end, y, label, va="center", fontsize=7.5, color="#333333")
     place.axvline(1, color="#444444", linewidth=1)
     place.set_yticks(range(len(names)), names, fontsize=9)
     for text, name in zip(place.get_yticklabels(), names, strict=True):
         text.set_fontweight("bold" if name.startswith("nn_any") else "normal")
-    place.set_xscale("log")
-    place.set_xlim(0.7, longest * 2.2)
-    place.xaxis.set_major_locator(FixedLocator(TICKS))
-    place.xaxis.set_minor_locator(NullLocator())
+    place.set_xlim(0, end * 1.32)
+    place.set_ylim(-0.6, len(names) - 0.4)
+    place.xaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))
     place.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}×"))
     place.set_title(f"{panel[0]['workload']['name']}: {panel[0]['workload']['title']}", fontsize=11, loc="left")
     for edge in ("top", "right", "left"):
@@ -78,3 +75,9 @@ def _panel(place, panel):
     place.tick_params(axis="y", length=0)
     place.grid(axis="x", color="#dddddd", linewidth=0.6)
     place.set_axisbelow(True)
+
+
+def _time(microseconds):
+    if microseconds >= 10_000:
+        return f"{microseconds / 1000:,.0f} ms"
+    return f"{microseconds:,.0f} µs" if microseconds >= 100 else f"{microseconds:.1f} µs"

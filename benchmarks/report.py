@@ -1,14 +1,27 @@
 """What came out: tables for the terminal and for Markdown, from the JSON file alone."""
 
+import sys
+
 from rich.console import Console
 from rich.table import Table
 
-HEAD = ("side", "µs a step", "examples a second", "× floor", "NumPy ÷ it", "best ÷ it", "MiB", "compile, s", "loss")
+HEAD = (
+    "side",
+    "engine",
+    "µs a step",
+    "examples a second",
+    "× floor",
+    "NumPy ÷ it",
+    "best ÷ it",
+    "MiB",
+    "compile, s",
+    "loss",
+)
 NOTES = """\
-µs a step: the median of the rounds; for E of one network's step. × floor: how many times the quickest floor's time.
-NumPy ÷ it, best ÷ it: the time of nn_any on NumPy (for E: of its ensemble there), and of the quickest nn_any, divided by
-this side's: below 1, nn_any is quicker. MiB: peak memory beyond the imports and the host's arrays. Compile: what the first
-steps took more than later ones. Loss: on a thousand images after the same steps."""
+µs a step: the median of the rounds; for E of one network's step. × floor: in times of the quickest floor.
+NumPy ÷ it, best ÷ it: the time of nn_any on NumPy (for E: of its ensemble there) and of the quickest nn_any, divided
+by this side's; below 1, nn_any is quicker. MiB: peak memory beyond the imports and the host's arrays.
+Compile: how much longer the first steps took than later ones. Loss: on a thousand images after the same steps."""
 
 
 def by_name(result):
@@ -44,14 +57,14 @@ def rows(result):
             yield (side["name"], side["status"], *[""] * (len(HEAD) - 2))
             continue
         time = side["step_microseconds"]
-        engine = f" ({side['engine']})" if side["engine"] else ""
         loss = "" if side.get("loss") is None else f"{side['loss']:.4f}"
         differs = "" if side.get("same", True) else " differs!"
         yield (
-            side["name"] + engine,
+            side["name"],
+            side["engine"],
             f"{time:,.1f}" if time < 1000 else f"{time:,.0f}",
             f"{side['examples_per_second']:,.0f}",
-            *[f"{time / other['step_microseconds']:.2f}" if other else "" for other in (floor,)],
+            "" if floor is None else f"{time / floor['step_microseconds']:.2f}",
             *["" if o is None else f"{o['step_microseconds'] / time:.2f}" for o in (numpy, best)],
             "" if side.get("memory") is None else f"{side['memory'] / 2**20:,.0f}",
             f"{side['compile_seconds']:.1f}",
@@ -71,7 +84,7 @@ START_HEAD = ("process", "seconds", "ratio to numpy")
 
 def show(report, console=None):
     """Print every table."""
-    console = console or Console()
+    console = console or (Console() if sys.stdout.isatty() else Console(width=160))
     for result in report["results"]:
         _print(console, title(result), HEAD, rows(result))
     if report.get("start"):
@@ -82,7 +95,7 @@ def show(report, console=None):
 def _print(console, name, head, lines):
     table = Table(title=name, title_justify="left")
     for i, column in enumerate(head):
-        table.add_column(column, justify="left" if i == 0 else "right")
+        table.add_column(column, justify="left" if i == 0 or column == "engine" else "right")
     for line in lines:
         table.add_row(*line, style="bold" if line[0].startswith("nn_any") else None)
     console.print(table)
@@ -97,8 +110,7 @@ def markdown(report):
         f"Measured on {report['date']} with {libraries}, on {machine['processor']}, {machine['cores']} cores, "
         f"{machine['system']}{gpu}; medians of {report['rounds']} rounds.\n"
     ]
-    for result in report["results"]:
-        parts.append(f"### {title(result)}\n\n{_table(HEAD, rows(result))}")
+    parts += [f"### {title(result)}\n\n{_table(HEAD, rows(result))}" for result in report["results"]]
     if report.get("start"):
         parts.append(f"### Starting a process\n\n{_table(START_HEAD, start_rows(report['start']))}")
     return "\n".join(parts)

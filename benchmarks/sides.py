@@ -73,7 +73,7 @@ def _plain_cpu():
         Entry("scikit-learn", "peer", "peers_sklearn:Classifier"),
         Entry("PyTorch", "peer", "peers_torch:Eager"),
         Entry("PyTorch, compiled", "peer", "peers_torch:Compiled"),
-        Entry("JAX, lax.scan", "peer", "peers_jax:Scan"),
+        Entry("JAX by hand", "peer", "peers_jax:ByHand"),
         Entry("Keras on JAX", "peer", "peers_keras:Keras"),
     ]
 
@@ -87,7 +87,7 @@ def _plain_gpu():
         Entry("PyTorch", "peer", "peers_torch:Eager"),
         Entry("PyTorch, compiled", "peer", "peers_torch:Compiled"),
         Entry("PyTorch, CUDA graph", "peer", "peers_torch:CudaGraph"),
-        Entry("JAX, lax.scan", "peer", "peers_jax:Scan"),
+        Entry("JAX by hand", "peer", "peers_jax:ByHand"),
         Entry("Keras on JAX", "peer", "peers_keras:Keras"),
     ]
 

@@ -111,6 +111,10 @@ class Job:
     def one_hot(self):
         return np.eye(10, dtype=np.float32)[self.y]
 
+    def dataset(self, rows, device):
+        """The first rows as users have them: uint8, with the scale that `load_mnist` gives."""
+        return nn.Dataset(self.x[:rows], self.y[:rows], classes=10, scale=255, device=device)
+
     def order(self, first_epoch, rows, epochs=1, seed=0):
         """Which rows each step takes, (steps, batch): nn_any's own order, which the peers are given."""
         orders = [epoch_order(seed, first_epoch + i, rows).reshape(-1, self.workload.batch) for i in range(epochs)]
@@ -123,9 +127,7 @@ class Job:
 
     def judge(self):
         """A network in float64 and a thousand images, on which every side's weights are judged alike."""
-        return self.network("numpy", "float64"), nn.Dataset(
-            self.x[:1000], self.y[:1000], classes=10, scale=255, device="numpy"
-        )
+        return self.network("numpy", "float64"), self.dataset(1000, "numpy")
 
     def loss(self, weights, biases):
         """The loss of these weights on those images, computed in float64."""
@@ -138,7 +140,5 @@ class Job:
         """The loss after the first steps in float64."""
         net, data = self.judge()
         w = self.workload
-        rows = w.check_rows
-        first = nn.Dataset(self.x[:rows], self.y[:rows], classes=10, scale=255, device="numpy")
-        net.SGD(first, 1, w.batch, w.rate, engine="eager")
+        net.SGD(self.dataset(w.check_rows, "numpy"), 1, w.batch, w.rate, engine="eager")
         return net.loss(data)
