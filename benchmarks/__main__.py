@@ -2,7 +2,6 @@
 
 import argparse
 import json
-import math
 import os
 import platform
 import statistics
@@ -91,7 +90,7 @@ def _measured(options):
             sides = in_process({**task, "kind": "time", "rounds": options.rounds, "sides": options.sides}, count)
             if count == threads[-1] and not (options.quick or options.no_memory):
                 _add_memory(task, workload, sides, count)
-            result = {"workload": _described(workload), "threads": count, "sides": sides}
+            result = {"workload": workload.figures(), "threads": count, "sides": sides}
             found["results"].append({**result, "ratios": report.ratios(result)})
     if "start" in options.workloads:
         found["start"] = _start(2 if options.quick else 10)
@@ -107,25 +106,6 @@ def _add_memory(task, workload, sides, threads):
                 side["memory"] = in_process({**task, "kind": "memory", "sides": [side["name"]]}, threads)
             except RuntimeError as error:
                 side["memory_error"] = str(error)
-
-
-def _described(w):
-    """A workload's figures, for the JSON file."""
-    shape, parameters = w.layers[0], 0
-    shape = shape if isinstance(shape, tuple) else (shape,)
-    activations = math.prod(shape)
-    for layer in w.layers[1:]:
-        after = layer.output_shape(shape)
-        activations += math.prod(after)
-        if hasattr(layer, "units"):
-            parameters += (math.prod(shape) + 1) * layer.units
-        elif hasattr(layer, "filters"):
-            parameters += (math.prod(layer.kernel_size) * shape[-1] + 1) * layer.filters
-        shape = after
-    working = (4 * (w.batch * activations + parameters) + 8 * w.rows) * w.members  # float32, and the order in int64
-    sizes = {"parameters": parameters, "working_bytes": working}
-    fields = ("name", "title", "batch", "rate", "loss", "rows", "epochs", "members", "steps")
-    return {field: getattr(w, field) for field in fields} | sizes
 
 
 def _start(rounds):

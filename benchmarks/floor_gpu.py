@@ -1,7 +1,8 @@
 """The floor on a GPU: the larger of a step's bytes over the copy bandwidth and its operations over the product rate.
 
 Both are measured here, on the same GPU and in the same dtype, by PyTorch or by CuPy, whichever is there. A step reads
-its rows as they are stored, and reads and writes every parameter once; it multiplies forward, for each gradient, and back.
+its rows as they are stored, and reads and writes every parameter once; it multiplies forward, for the gradients, and
+back.
 """
 
 import math

@@ -1,5 +1,6 @@
 """How it is measured: sides in turn in one process with its threads set from the start; memory in a process each."""
 
+import gc
 import json
 import os
 import statistics
@@ -9,6 +10,8 @@ import tempfile
 import time
 from contextlib import contextmanager
 from pathlib import Path
+
+from benchmarks.workloads import Job
 
 PAUSE = 0.1
 """Seconds between two sides: the threads of a library's pool wait busily for a while before they sleep."""
@@ -119,32 +122,23 @@ def _finish(job, row, side):
 
 
 def memory(job, entry):
-    """How much more memory a side needs at its peak than before it was made, in bytes; on a GPU, how much of that."""
-    side_imports(entry, job)
-    job.real, job.one_hot  # noqa: B018 - what the peers are given is there before
+    """How much more memory a side needs at its peak than before it was made, in bytes; on a GPU, how much of that.
+
+    Its library has been loaded and has trained a tiny network before, and the host's arrays are there.
+    """
+    job.real, job.one_hot  # noqa: B018 - what the peers are given
+    _trained(Job(job.workload.tiny(), job.device, job.threads, (job.x[:20], job.y[:20])), entry)
+    gc.collect()
     gpu = _gpu_used() if job.device == "cuda" else None
     before = _peak(reset=True)
-    side = entry.make(job)
-    side.present(_order(job, 0))
-    side.run()
+    _trained(job, entry)
     return _peak() - before if gpu is None else _gpu_used() - gpu
 
 
-def side_imports(entry, job):
-    """Load a side's libraries, and let them make their pools, before its memory is counted."""
-    import numpy as np
-
-    a = np.ones((512, 512), dtype=np.float32)
-    a @ a
-    options = dict(entry.options)
-    if "device" in options:
-        import nn_any as nn
-
-        small = nn.Network([784, 2, 10], device=options["device"], seed=0)
-        few = nn.Dataset(job.x[:20].reshape(20, 784), job.y[:20], classes=10, scale=255, device=small.device)
-        small.SGD(few, 1, 10, 1.0)
-    else:
-        __import__(f"benchmarks.{entry.place.partition(':')[0]}")
+def _trained(job, entry):
+    side = entry.make(job)
+    side.present(_order(job, 0))
+    side.run()
 
 
 def _peak(reset=False):

@@ -1,5 +1,6 @@
 """The workloads, and a job: one of them with its data and first weights, the same for every side."""
 
+import math
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -38,6 +39,35 @@ class Workload:
     def quick(self, steps):
         """A shorter stretch, for a first look and for the tests."""
         return replace(self, rows=min(self.rows, steps * self.batch), epochs=1, members=min(self.members, 8))
+
+    def figures(self):
+        """What the JSON file says of it; the working bytes are a batch's activations, the parameters, and the order."""
+        shape, parameters = self.layers[0], 0
+        shape = shape if isinstance(shape, tuple) else (shape,)
+        activations = math.prod(shape)
+        for layer in self.layers[1:]:
+            after = layer.output_shape(shape)
+            activations += math.prod(after)
+            if isinstance(layer, nn.Dense):
+                parameters += (math.prod(shape) + 1) * layer.units
+            elif isinstance(layer, nn.Conv2D):
+                parameters += (math.prod(layer.kernel_size) * shape[-1] + 1) * layer.filters
+            shape = after
+        working = (4 * (self.batch * activations + parameters) + 8 * self.rows) * self.members
+        fields = ("name", "title", "batch", "rate", "loss", "rows", "epochs", "members", "steps")
+        return {field: getattr(self, field) for field in fields} | {"parameters": parameters, "working_bytes": working}
+
+    def tiny(self):
+        """The same kinds of layers with two units each, and two steps: it loads what a side's first steps load."""
+        hidden = [_narrow(layer) for layer in self.layers[1:-1]]
+        layers = (self.layers[0], *hidden, self.layers[-1])
+        return replace(self, layers=layers, batch=10, rows=20, epochs=1, members=min(self.members, 2))
+
+
+def _narrow(layer):
+    if isinstance(layer, nn.Dense):
+        return replace(layer, units=2)
+    return replace(layer, filters=2) if isinstance(layer, nn.Conv2D) else layer
 
 
 def _convolutional():
