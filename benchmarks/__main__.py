@@ -129,7 +129,9 @@ def _machine(device):
     lines = cpuinfo.read_text(encoding="utf-8").splitlines() if cpuinfo.exists() else []
     model = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "")
     found = {"system": platform.system(), "processor": model or platform.processor() or platform.machine()}
-    found |= {"architecture": platform.machine(), "cores": os.cpu_count(), "load": list(os.getloadavg())}
+    found |= {"architecture": platform.machine(), "cores": os.cpu_count()}
+    if hasattr(os, "getloadavg"):
+        found["load"] = os.getloadavg()[0]  # in how far the machine was quiet when it began
     if device == "cuda":
         command = ["nvidia-smi", "--query-gpu=name,driver_version", "--format=csv,noheader"]
         try:
