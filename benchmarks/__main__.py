@@ -33,7 +33,9 @@ def main(arguments=None):
         if options.json:
             options.json.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
     report.show(found)
-    if options.picture:
+    if options.picture and not any(report.by_name(result) for result in found["results"]):
+        print("no side has a time, so there is no picture", file=sys.stderr)
+    elif options.picture:
         from benchmarks.picture import draw
 
         draw(found, options.picture)

@@ -23,7 +23,7 @@ class GpuFloor(Side):
 
     def __init__(self, job):
         super().__init__(job)
-        copy, product = _torch_calls() if find_spec("torch") else _cupy_calls()
+        copy, product = _calls()
         self.bandwidth = 2 * COPIED / _median_seconds(copy)
         self.rate = 2 * SIDE**3 / _median_seconds(product)
         self.engine = f"{self.bandwidth / 1e9:,.0f} GB/s, {self.rate / 1e12:.1f} TFLOP/s in float32"
@@ -53,11 +53,19 @@ def step_operations(job):
     return total
 
 
-def _torch_calls():
-    import torch
+def _calls():
+    """A copy and a product, each done when its call returns."""
+    if find_spec("torch"):
+        import torch
 
-    if not torch.cuda.is_available():
-        raise RuntimeError("PyTorch finds no CUDA GPU")
+        if torch.cuda.is_available():
+            return _torch_calls(torch)
+    if find_spec("cupy"):
+        return _cupy_calls()
+    raise RuntimeError("neither PyTorch nor CuPy finds a CUDA GPU")
+
+
+def _torch_calls(torch):
     torch.backends.cuda.matmul.allow_tf32 = False
     source = torch.ones(COPIED // 4, device="cuda")
     target = torch.empty_like(source)

@@ -22,7 +22,7 @@ NEAR, SOME = 1e-3, 0.1
 def in_process(task, threads):
     """Run `task`, a dict, in a fresh Python whose pools have `threads` threads from the start, or what they like."""
     environment = dict(os.environ, KERAS_BACKEND="jax", XLA_PYTHON_CLIENT_PREALLOCATE="false")
-    environment["JAX_DEFAULT_MATMUL_PRECISION"] = "float32"  # no TF32, as everywhere here
+    environment |= {"JAX_DEFAULT_MATMUL_PRECISION": "float32", "NVIDIA_TF32_OVERRIDE": "0"}  # no side has TF32
     environment["TF_CPP_MIN_LOG_LEVEL"] = "3"
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
         environment |= {} if threads is None else {name: str(threads)}

@@ -4,6 +4,7 @@ import os
 
 os.environ.setdefault("KERAS_BACKEND", "jax")
 
+import jax
 import keras
 import numpy as np
 from keras import layers as kinds
@@ -20,6 +21,8 @@ class Keras(Side):
         super().__init__(job)
         if keras.backend.backend() != "jax":
             raise RuntimeError(f"Keras runs on {keras.backend.backend()}; set KERAS_BACKEND=jax")
+        if job.device == "cuda" and jax.default_backend() != "gpu":
+            raise RuntimeError("JAX finds no CUDA GPU")
         w = job.workload
         self.model = keras.Sequential([keras.Input(job.x.shape[1:]), *map(_layer, job.layers)])
         loss = _quadratic if w.loss == "quadratic" else keras.losses.CategoricalCrossentropy(from_logits=True)

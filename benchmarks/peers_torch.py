@@ -67,6 +67,9 @@ class Compiled(Eager):
             lambda values, rows: self.loss(torch.func.functional_call(self.model, values, (self.x[rows],)), rows)
         )
         rate = job.workload.rate
+        if self.device.type == "cuda":  # or every replay of the graph would copy the data set
+            for tensor in (self.x, self.y, self.targets, *self.values.values()):
+                torch._dynamo.mark_static_address(tensor)
 
         def step(rows):
             for name, slope in gradient(self.values, rows).items():

@@ -3,6 +3,7 @@
 import sys
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 HEAD = (
@@ -97,7 +98,7 @@ def _print(console, name, head, lines):
     for i, column in enumerate(head):
         table.add_column(column, justify="left" if i == 0 or column == "engine" else "right")
     for line in lines:
-        table.add_row(*line, style="bold" if line[0].startswith("nn_any") else None)
+        table.add_row(*map(escape, line), style="bold" if line[0].startswith("nn_any") else None)
     console.print(table)
 
 

@@ -34,7 +34,7 @@ class Workload:
     @property
     def check_rows(self):
         """How many rows the first steps take, after which every side has to have the same loss."""
-        return self.batch * (20 if self.batch <= 10 else 4)
+        return min(self.batch * (20 if self.batch <= 10 else 4), self.rows)
 
     def quick(self, steps):
         """A shorter stretch, for a first look and for the tests."""
