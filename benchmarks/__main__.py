@@ -27,6 +27,8 @@ def main(arguments=None):
     if options.redraw:
         found = json.loads(options.redraw.read_text(encoding="utf-8"))
         report.into_page(ROOT / "docs" / "speed.md", f"tables {found['device']}", report.markdown(found))
+        if found["device"] == "cpu":
+            report.into_page(ROOT / "README.md", "speed", report.summary(found))
         options.picture = options.picture or ROOT / "docs" / "images" / f"speed_{found['device']}.png"
     else:
         found = _measured(options)
@@ -63,7 +65,7 @@ def _options(arguments):
     parser.add_argument("--json", type=Path, metavar="FILE", help="keep every figure")
     parser.add_argument("--picture", type=Path, metavar="FILE", help="draw them, with matplotlib")
     parser.add_argument("--check", action="store_true", help="say which of the limits are kept")
-    parser.add_argument("--redraw", type=Path, metavar="FILE", help="only put a JSON file into docs/speed.md")
+    parser.add_argument("--redraw", type=Path, metavar="FILE", help="only put a JSON file into README and docs")
     options = parser.parse_args(arguments)
     options.rounds = options.rounds or (2 if options.quick else 5)
     known = {*workloads(options.device), *GROUPS, "start"}

@@ -63,7 +63,7 @@ def rows(result):
         yield (
             side["name"],
             side["engine"],
-            f"{time:,.1f}" if time < 1000 else f"{time:,.0f}",
+            _figure(side),
             f"{side['examples_per_second']:,.0f}",
             "" if floor is None else f"{time / floor['step_microseconds']:.2f}",
             *["" if o is None else f"{o['step_microseconds'] / time:.2f}" for o in (numpy, best)],
@@ -121,6 +121,32 @@ def _table(head, lines):
     rule = "|".join(["---", *["---:"] * (len(head) - 1)])
     body = "".join(f"| {' | '.join(line)} |\n" for line in lines)
     return f"| {' | '.join(head)} |\n|{rule}|\n{body}"
+
+
+SUMMARY_HEAD = ("µs a step", "floor", "nn_any on NumPy", "nn_any's best", "PyTorch", "best peer")
+
+
+def summary(report):
+    """A line a workload, on as many threads as there were, for the README."""
+    last = {result["workload"]["name"]: result for result in report["results"]}
+    lines = []
+    for result in last.values():
+        sides = by_name(result)
+        numpy = sides.get("nn_any on NumPy") or sides.get("nn_any Ensemble on NumPy")
+        cells = [_figure(side) for side in (time_of(result, "floor"), numpy)]
+        cells += [_figure(time_of(result, "nn_any"), named=True), _figure(sides.get("PyTorch"))]
+        cells += [_figure(time_of(result, "peer"), named=True)]
+        lines.append((f"{result['workload']['name']}: {result['workload']['title']}", *cells))
+    return _table(SUMMARY_HEAD, lines)
+
+
+def _figure(side, named=False):
+    """A side's microseconds as text, with its name if that is wanted."""
+    if side is None:
+        return "–"
+    time = side["step_microseconds"]
+    name = f" ({side['name'].removeprefix('nn_any ').removeprefix('Ensemble ')})" if named else ""
+    return (f"{time:,.1f}" if time < 1000 else f"{time:,.0f}") + name
 
 
 def into_page(page, name, text):
