@@ -26,7 +26,9 @@ def main(arguments=None):
     options = _options(arguments)
     if options.redraw:
         found = json.loads(options.redraw.read_text(encoding="utf-8"))
-        report.into_page(ROOT / "docs" / "speed.md", f"tables {found['device']}", report.markdown(found))
+        limits = report.as_table(checks.HEAD, checks.rows(checks.checks(found)))
+        text = f"{report.markdown(found)}\n### Limits\n\n{limits}"
+        report.into_page(ROOT / "docs" / "speed.md", f"tables {found['device']}", text)
         if found["device"] == "cpu":
             report.into_page(ROOT / "README.md", "speed", report.summary(found))
         options.picture = options.picture or ROOT / "docs" / "images" / f"speed_{found['device']}.png"

@@ -100,10 +100,18 @@ def _memory(result):
     return [Check(what, 3.0, measured)]
 
 
-def as_text(found):
-    """Lines for the terminal."""
-    lines = []
+HEAD = ("limit on a ratio of times, or of bytes", "at most", "measured", "")
+
+
+def rows(found):
+    """A row a check, as text."""
     for check in found:
         measured = "" if check.measured is None else f"{check.measured:.2f}"
-        lines.append(f"{check.verdict:13}{measured:>8}  at most {check.most:.2f}  {check.what}")
-    return "\n".join(lines)
+        yield check.what, f"{check.most:.2f}", measured, check.verdict
+
+
+def as_text(found):
+    """Lines for the terminal."""
+    return "\n".join(
+        f"{verdict:13}{measured:>8}  at most {most}  {what}" for what, most, measured, verdict in rows(found)
+    )

@@ -111,13 +111,13 @@ def markdown(report):
         f"Measured on {report['date']} with {libraries}, on {machine['processor']}, {machine['cores']} cores, "
         f"{machine['system']}{gpu}; medians of {report['rounds']} rounds.\n"
     ]
-    parts += [f"### {title(result)}\n\n{_table(HEAD, rows(result))}" for result in report["results"]]
+    parts += [f"### {title(result)}\n\n{as_table(HEAD, rows(result))}" for result in report["results"]]
     if report.get("start"):
-        parts.append(f"### Starting a process\n\n{_table(START_HEAD, start_rows(report['start']))}")
+        parts.append(f"### Starting a process\n\n{as_table(START_HEAD, start_rows(report['start']))}")
     return "\n".join(parts)
 
 
-def _table(head, lines):
+def as_table(head, lines):
     rule = "|".join(["---", *["---:"] * (len(head) - 1)])
     body = "".join(f"| {' | '.join(line)} |\n" for line in lines)
     return f"| {' | '.join(head)} |\n|{rule}|\n{body}"
@@ -137,7 +137,7 @@ def summary(report):
         cells += [_figure(time_of(result, "nn_any"), named=True), _figure(sides.get("PyTorch"))]
         cells += [_figure(time_of(result, "peer"), named=True)]
         lines.append((f"{result['workload']['name']}: {result['workload']['title']}", *cells))
-    return _table(SUMMARY_HEAD, lines)
+    return as_table(SUMMARY_HEAD, lines)
 
 
 def _figure(side, named=False):
