@@ -33,9 +33,7 @@ def main(arguments=None):
             report.into_page(ROOT / "README.md", "speed", report.summary(found))
         options.picture = options.picture or ROOT / "docs" / "images" / f"speed_{found['device']}.png"
     else:
-        found = _measured(options)
-        if options.json:
-            options.json.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+        found = _measured(options, _keeper(options.json))
     report.show(found)
     if options.picture and not any(report.by_name(result) for result in found["results"]):
         print("no side has a time, so there is no picture", file=sys.stderr)
@@ -76,7 +74,18 @@ def _options(arguments):
     return options
 
 
-def _measured(options):
+def _keeper(path):
+    """What writes a report to its file, time and again, so that a run that is cut short leaves what it has."""
+
+    def keep(found):
+        if path:
+            path.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+
+    return keep
+
+
+def _measured(options, keep):
+    """Run all workloads on all numbers of threads, and `keep` the report after each."""
     names = [name for given in options.workloads for name in GROUPS.get(given, (given,)) if name != "start"]
     found = {
         "date": date.today().isoformat(),
@@ -98,8 +107,10 @@ def _measured(options):
                 _add_memory(task, workload, sides, count)
             result = {"workload": workload.figures(), "threads": count, "sides": sides}
             found["results"].append({**result, "ratios": report.ratios(result)})
+            keep(found)
     if "start" in options.workloads:
         found["start"] = _start(2 if options.quick else 10)
+        keep(found)
     return found
 
 

@@ -54,6 +54,7 @@ class Together(Ours):
             device=device,
             learning_rates=[float(rate) for rate in job.rates],
             seeds=list(range(w.members)),
+            threads=job.threads if device == "numpy" else None,
         )
         self.optimizer = nn.SGD(learning_rate=w.rate)
 
