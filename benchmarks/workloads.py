@@ -38,7 +38,7 @@ class Workload:
 
     def quick(self, steps):
         """A shorter stretch, for a first look and for the tests."""
-        return replace(self, rows=min(self.rows, steps * self.batch), epochs=1, members=min(self.members, 8))
+        return replace(self, rows=min(self.rows, steps * self.batch), epochs=1)
 
     def figures(self):
         """What the JSON file says of it; the working bytes are a batch's activations, the parameters, and the order."""
