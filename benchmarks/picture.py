@@ -5,7 +5,7 @@ import matplotlib
 matplotlib.use("Agg")
 
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, MaxNLocator
+from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator
 
 from benchmarks.report import by_name, time_of
 
@@ -67,7 +67,8 @@ def _panel(place, panel):
         text.set_fontweight("bold" if name.startswith("nn_any") else "normal")
     place.set_xlim(0, end * 1.32)
     place.set_ylim(-0.6, len(names) - 0.4)
-    place.xaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))
+    ticks = MaxNLocator(6, steps=[1, 2, 5, 10]).tick_values(0, end)
+    place.xaxis.set_major_locator(FixedLocator([tick for tick in ticks if tick <= end]))
     place.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}×"))
     place.set_title(f"{panel[0]['workload']['name']}: {panel[0]['workload']['title']}", fontsize=11, loc="left")
     for edge in ("top", "right", "left"):
