@@ -74,7 +74,8 @@ class MemberBatches:
         ensemble = self._ensemble
         each = zip(ensemble.optimizers, ensemble._member_records, strict=True)
         over = [optimizer.finished(records) for optimizer, records in each]
-        return np.logical_or(over, ensemble.diverged)
+        resting: np.ndarray = np.logical_or(over, ensemble.diverged)
+        return resting
 
     def epoch(self) -> dict[str, np.ndarray]:
         """One epoch: each member's loss, averaged over the examples, and last learning rate, NaN where it rested."""
