@@ -20,7 +20,7 @@ RANKS = [
     {"backends"},
     {"validation"},
     {"datasets", "files"},
-    {"history", "metrics", "summary"},
+    {"history", "interrupts", "metrics", "summary"},
     {"callbacks", "distributed"},
     {"training"},
     {"model"},
