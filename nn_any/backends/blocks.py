@@ -3,6 +3,8 @@
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from typing import Any, TypeVar
 
 import numpy as np
@@ -38,7 +40,7 @@ def block_sizes(device: Device, members: int, member_bytes: int, threads: int | 
     [4, 3]
     """
     limit = _BYTES.get(str(device))
-    if limit is None:
+    if limit is None or members * member_bytes <= limit // 4:  # so little is not worth another call
         return [members]
     blocks = -(-members // max(1, limit // max(1, member_bytes)))
     together = usable_threads(device, threads)
@@ -57,11 +59,26 @@ def run_blocks(device: Device, jobs: Sequence[Callable[[], T]], threads: int | N
         return [_quiet(job) for job in jobs]
     from nn_any.backends.replay.engine import _ONE_THREAD as ONE_BLAS_THREAD
 
+    settings = _settings(device)
+
+    def work(job: Callable[[], T]) -> T:
+        with settings():
+            return _quiet(job)
+
     with ONE_BLAS_THREAD, ThreadPoolExecutor(workers) as pool:
-        return list(pool.map(_quiet, jobs))
+        return list(pool.map(work, jobs))
 
 
-def _quiet(job: Callable[[], Any]) -> Any:
+def _settings(device: Device) -> Callable[[], AbstractContextManager[Any]]:
+    """What another thread has to enter, to compute as this one does: JAX's x64 switch may be this thread's own."""
+    if device.library != "jax":
+        return nullcontext
+    import jax
+
+    return partial(jax.enable_x64, bool(jax.config.jax_enable_x64))
+
+
+def _quiet(job: Callable[[], T]) -> T:
     """The job's result; a member that overflows is told of by its loss, not by a warning for each operation."""
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
         return job()
