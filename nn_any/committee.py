@@ -15,8 +15,8 @@ from nn_any.core.batches import Preparation
 from nn_any.core.trees import tree_leaves, tree_map
 from nn_any.core.typing import Array, Batch, Carry
 from nn_any.history import Record
-from nn_any.network import Trainable
 from nn_any.prediction import _CHUNK_ELEMENTS
+from nn_any.trainable import Trainable
 
 
 def _swapped(function: Callable[[Carry, Array], Array], x: Array, carry: Carry) -> Array:

@@ -17,8 +17,9 @@ from nn_any.core.trees import tree_map
 from nn_any.core.typing import Carry
 from nn_any.history import Record
 from nn_any.member_batches import MemberBatches
-from nn_any.network import Network, Plan
+from nn_any.network import Network
 from nn_any.summary import parameter_count, shape_text, summary_table
+from nn_any.trainable import Epoch, Plan
 
 
 class Ensemble(Committee):
@@ -165,12 +166,12 @@ class Ensemble(Committee):
         super()._begin(optimizer)
         self.optimizers, self._member_records = each, [[] for _ in range(n)]
 
-    def _mini_batches(self, plan: Plan) -> tuple[Callable[[], Record], Callable[[], bool]]:
+    def _mini_batches(self, plan: Plan) -> tuple[Epoch, Callable[[], bool]]:
         batches = MemberBatches(
             self, plan.optimizer, plan.engines, plan.columns, plan.prepare, plan.batch_size, plan.shuffle
         )
         batches.check_columns(self._history_columns(plan))
-        return lambda: self._told(batches.epoch()), lambda: bool(batches.finished().all())
+        return lambda pulse: self._told(batches.epoch()), lambda: bool(batches.finished().all())
 
     def _keep(self, record: Record) -> None:
         super()._keep(record)
