@@ -34,7 +34,9 @@ RANKS = [
     {"committee"},
     {"ensemble"},
     {"plotting", "parity", "testing", "estimators", "book"},
-    {"cli", "cli_options", "__main__"},
+    {"cli_options"},
+    {"cli_sweep"},
+    {"cli", "__main__"},
 ]
 
 
