@@ -101,6 +101,12 @@ def total(x: Array, *, axis: int, xp: Namespace) -> Array:
 
 
 @primitive
+def inner(x: Array, y: Array, *, xp: Namespace) -> Array:
+    """The inner product over the last axis: (..., n, outputs) twice -> (..., n)."""
+    return xp.vecdot(x, y, axis=-1)
+
+
+@primitive
 def clip(x: Array, *, low: float | None = None, high: float | None = None, xp: Namespace) -> Array:
     """Each element of `x` brought within low … high; None is no bound."""
     return xp.clip(x, low, high)
