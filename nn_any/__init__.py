@@ -23,6 +23,7 @@ from nn_any.core.lbfgs import LBFGS
 from nn_any.core.optimizers import SGD, Adagrad, Adam, AdamW, RMSprop
 from nn_any.datasets import Dataset
 from nn_any.history import History
+from nn_any.measuring import DeviceTiming, fastest_device, time_devices
 from nn_any.network import Network
 from nn_any.training import TrainingDivergedError
 
@@ -41,6 +42,7 @@ __all__ = [
     "Dense",
     "Device",
     "DeviceNotAvailableError",
+    "DeviceTiming",
     "Dropout",
     "EarlyStopping",
     "ElasticDistortion",
@@ -56,6 +58,7 @@ __all__ = [
     "activations",
     "datasets",
     "devices",
+    "fastest_device",
     "initializers",
     "layers",
     "losses",
@@ -63,6 +66,7 @@ __all__ = [
     "optimizers",
     "schedules",
     "select_device",
+    "time_devices",
     "to_device",
     "to_numpy",
 ]

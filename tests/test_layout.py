@@ -28,7 +28,7 @@ RANKS = [
     {"differentiation"},
     {"mini_batches", "whole_batches"},
     {"network"},
-    {"ensemble"},
+    {"measuring", "ensemble"},
     {"plotting", "parity", "testing", "estimators", "book"},
     {"cli", "cli_options", "__main__"},
 ]
@@ -132,6 +132,7 @@ def test_public_names():
         "Dense",
         "Device",
         "DeviceNotAvailableError",
+        "DeviceTiming",
         "Dropout",
         "EarlyStopping",
         "ElasticDistortion",
@@ -149,6 +150,7 @@ def test_public_names():
         "activations",
         "datasets",
         "devices",
+        "fastest_device",
         "initializers",
         "layers",
         "losses",
@@ -156,6 +158,7 @@ def test_public_names():
         "optimizers",
         "schedules",
         "select_device",
+        "time_devices",
         "to_device",
         "to_numpy",
     ]

@@ -33,7 +33,11 @@ def _jit(function: Callable[..., Any]) -> Callable[..., Any]:
         try:
             return compiled(*args)
         except jax.errors.JAXTypeError as error:  # it reads a value: no tracer has one
-            _logger.warning("jax.jit cannot compile %s, it runs eagerly: %s", getattr(function, "__qualname__", function), one_line(error))
+            _logger.warning(
+                "jax.jit cannot compile %s, it runs eagerly: %s",
+                getattr(function, "__qualname__", function),
+                one_line(error),
+            )
             return function(*args)
 
     return call
