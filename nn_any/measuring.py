@@ -213,7 +213,8 @@ def _time(
     each = run(min(steps, 5)) / min(steps, 5)
     length = min(steps, max(1, int(seconds / _FEWEST / max(each, 1e-9))))
     run(length)
-    found, end = [], time.perf_counter() + seconds
+    found: list[float] = []
+    end = time.perf_counter() + seconds
     while len(found) < _FEWEST or time.perf_counter() < end:
         found.append(run(length) / length)
     return DeviceTiming(device, median(found), engine.name, max(first - median(found), engine.compile_seconds))

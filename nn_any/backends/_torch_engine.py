@@ -8,12 +8,13 @@ Reference: https://docs.pytorch.org/docs/stable/notes/cuda.html#cuda-graphs
 """
 
 import time
+import warnings
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from functools import lru_cache
+from types import SimpleNamespace
 from typing import Any
 
-import array_api_compat.torch as xp
 import torch
 
 from nn_any.backends.engine import EagerEngine, Step, fall_back, one_line, take_rows
@@ -22,6 +23,9 @@ from nn_any.core.typing import Array, Batch, Carry
 
 _WARM_UP = 3
 """How often a step runs before it is captured: PyTorch's own examples take three."""
+
+_rows = SimpleNamespace(take=lambda x, rows, axis: torch.index_select(x, axis, rows), reshape=torch.reshape)
+"""Bare functions for `take_rows`: array-api-compat's `take` does without negative indices in three more operations."""
 
 
 class TorchEngine(EagerEngine):
@@ -39,7 +43,7 @@ class TorchEngine(EagerEngine):
         losses, given = [], _storages(carry)
         with self.scope():
             for rows, rate in zip(order[start:stop].unbind(), rates[start:stop].unbind(), strict=True):
-                carry, loss = step(carry, take_rows(data, rows, xp), rate)
+                carry, loss = step(carry, take_rows(data, rows, _rows), rate)
                 losses.append(loss)
             return _apart(carry, given), torch.stack(losses)
 
@@ -75,7 +79,7 @@ class CompiledEngine(TorchEngine):
         self, step: Step, carry: Carry, data: Batch, order: Array, rates: Array, start: int, stop: int
     ) -> tuple[Carry, Array]:
         carry = tree_map(lambda leaf: leaf.contiguous(), carry)
-        compiled = self._compiled(step, (carry, take_rows(data, order[start], xp), rates[start]))
+        compiled = self._compiled(step, (carry, take_rows(data, order[start], _rows), rates[start]))
         return super().run(compiled, carry, data, order, rates, start, stop)
 
     def _compiled(self, step: Step, arguments: tuple[Carry, Batch, Array]) -> Step:
@@ -116,7 +120,7 @@ class GraphEngine(CompiledEngine):
         with torch.cuda.device(self._device):
             if key not in self._graphs:
                 if self._mode == "compiled":
-                    step = self._compiled(step, (carry, take_rows(data, order[start], xp), rates[start]))
+                    step = self._compiled(step, (carry, take_rows(data, order[start], _rows), rates[start]))
                 self._graphs[key] = self._timed(lambda: _Graph(StaticSteps(step, carry, data, order, rates)))
             graph = self._graphs[key]
             graph.steps.load(carry, order, rates, start)
@@ -149,7 +153,7 @@ class StaticSteps:
     def advance(self) -> None:
         """One step, in place."""
         rows, rate = (torch.index_select(table, 0, self._count)[0] for table in (self._order, self._rates))
-        carry, loss = self._step(self._carry, take_rows(self._data, rows, xp), rate)
+        carry, loss = self._step(self._carry, take_rows(self._data, rows, _rows), rate)
         carry = _apart(carry, _storages(self._carry))  # nothing is written before all has been read
         for own, new in zip(tree_leaves(self._carry), tree_leaves(carry), strict=True):
             own.copy_(new)
@@ -209,9 +213,6 @@ def _compile(step: Step, arguments: tuple[Carry, Batch, Array]) -> Step:
     `torch.compile` would read the Python code instead, and cannot: it knows no dictionaries keyed by namespaces, in
     which the replacements of primitives are found.
     """
-    from torch._inductor import compile as inductor  # a second to import
-    from torch.fx.experimental.proxy_tensor import make_fx
-
     structure: list[Any] = []
 
     def flat(*leaves: Array) -> list[Array]:
@@ -220,9 +221,14 @@ def _compile(step: Step, arguments: tuple[Carry, Batch, Array]) -> Step:
         return [leaf.contiguous() for leaf in tree_leaves(results)]
 
     inputs = list(tree_leaves(arguments))
-    graph = make_fx(flat, tracing_mode="fake")(*inputs)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # PyTorch uses parts of itself that it deprecates
+        from torch._inductor import compile as inductor  # a second to import
+        from torch.fx.experimental.proxy_tensor import make_fx
+
+        graph = make_fx(flat, tracing_mode="fake")(*inputs)
+        run = inductor(graph, inputs)
     shape = tree_map(lambda _: None, structure[0])
-    run = inductor(graph, inputs)
 
     def compiled(*arguments: Any) -> tuple[Carry, Array]:
         results: tuple[Carry, Array] = _filled(shape, run(*tree_leaves(arguments)))

@@ -77,7 +77,7 @@ def fall_back(engine: Engine, mode: str, reason: str) -> None:
 def one_line(error: Exception) -> str:
     """An error's kind and the first line of its message: a reason to tell."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
+    return f"{type(error).__name__}: {lines[0].rstrip('.')}" if lines else type(error).__name__
 
 
 class EagerEngine:
