@@ -28,7 +28,7 @@ from nn_any.history import History
 from nn_any.interrupts import TrainingInterrupted
 from nn_any.measuring import DeviceTiming, fastest_device, time_devices
 from nn_any.network import Network
-from nn_any.training import NetworkBusyError, TrainingDivergedError
+from nn_any.training import NetworkBusyError, OutOfMemoryError, TrainingDivergedError
 
 __all__ = [
     "LBFGS",
@@ -58,6 +58,7 @@ __all__ = [
     "MaxPool2D",
     "Network",
     "NetworkBusyError",
+    "OutOfMemoryError",
     "RMSprop",
     "RandomAffine",
     "TrainingDivergedError",

@@ -153,6 +153,7 @@ def test_public_names():
         "MaxPool2D",
         "Network",
         "NetworkBusyError",
+        "OutOfMemoryError",
         "RMSprop",
         "RandomAffine",
         "SGD",

@@ -188,6 +188,17 @@ class JaxBackend(StandardBackend):
         """The array committed to another device."""
         return jax.device_put(array, self.raw(name))
 
+    def is_out_of_memory(self, error: BaseException) -> bool:
+        """XLA's error has no class of its own."""
+        return super().is_out_of_memory(error) or "RESOURCE_EXHAUSTED" in str(error)
+
+    def free_memory(self, name: str) -> int | None:
+        """What is left of what XLA has set aside on an accelerator."""
+        stats = self.raw(name).memory_stats()
+        if not stats:
+            return super().free_memory(name)
+        return int(stats["bytes_limit"]) - int(stats["bytes_in_use"])
+
     def synchronize(self, name: str) -> None:
         """Wait for everything that was dispatched: work on a device runs in order, so a last small piece tells."""
         jax.block_until_ready(jax.device_put(np.zeros(()), self.raw(name)) + 0)

@@ -188,6 +188,18 @@ class TorchBackend(StandardBackend):
         """The detached tensor on another device."""
         return array.detach().to(torch.device(name))
 
+    def is_out_of_memory(self, error: BaseException) -> bool:
+        """PyTorch's own error for GPUs; on the CPU it is told by its text alone."""
+        torchs = isinstance(error, torch.OutOfMemoryError) or "not enough memory" in str(error)
+        return torchs or super().is_out_of_memory(error)
+
+    def free_memory(self, name: str) -> int | None:
+        """What CUDA has to give, once PyTorch's cache has given back what it keeps."""
+        if not name.startswith("cuda"):
+            return super().free_memory(name)
+        torch.cuda.empty_cache()
+        return int(torch.cuda.mem_get_info(torch.device(name))[0])
+
     def synchronize(self, name: str) -> None:
         """Wait for the GPU's streams."""
         if name.startswith("cuda"):

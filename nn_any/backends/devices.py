@@ -148,6 +148,14 @@ class Device:
         if dtype == "float64" and not self.supports(dtype):
             raise TypeError(f"dtype: device {self} has no float64; {self._backend.float64_remedy}")
 
+    def is_out_of_memory(self, error: BaseException) -> bool:
+        """Whether an error of the library says that memory did not suffice here."""
+        return self._backend.is_out_of_memory(error)
+
+    def free_memory(self) -> int | None:
+        """How many bytes there are to be had here, once what the library merely keeps is given back; None: unknown."""
+        return self._backend.free_memory(self.name)
+
     def scope(self) -> AbstractContextManager[Any]:
         """What to enter around work here that no engine runs: for CuPy, the GPU made current."""
         return self._backend.scope(self.name)
