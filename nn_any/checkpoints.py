@@ -110,9 +110,8 @@ class Checkpoint:
         """Give history and callbacks what the file has of them."""
         self._best_value, self._saved_at = math.nan, run.network.steps
         if self._training is not None:
-            for i, (callback, kept) in enumerate(
-                zip(_remembering(callbacks), self._training["callbacks"], strict=True)
-            ):
+            states = self._training["callbacks"]
+            for i, (callback, kept) in enumerate(zip(_remembering(callbacks), states, strict=True)):
                 prefix = f"callback.{i}."
                 arrays = {name.removeprefix(prefix): a for name, a in self._tensors.items() if name.startswith(prefix)}
                 callback.restore(run, {name: value for name, value in kept.items() if name != "type"} | arrays)

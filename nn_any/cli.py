@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import sys
 import time
 from pathlib import Path
@@ -164,13 +165,8 @@ def train(
     results: dict[str, Any] = {"data": data, "scale": training.scale, "classes": options.class_names(training)}
     results |= {"layers": _sizes(net), **kind, "optimizer": optimizer, **rates, "schedule": schedule}
     results |= {"batch_size": batch_size, "patience": patience, "dtype": dtype, "seed": net.seed}
-    results |= {
-        "device": str(net.device),
-        "interrupted": code != 0,
-        "steps": net.steps,
-        "seconds": seconds,
-        **session.results(net),
-    }
+    results |= {"device": str(net.device), "interrupted": code != 0, "steps": net.steps, "seconds": seconds}
+    results |= session.results(net)
     results["model"] = str(session.save(net, results))
     options.print_results(json.dumps(results, indent=2) + "\n" if as_json else _report(results), results["model"])
     return code
@@ -289,7 +285,7 @@ def main(arguments: list[str] | None = None) -> None:
         errors.print(f"usage: {error}", markup=False, highlight=False, soft_wrap=True)
         code = USAGE
     except KeyboardInterrupt as interruption:
-        code = EXIT_CODES.get(getattr(interruption, "signal", None), INTERRUPTED)
+        code = EXIT_CODES.get(getattr(interruption, "signal", signal.SIGINT), INTERRUPTED)
     except Exception as error:
         errors.print(f"error: {error}", markup=False, highlight=False, soft_wrap=True)
         code = FAILURE
