@@ -5,6 +5,7 @@ __version__ = "0.1.0"
 from nn_any import datasets, metrics
 from nn_any.backends import Device, DeviceNotAvailableError, EngineError, devices, select_device, to_device, to_numpy
 from nn_any.callbacks import Callback, EarlyStopping
+from nn_any.checkpoints import Checkpoint
 from nn_any.core import activations, initializers, layers, losses, optimizers, schedules
 from nn_any.core.layers import (
     Activation,
@@ -22,10 +23,12 @@ from nn_any.core.layers import (
 from nn_any.core.lbfgs import LBFGS
 from nn_any.core.optimizers import SGD, Adagrad, Adam, AdamW, RMSprop
 from nn_any.datasets import Dataset
+from nn_any.ensemble import Ensemble
 from nn_any.history import History
+from nn_any.interrupts import TrainingInterrupted
 from nn_any.measuring import DeviceTiming, fastest_device, time_devices
 from nn_any.network import Network
-from nn_any.training import TrainingDivergedError
+from nn_any.training import NetworkBusyError, TrainingDivergedError
 
 __all__ = [
     "LBFGS",
@@ -37,6 +40,7 @@ __all__ = [
     "AveragePool2D",
     "BatchNorm",
     "Callback",
+    "Checkpoint",
     "Conv2D",
     "Dataset",
     "Dense",
@@ -47,14 +51,17 @@ __all__ = [
     "EarlyStopping",
     "ElasticDistortion",
     "EngineError",
+    "Ensemble",
     "Flatten",
     "History",
     "LayerNorm",
     "MaxPool2D",
     "Network",
+    "NetworkBusyError",
     "RMSprop",
     "RandomAffine",
     "TrainingDivergedError",
+    "TrainingInterrupted",
     "activations",
     "datasets",
     "devices",

@@ -38,6 +38,13 @@ class Callback:
     def on_train_end(self, run: "TrainingRun") -> None:
         """After the last epoch, or when something else ended the run."""
 
+    def state(self) -> dict[str, Any]:
+        """What a checkpoint shall remember of this callback: NumPy arrays, and what JSON can hold, by name."""
+        return {}
+
+    def restore(self, run: "TrainingRun", state: dict[str, Any]) -> None:
+        """Take up what `state` gave; called after `on_train_begin`, when the network stands where it stood."""
+
 
 class OnEpochEnd(Callback):
     """Calls a function of the run after each epoch."""
@@ -121,6 +128,18 @@ class EarlyStopping(Callback):
         else:
             self._waited += 1
             run.stop = run.stop or self._waited >= self.patience
+
+    def state(self) -> dict[str, Any]:
+        """The best value and epoch, how long it has waited, and the best weights."""
+        kept: dict[str, Any] = {"best": self.best, "best_epoch": self.best_epoch, "waited": self._waited}
+        return kept | (self._weights._tensors() if self._weights is not None else {})
+
+    def restore(self, run: "TrainingRun", state: dict[str, Any]) -> None:
+        """Go on waiting from there."""
+        self.best, self.best_epoch, self._waited = (state.pop(name) for name in ("best", "best_epoch", "waited"))
+        if state:
+            self._weights = run.network.copy()
+            self._weights._carry = (*self._weights._read("checkpoint", state), *self._weights._carry[2:])
 
     def _refuse(self, columns: Iterable[str]) -> NoReturn:
         raise ValueError(

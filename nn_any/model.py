@@ -1,5 +1,6 @@
 """Model: layers and their parameters on a device, without the training. `Network` builds on it."""
 
+import math
 from os import PathLike
 from typing import Any, Self
 
@@ -10,7 +11,7 @@ from nn_any.core.activations import LINEAR
 from nn_any.core.layers import Layer
 from nn_any.core.losses import Loss
 from nn_any.core.optimizers import Optimizer
-from nn_any.core.trees import tree_map
+from nn_any.core.trees import tree_leaves, tree_map
 from nn_any.core.typing import Array, Carry, Params
 from nn_any.files import load_model, save_model
 from nn_any.summary import parameter_count, shape_text, summary_table
@@ -43,13 +44,13 @@ class Model:
         self._stale = True  # whether the optimiser's state is of other parameters than those that are trained
         self._records: list[dict[str, Any]] = []  # of the epochs since the optimiser began
         self._search: Any = None  # where a whole-batch optimiser stands
-        self._carry: Carry = (
-            self._place(self._architecture.init(self.seed)),
-            self._place(self._architecture.init_state()),
-            (),
-            self.device.asarray(0, "int32"),
-            self.device.asarray(random.draw_key(self.seed), "int32"),
-        )
+        self._partial: Any = None  # how far an interrupted epoch has come
+        self._carry: Carry = self._initial_carry()
+
+    def _initial_carry(self) -> Carry:
+        params, state = self._place((self._architecture.init(self.seed), self._architecture.init_state()))
+        key = self.device.asarray(random.draw_key(self.seed), "int32")
+        return params, state, (), self.device.asarray(0, "int32"), key
 
     def _place(self, tree: Any) -> Any:
         """A tree of arrays on the network's device, reals in its dtype, sharing memory with none of them."""
@@ -90,6 +91,12 @@ class Model:
     def params(self) -> Params:
         """The parameters themselves, not copies: a tuple with one entry a layer, of arrays as the layer packs them."""
         return self._carry[0]
+
+    def _multiplications(self) -> int:
+        """About how many multiplications an example costs in training: forward, and backward twice."""
+        work = zip(self.params, self._architecture.shapes[1:], strict=True)
+        sizes = [math.prod(leaf.shape) * math.prod(shape[:-1]) for p, shape in work for leaf in tree_leaves(p)]
+        return 3 * int(sum(sizes))
 
     def _unpacked(self) -> list[tuple[Array, ...]]:
         return self._unpack(self.params)
@@ -244,12 +251,20 @@ class Model:
         OSError
             If the file cannot be written; a file that was there stays as it was.
         """
+        save_model(path, self._description(), self._tensors())
+
+    def _tensors(self) -> dict[str, Any]:
+        """Parameters and running averages on the host, by their places."""
         params, state, *_ = self._carry
         tensors: dict[str, Any] = {}
         for i, (layer, p, s) in enumerate(zip(self.layers, params, state, strict=True)):
             tensors |= {f"layers.{i}.params.{j}": to_numpy(array) for j, array in enumerate(layer.unpack(p))}
             tensors |= {f"layers.{i}.state.{j}": to_numpy(array) for j, array in enumerate(s)}
-        description = {
+        return tensors
+
+    def _description(self) -> dict[str, Any]:
+        """What a model file says beside the tensors, as JSON can hold it."""
+        return {
             "input_shape": self.input_shape,
             "layers": [layers.to_config(layer) for layer in self.layers],
             "loss": losses.to_config(self._loss),
@@ -258,7 +273,6 @@ class Model:
             "epoch": self.epoch,
             "steps": self.steps,
         }
-        save_model(path, description, tensors)
 
     @classmethod
     def load(cls, path: str | PathLike[str], device: str | Device | None = None) -> Self:
@@ -273,7 +287,14 @@ class Model:
         stack = [tuple(about["input_shape"]), *(layers.from_config(config) for config in about["layers"])]
         loss = losses.from_config(about["loss"])
         net = cls(stack, loss=loss, dtype=about["dtype"], seed=about["seed"], device=device)
-        params, state, *_ = net._carry
+        params, states = net._read(path, tensors)
+        net.epoch, net.steps = int(about["epoch"]), int(about["steps"])
+        net._carry = (params, states, (), net.device.asarray(net.steps, "int32"), net._carry[4])
+        return net
+
+    def _read(self, path: str | PathLike[str], tensors: dict[str, Any]) -> tuple[Params, Params]:
+        """The parameters and running averages that `_tensors` gave, on the network's device."""
+        params, state, *_ = self._carry
 
         def read(i: int, kind: str, current: tuple[Array, ...]) -> tuple[Array, ...]:
             arrays = tuple(tensors[f"layers.{i}.{kind}.{j}"] for j in range(len(current)))
@@ -282,16 +303,13 @@ class Model:
                     raise ValueError(
                         f"{path}: expected {kind} of shape {tuple(old.shape)} in layer {i}, got {new.shape}"
                     )
-            return net._place(arrays)  # type: ignore[no-any-return]
+            return self._place(arrays)  # type: ignore[no-any-return]
 
         loaded = tuple(
             layer.pack(*read(i, "params", layer.unpack(p)))
-            for i, (layer, p) in enumerate(zip(net.layers, params, strict=True))
+            for i, (layer, p) in enumerate(zip(self.layers, params, strict=True))
         )
-        states = tuple(read(i, "state", s) for i, s in enumerate(state))
-        net.epoch, net.steps = int(about["epoch"]), int(about["steps"])
-        net._carry = (loaded, states, (), net.device.asarray(net.steps, "int32"), net._carry[4])
-        return net
+        return loaded, tuple(read(i, "state", s) for i, s in enumerate(state))
 
     def summary(self) -> str:
         """A table of the layers: what each one is, its output shape and its number of parameters.

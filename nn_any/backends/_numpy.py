@@ -1,5 +1,6 @@
 """NumPy: the host."""
 
+import math
 from functools import lru_cache
 from typing import Any
 
@@ -7,7 +8,10 @@ import array_api_compat.numpy as xp
 import numpy as np
 from scipy.special import expit
 
+from nn_any.backends import _numpy_windows as windows
 from nn_any.backends._standard import StandardBackend
+from nn_any.backends.engine import EagerEngine, Engine
+from nn_any.backends.replay import ReplayEngine, record_primitive
 from nn_any.core.primitives import definition
 from nn_any.core.typing import Array
 
@@ -51,45 +55,38 @@ def _sgd_update(weights: Array, delta: Array, inputs: Array, *factors: Array | f
 
 
 def _unfold(x: Array, *, window: Pair, stride: Pair, xp: Any) -> Array:
-    views = np.lib.stride_tricks.sliding_window_view(x, window, axis=(-3, -2))
-    views = np.moveaxis(views[..., :: stride[0], :: stride[1], :, :, :], -3, -1)
-    return views.reshape(*views.shape[:-3], window[0] * window[1], views.shape[-1])
+    out = windows.unfolded(x, window=window, stride=stride)
+    windows.unfold(windows.now, out, x, window=window, stride=stride)
+    return out
 
 
-def _places(image: Array, element: int, window: Pair, stride: Pair, shape: tuple[int, ...]) -> Array:
-    """The view of the pixels that are number `element` of their windows."""
-    i, j = divmod(element, window[1])
-    (down, right), (rows, columns) = stride, shape
-    return image[..., i : i + (rows - 1) * down + 1 : down, j : j + (columns - 1) * right + 1 : right, :]
+def _convolve(x: Array, kernels: Array, *, stride: Pair, xp: Any) -> tuple[Array, Any]:
+    if max(x.ndim, kernels.ndim) > 4:
+        z, residual = definition("convolve")(x, kernels, stride=stride, xp=xp)
+        return z, residual
+    filters, height, width, _ = kernels.shape
+    parts = _unfold(x, window=(height, width), stride=stride, xp=xp)
+    patches = parts.reshape(math.prod(parts.shape[:3]), -1)  # a view, however the windows lie
+    return (patches @ kernels.reshape(filters, -1).mT).reshape(*parts.shape[:3], filters), patches
 
 
 def _fold(parts: Array, *, window: Pair, stride: Pair, size: Pair, xp: Any) -> Array:
-    *lead, rows, columns, area, channels = parts.shape
-    image = np.zeros((*lead, *size, channels), dtype=parts.dtype)
-    for element in range(area):
-        view = _places(image, element, window, stride, (rows, columns))
-        np.add(view, parts[..., element, :], out=view)
+    image = np.empty((*parts.shape[:-4], *size, parts.shape[-1]), parts.dtype)
+    windows.fold(windows.now, image, parts, window=window, stride=stride)
     return image
 
 
 def _max_pool(x: Array, *, window: Pair, stride: Pair, xp: Any) -> tuple[Array, Any]:
-    shape = tuple((x.shape[axis] - window[axis + 3]) // stride[axis + 3] + 1 for axis in (-3, -2))
-    largest = _places(x, 0, window, stride, shape).copy()
-    which = np.zeros(largest.shape, dtype=np.uint8 if window[0] * window[1] < 256 else np.intp)
-    for element in range(1, window[0] * window[1]):
-        part = _places(x, element, window, stride, shape)
-        larger = part > largest
-        np.copyto(which, element, where=larger)
-        np.maximum(largest, part, out=largest)
+    shape = (*x.shape[:-3], *windows.counts(x.shape[-3:-1], window, stride), x.shape[-1])
+    largest, which = np.empty(shape, x.dtype), np.empty(shape, np.uint8 if math.prod(window) < 256 else np.intp)
+    windows.max_pool(windows.now, largest, which, np.empty_like(which), x, window=window, stride=stride)
     return largest, which
 
 
 def _max_pool_gradient(residual: Any, delta: Array, *, window: Pair, stride: Pair, size: Pair, xp: Any) -> Array:
-    *lead, rows, columns, channels = delta.shape
-    image = np.zeros((*lead, *size, channels), dtype=delta.dtype)
-    for element in range(window[0] * window[1]):
-        view = _places(image, element, window, stride, (rows, columns))
-        view += delta * (residual == element)
+    image = np.empty((*delta.shape[:-3], *size, delta.shape[-1]), delta.dtype)
+    here = np.empty(delta.shape, np.bool_)
+    windows.max_pool_gradient(windows.now, image, here, residual, delta, window=window, stride=stride)
     return image
 
 
@@ -98,7 +95,7 @@ class NumpyBackend(StandardBackend):
 
     def __init__(self) -> None:
         super().__init__("numpy", xp)
-        self.replacements = {
+        self.replacements: dict[str, Any] = {
             "sigmoid": _sigmoid,
             "one_hot": _one_hot,
             "affine": _affine,
@@ -106,10 +103,18 @@ class NumpyBackend(StandardBackend):
             "clip": _clip,
             "sgd_update": _sgd_update,
             "unfold": _unfold,
+            "convolve": _convolve,
             "fold": _fold,
             "max_pool": _max_pool,
             "max_pool_gradient": _max_pool_gradient,
         }
+
+        for name, function in (self.replacements | {"sigmoid": expit}).items():
+            record_primitive(name, function, single=name == "convolve")
+
+    def engine(self, name: str, mode: str = "auto") -> Engine:
+        """The replaying engine, unless the plain loop is asked for."""
+        return EagerEngine() if mode == "eager" else ReplayEngine(mode)
 
     @property
     def version(self) -> str:

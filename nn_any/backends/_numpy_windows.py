@@ -1,0 +1,98 @@
+"""Windows of images in NumPy: unfolding, folding and pooling, written into arrays that are given.
+
+Each function takes first how a call is made: `now` makes it, and the replaying engine notes it for every step.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from nn_any.core.typing import Array
+
+Pair = tuple[int, int]
+Call = Callable[..., None]
+_SHORT = 16  # elements of a window's line
+
+
+def now(function: Callable[..., Any], *args: Any, **kwargs: Any) -> None:
+    """Make a call, whose result is in one of its arguments."""
+    function(*args, **kwargs)
+
+
+def places(image: Array, element: int, window: Pair, stride: Pair, shape: Pair) -> Array:
+    """The view of the pixels that are number `element` of their windows."""
+    i, j = divmod(element, window[1])
+    (down, right), (rows, columns) = stride, shape
+    return image[..., i : i + (rows - 1) * down + 1 : down, j : j + (columns - 1) * right + 1 : right, :]
+
+
+def counts(size: Pair, window: Pair, stride: Pair) -> Pair:
+    """How many windows there are along each axis."""
+    return (size[0] - window[0]) // stride[0] + 1, (size[1] - window[1]) // stride[1] + 1
+
+
+def unfolded(x: Array, *, window: Pair, stride: Pair) -> Array:
+    """Room for the windows of `x`: (..., rows, columns, area, channels).
+
+    Each window lies in one piece, unless its lines are so short that it takes less time to copy the images line by
+    line: then each element of all windows does.
+    """
+    lead, channels = x.shape[:-3], x.shape[-1]
+    places, parts = counts(x.shape[-3:-1], window, stride), (window[0] * window[1], channels)
+    if window[1] * channels >= _SHORT or stride[1] > 1:
+        return np.empty((*lead, *places, *parts), x.dtype)
+    return np.moveaxis(np.empty((*parts, *lead, *places), x.dtype), (0, 1), (-2, -1))
+
+
+def unfold(call: Call, out: Array, x: Array, *, window: Pair, stride: Pair) -> None:
+    """The windows of `x`, into an array such as `unfolded` makes."""
+    views = np.lib.stride_tricks.sliding_window_view(x, window, axis=(-3, -2))
+    views = np.moveaxis(views[..., :: stride[0], :: stride[1], :, :, :], -3, -1)
+    call(np.copyto, out.reshape(views.shape), views)
+
+
+def fold(call: Call, image: Array, parts: Array, *, window: Pair, stride: Pair) -> None:
+    """The sum of the windows' elements over where they come from, into (..., height, width, channels)."""
+    rows, columns = parts.shape[-4:-2]
+    (height, width), (down, right), channels = window, stride, image.shape[-1]
+    lines = parts.reshape(*parts.shape[:-2], height, width * channels)
+    pixels = image.reshape(*image.shape[:-2], -1)
+    call(image.fill, 0)
+    for i in range(height):
+        for j in range(columns):  # a line of a window lies in one piece in both
+            start = j * right * channels
+            view = pixels[..., i : i + (rows - 1) * down + 1 : down, start : start + width * channels]
+            call(np.add, view, lines[..., j, i, :], view)
+
+
+def max_pool(call: Call, largest: Array, which: Array, larger: Array, x: Array, *, window: Pair, stride: Pair) -> None:
+    """The largest element of each window, and which one it is; `larger` is room for integers as those of `which`."""
+    shape = largest.shape[-3], largest.shape[-2]
+    call(np.copyto, largest, places(x, 0, window, stride, shape))
+    call(which.fill, 0)
+    for element in range(1, window[0] * window[1]):
+        part = places(x, element, window, stride, shape)
+        call(np.greater, part, largest, larger)
+        call(np.multiply, larger, np.asarray(element, which.dtype), larger)
+        call(np.maximum, which, larger, out=which)  # the last one that was larger has the largest number
+        call(np.maximum, largest, part, out=largest)
+
+
+def max_pool_gradient(
+    call: Call, image: Array, here: Array, which: Array, delta: Array, *, window: Pair, stride: Pair
+) -> None:
+    """δ where the largest elements were, into (..., height, width, channels); `here` is room for booleans."""
+    shape = delta.shape[-3], delta.shape[-2]
+    tiles = stride == window and tuple(image.shape[-3:-1]) == (shape[0] * stride[0], shape[1] * stride[1])
+    room = None if tiles else np.empty(delta.shape, delta.dtype)
+    if not tiles:
+        call(image.fill, 0)
+    for element in range(window[0] * window[1]):
+        view = places(image, element, window, stride, shape)
+        call(np.equal, which, np.asarray(element, which.dtype), here)
+        if tiles:  # each pixel is in one window
+            call(np.multiply, delta, here, view)
+        else:
+            call(np.multiply, delta, here, room)
+            call(np.add, view, room, view)

@@ -1,0 +1,170 @@
+"""Which calls of a recorded step need not wait for their turn.
+
+What depends on the batch alone (labels to targets) is done ahead, and what only the loss needs is done behind, for many
+steps in one call each: formulas count their axes from the end, so a leading axis of steps passes through.
+"""
+
+import math
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from nn_any.backends.replay.tape import Node, map_leaves
+
+_AHEAD_BYTES = 4096  # of one array of one step: the inputs of a large batch are taken when they are due
+_BEHIND_BYTES = 65536  # of one step: what the loss needs is kept until its turn
+_CHUNK_BYTES = 2**19
+_CHUNK_STEPS = 64
+_PRODUCTS = {"matmul", "affine", "sgd_update"}  # a convolution has one as well, and the one of its gradient is larger
+_REDUCTIONS = {"sum", "mean", "max", "min", "total", "vecdot"}
+
+
+class Recording(NamedTuple):
+    """A step, written down: its calls in order, what it finds (state, rows, rate), and what it leaves behind."""
+
+    nodes: list[Node]
+    state: list[Node]
+    rows: Node
+    rate: Node
+    new_state: list[Node]
+    loss: Node
+
+
+class Plan:
+    """A recorded step in three parts.
+
+    Attributes
+    ----------
+    head, body, tail : lists of Node
+        Calls that are made ahead for many steps, step by step, and behind for many steps.
+    handed_in, handed_out : lists of Node
+        What the body takes from the head (the learning rate may be among it), and the tail from the body.
+    chunk : int
+        How many steps go together.
+    largest_product : int
+        How many multiplications the largest matrix product has.
+    matrices : bool
+        Whether all products are of two matrices, rather than of many at once.
+    """
+
+    def __init__(self, notes: Recording) -> None:
+        self.rows, self.rate, self.loss = notes.rows, notes.rate, notes.loss
+        calls = _needed(notes)
+        ahead = {notes.rows, notes.rate}
+        for node in calls:
+            small = node.layout is not None and _bytes(node) <= _AHEAD_BYTES
+            if small and _passes(node, ahead):
+                ahead.add(node)
+        behind = self._behind([n for n in calls if n not in ahead], ahead, set(notes.new_state))
+        self.head = [n for n in calls if n in ahead]
+        self.tail = [n for n in calls if n in behind]
+        self.body = [n for n in calls if n not in ahead and n not in behind]
+        used = {i for n in self.body for i in n.inputs()} | set(notes.new_state)
+        self.handed_in = [n for n in (notes.rate, *self.head) if n in used]
+        self.handed_out = self._inputs(self.tail, ahead | behind)
+        if notes.loss not in ahead | behind:
+            self.handed_out = [notes.loss]
+        size = sum(_bytes(n) for n in (*self.handed_in, *self.handed_out))
+        self.largest_product = max(map(_multiplications, self.body), default=0)
+        products = [n.layout for n in self.body if n.name in _PRODUCTS and n.layout is not None]
+        self.matrices = all(len(layout.shape) == 2 for layout in products)
+        self.chunk = max(1, min(_CHUNK_STEPS, _CHUNK_BYTES // max(size, 1)))
+
+    def _behind(self, calls: list[Node], ahead: set[Node], state: set[Node]) -> set[Node]:
+        """The calls that only the loss needs, from the last one back, as far as it pays to keep their inputs."""
+        users: dict[Node, set[Node]] = {}
+        for node in calls:
+            for i in node.inputs():
+                users.setdefault(i, set()).add(node)
+        made, behind = set(calls), set[Node]()
+        for node in reversed(calls):
+            wanted = node is self.loss or (node in users and users[node] <= behind)
+            if (
+                not wanted
+                or node in state
+                or not all(i in made or i in ahead or i.value is not None for i in node.inputs())
+            ):
+                continue
+            moving = {i for i in node.inputs() if i.value is None}
+            if _passes(node, moving) and sum(map(_bytes, self._inputs([node], ahead))) <= _BEHIND_BYTES:
+                behind.add(node)
+        return behind
+
+    @staticmethod
+    def _inputs(calls: Iterable[Node], known: set[Node]) -> list[Node]:
+        found = dict.fromkeys(i for n in calls for i in n.inputs() if i.value is None and i not in known)
+        return list(found)
+
+
+def _needed(notes: Recording) -> list[Node]:
+    """The calls on whose results the new state and the loss depend, in order."""
+    wanted, waiting = set[Node](), [*notes.new_state, notes.loss]
+    while waiting:
+        node = waiting.pop()
+        if node not in wanted:
+            wanted.add(node)
+            waiting.extend(node.inputs())
+    return [n for n in notes.nodes if n in wanted]
+
+
+def _bytes(node: Node) -> int:
+    if node.layout is None:
+        return _BEHIND_BYTES + 1
+    return node.layout.nbytes
+
+
+def _multiplications(node: Node) -> int:
+    """Of one matrix product: the batch is among its axes, and of many products at once each is taken alone."""
+    if node.name not in _PRODUCTS or node.layout is None:
+        return 0
+    factor = node.args[1] if node.name == "sgd_update" else node.args[0]
+    inner = factor.layout.shape[-2] if node.name == "sgd_update" else factor.layout.shape[-1]
+    return math.prod(node.layout.shape[-2:]) * int(inner)
+
+
+def _passes(node: Node, moving: set[Node]) -> bool:
+    """Whether the call does the same for many steps at once, where the nodes in `moving` gain an axis of steps."""
+    inputs = node.inputs()
+    if node.layout is None or not any(i in moving for i in inputs):
+        return False
+    if any(i not in moving and i.value is None for i in inputs):
+        return False
+    if hasattr(node.function, "ufunc"):
+        return True
+    if node.name == "take":
+        return node.args[0].value is not None and node.args[1] in moving and node.kwargs == {"axis": 0}
+    if node.name == "getitem":
+        return isinstance(node.args[1], tuple) and node.args[1][:1] == (Ellipsis,)
+    if node.name in _REDUCTIONS:
+        axis = node.kwargs.get("axis", -1 if node.name == "vecdot" else None)
+        return isinstance(axis, int) and axis < 0 and all(i in moving for i in inputs)
+    return node.name in ("reshape", "astype", "one_hot")
+
+
+def batched(calls: list[Node], values: dict[Node, np.ndarray]) -> dict[Node, np.ndarray]:
+    """The results of calls for many steps: from arrays (steps, ...) to arrays (steps, ...), by their nodes."""
+    values = dict(values)
+    for node in calls:
+        values[node] = _many(node, values)
+    return values
+
+
+def _many(node: Node, values: dict[Node, np.ndarray]) -> Any:
+    assert node.layout is not None
+    shape = node.layout.shape
+    if node.name == "reshape":
+        value = values[node.args[0]]
+        return value.reshape(len(value), *shape)
+
+    def lift(leaf: Any) -> Any:
+        if not isinstance(leaf, Node):
+            return leaf
+        if leaf.value is not None:
+            return leaf.value
+        value = values[leaf]
+        if hasattr(node.function, "ufunc"):  # () beside (n,): the axis of steps stays in front
+            value = value.reshape(len(value), *(1,) * (len(shape) + 1 - value.ndim), *value.shape[1:])
+        return value
+
+    return node.function(*map_leaves(lift, node.args), **map_leaves(lift, node.kwargs))

@@ -1,0 +1,102 @@
+"""The text of a replay loop: one call a line, and the arrays that the calls name."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from nn_any.backends.replay.buffers import Pool
+from nn_any.backends.replay.tape import Layout
+
+
+@dataclass(frozen=True)
+class Local:
+    """A variable of the loop that stands for another array in each step."""
+
+    name: str
+
+
+class NotStaticError(Exception):
+    """A form that works on fixed arrays only was offered a `Local`."""
+
+
+class Emitter:
+    """Collects the calls of a loop's body.
+
+    Parameters
+    ----------
+    blas : {"both", "scipy", "numpy"}
+        Whose products there may be. NumPy's are called faster, SciPy's can add to an array as well, but the threads of
+        two BLAS would fight for the cores: both are for one thread.
+    """
+
+    def __init__(self, *, blas: str) -> None:
+        self.blas = blas
+        self.pool = Pool()
+        self.lines: list[str] = []
+        self.names: dict[str, Any] = {}
+        self._known: dict[int, str] = {}
+        self._lent: list[np.ndarray] = []
+        self._locals = 0
+
+    def __call__(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> None:
+        """Write a call whose result is in one of its arguments."""
+        self.lines.append(self._call(function, args, kwargs))
+
+    def assign(self, function: Callable[..., Any], args: Any, kwargs: Any) -> Local:
+        """Write a call whose result is a new array in each step."""
+        self._locals += 1
+        made = Local(f"v{self._locals}")
+        self.lines.append(f"{made.name} = {self._call(function, args, kwargs)}")
+        return made
+
+    def scratch(self, shape: tuple[int, ...], dtype: Any) -> np.ndarray:
+        """An array for the length of one call's form, until `release`."""
+        array, memory = self.pool.take(Layout.plain(shape, dtype))
+        self._lent.append(memory)
+        return array
+
+    def release(self) -> None:
+        """Take back all that `scratch` has given."""
+        while self._lent:
+            self.pool.give_back(self._lent.pop())
+
+    def _call(self, function: Callable[..., Any], args: Any, kwargs: Any) -> str:
+        given = [self._text(arg) for arg in args] + [f"{name}={self._text(arg)}" for name, arg in kwargs.items()]
+        return f"{self._name(function)}({', '.join(given)})"
+
+    def _text(self, thing: Any) -> str:
+        if isinstance(thing, Local):
+            return thing.name
+        if isinstance(thing, tuple):
+            return f"({''.join(self._text(part) + ', ' for part in thing)})"
+        if isinstance(thing, list):
+            return f"[{', '.join(self._text(part) for part in thing)}]"
+        if thing is None or isinstance(thing, bool | str):
+            return repr(thing)
+        return self._name(thing)
+
+    def _name(self, thing: Any) -> str:
+        if id(thing) not in self._known:
+            self._known[id(thing)] = f"c{len(self._known)}"
+            self.names[self._known[id(thing)]] = thing  # which keeps the thing, and so its id
+        return self._known[id(thing)]
+
+    def loop(self, slots: list[str]) -> Callable[..., None]:
+        """The function that runs the calls for each step; it takes lists of what the slots stand for, step by step."""
+        lists = ", ".join(f"{slot}_steps" for slot in slots)
+        heading = f"def loop({', '.join((lists, *(f'{name}={name}' for name in self.names)))}):\n"
+        body = "".join(f"        {line}\n" for line in self.lines) or "        pass\n"
+        scope = dict(self.names)
+        source = f"{heading}    for {', '.join(slots)}, in zip({lists}):\n{body}"
+        exec(source, scope)
+        function: Callable[..., None] = scope["loop"]
+        function.source = source  # type: ignore[attr-defined]
+        return function
+
+
+def fixed(*arrays: Any) -> None:
+    """Raise unless all are arrays that stay where they are."""
+    if any(isinstance(array, Local) for array in arrays):
+        raise NotStaticError

@@ -1,0 +1,82 @@
+"""The engine that records a training step once, and replays it."""
+
+import threading
+import time
+from contextlib import nullcontext
+from typing import Any
+
+import numpy as np
+
+from nn_any.backends.engine import EagerEngine, Step, fall_back
+from nn_any.backends.replay.program import Program
+from nn_any.backends.replay.recorded import UnrecordableError
+from nn_any.core.trees import tree_leaves
+from nn_any.core.typing import Array, Batch, Carry
+
+
+class ReplayEngine(EagerEngine):
+    """Replays a recorded step; what cannot be recorded runs eagerly, and a warning says why."""
+
+    name = "replay"
+
+    def __init__(self, mode: str = "auto") -> None:
+        self._mode = mode
+        self.compile_seconds = 0.0
+        self._programs: dict[Any, Program | None] = {}
+
+    def run(
+        self, step: Step, carry: Carry, data: Batch, order: Array, rates: Array, start: int, stop: int
+    ) -> tuple[Carry, Array]:
+        """Run the steps in the program that was compiled for batches of this shape."""
+        program = self._program(step, carry, data, order, rates)
+        if program is None:
+            return super().run(step, carry, data, order, rates, start, stop)
+        losses = np.empty(rates[start:stop].shape, rates.dtype)
+        program.load(carry)
+        with _ONE_THREAD if program.serial else nullcontext(), np.errstate(all="ignore"):
+            program.run(order[start:stop], rates[start:stop], losses)
+        return program.unload(carry), losses
+
+    def _program(self, step: Step, carry: Carry, data: Batch, order: Array, rates: Array) -> Program | None:
+        leaves = [(leaf.shape, leaf.dtype) for leaf in tree_leaves(carry)]
+        key = (step, tuple(map(id, data)), order.shape[1:], order.dtype, rates.dtype, tuple(leaves))
+        if key not in self._programs:
+            begun = time.perf_counter()
+            try:
+                with np.errstate(all="ignore"):
+                    self._programs[key] = Program(step, carry, data, order[0], rates[0])
+            except UnrecordableError as error:
+                self._programs[key] = None
+                if self.name != "eager":
+                    fall_back(self, self._mode, str(error))
+                self.name = "eager"
+            self.compile_seconds += time.perf_counter() - begun
+        return self._programs[key]
+
+
+class _OneThread:
+    """BLAS with one thread, for as long as any program that wants it runs: the setting is the whole process's."""
+
+    def __init__(self) -> None:
+        self._lock, self._inside = threading.Lock(), 0
+        self._pools: Any = None
+        self._limits: Any = None
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if self._inside == 0:
+                if self._pools is None:
+                    from threadpoolctl import ThreadpoolController
+
+                    self._pools = ThreadpoolController()  # it looks through all libraries that are loaded, so once
+                self._limits = self._pools.limit(limits=1, user_api="blas")
+            self._inside += 1
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self._inside -= 1
+            if self._inside == 0:
+                self._limits.restore_original_limits()
+
+
+_ONE_THREAD = _OneThread()

@@ -1,0 +1,284 @@
+"""The calls of a recorded step as NumPy calls that write into a given array.
+
+Each form takes an `Emitter`, the array to write into, and the call's arguments; what it emits computes the same as the
+call. A call without a form here is made as it stands, and its result is a new array in each step.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+from scipy.linalg import blas
+
+from nn_any.backends import _numpy_windows as windows
+from nn_any.backends.replay.emitter import Emitter, NotStaticError, fixed
+from nn_any.backends.replay.recorded import is_flipped
+from nn_any.backends.replay.tape import Node
+
+
+class Form(NamedTuple):
+    """How a call is made into an array."""
+
+    emit: Callable[..., None]
+    overwrites: bool
+    """Whether the result may lie where an argument of the same layout lies."""
+
+
+FORMS: dict[str, Form] = {}
+_GEMM = {np.dtype("float32"): blas.sgemm, np.dtype("float64"): blas.dgemm}
+_GEMV = {np.dtype("float32"): blas.sgemv, np.dtype("float64"): blas.dgemv}
+
+
+def form(*names: str, overwrites: bool = False) -> Callable[[Any], Any]:
+    """Make a function the form of the calls of these names."""
+
+    def keep(function: Any) -> Any:
+        FORMS.update(dict.fromkeys(names, Form(function, overwrites)))
+        return function
+
+    return keep
+
+
+def form_of(node: Node) -> Form | None:
+    """The form of a call, if there is one."""
+    if hasattr(node.function, "ufunc"):
+        return Form(_elementwise(node), True)
+    return FORMS.get(node.name)
+
+
+def _elementwise(node: Node) -> Callable[..., None]:
+    ufunc = node.function.ufunc
+    assert node.layout is not None
+    shape = node.layout.shape
+    full = [a for a in node.args if isinstance(a, Node) and a.layout is not None and a.layout.shape == shape]
+
+    def emit(emit: Emitter, out: Any, *places: Any) -> None:
+        function, operands = ufunc, []
+        for arg, place in zip(node.args, places, strict=True):
+            if isinstance(arg, Node):
+                small = arg.fill is not None and any(other is not arg for other in full)
+                operands.append(_scalar(arg.fill, place.dtype) if small else place)
+            elif isinstance(arg, int | float) and not isinstance(arg, bool):
+                operands.append(arg)
+            else:
+                operands.append(place)
+        if ufunc is np.divide and isinstance(operands[1], int | float) and operands[1]:
+            function, operands[1] = np.multiply, 1.0 / operands[1]
+        operands = [_tiled(emit, x, out) for x in operands]
+        dtype = next(a.layout.dtype for a in node.args if isinstance(a, Node) and a.layout is not None)
+        _into(emit, function, out, *[_scalar(x, dtype) if isinstance(x, int | float) else x for x in operands])
+
+    return emit
+
+
+def _tiled(emit: Emitter, x: Any, out: Any) -> Any:
+    """A short row that is the same for every place of an image (a bias for each channel), repeated along a line."""
+    if not (isinstance(x, np.ndarray) and isinstance(out, np.ndarray)) or out.ndim < 3:
+        return x
+    channels, columns = out.shape[-1], out.shape[-2]
+    if x.size != channels or x.shape[-1:] != (channels,) or channels > 128 or not out.flags.c_contiguous:
+        return x
+    line = emit.scratch((columns, channels), x.dtype)
+    emit(np.copyto, line, x.reshape(channels))
+    return line
+
+
+def _into(emit: Emitter, ufunc: np.ufunc, out: Any, *operands: Any) -> None:
+    if ufunc in (np.maximum, np.minimum):  # these want the name; for the others the place alone is quicker
+        emit(ufunc, *operands, out=out)
+    else:
+        emit(ufunc, *operands, out)
+
+
+def _scalar(value: Any, dtype: np.dtype) -> np.ndarray:
+    """A number as an array of the arguments' dtype, which spares each call the conversion."""
+    return np.asarray(value, dtype=dtype)
+
+
+@form("astype")
+def _astype(emit: Emitter, out: Any, x: Any, *_: Any, **__: Any) -> None:
+    emit(np.copyto, out, x, "unsafe")
+
+
+@form("clip", overwrites=True)
+def _clip(emit: Emitter, out: Any, x: Any, *, low: float | None = None, high: float | None = None) -> None:
+    fixed(out)
+    if low is not None:
+        _into(emit, np.maximum, out, x, _scalar(low, out.dtype))
+        x = out
+    if high is not None:
+        _into(emit, np.minimum, out, x, _scalar(high, out.dtype))
+        x = out
+    if x is not out:
+        emit(np.copyto, out, x)
+
+
+@form("where")
+def _where(emit: Emitter, out: Any, condition: Any, a: Any, b: Any) -> None:
+    emit(np.copyto, out, b)
+    emit(np.copyto, out, a, where=condition)
+
+
+@form("take")
+def _take(emit: Emitter, out: Any, x: Any, indices: Any, axis: int | None = None) -> None:
+    fixed(x)
+    emit(x.take, indices, axis, out, "clip")  # the order was checked; "raise" would go through another array
+
+
+@form("one_hot")
+def _one_hot(emit: Emitter, out: Any, labels: Any, *, classes: int, dtype: Any) -> None:
+    emit(np.eye(classes, dtype=dtype).take, labels, 0, out, "clip")
+
+
+@form("reshape")
+def _reshape(emit: Emitter, out: Any, x: Any, *_: Any, **__: Any) -> None:
+    fixed(out, x)
+    emit(np.copyto, out.reshape(x.shape), x)
+
+
+@form("setitem")
+def _setitem(emit: Emitter, out: Any, x: Any, key: Any, value: Any) -> None:
+    fixed(out)
+    emit(np.copyto, out, x)
+    emit(np.copyto, out[key], value)
+
+
+@form("stack")
+def _stack(emit: Emitter, out: Any, arrays: Any, axis: int = 0) -> None:
+    fixed(out)
+    for place, array in zip(np.moveaxis(out, axis, 0), arrays, strict=True):
+        emit(np.copyto, place, array)
+
+
+@form("concat")
+def _concat(emit: Emitter, out: Any, arrays: Any, axis: int = 0) -> None:
+    fixed(out, *arrays)
+    start, places = 0, np.moveaxis(out, axis, 0)
+    for array in arrays:
+        stop = start + array.shape[axis]
+        emit(np.copyto, np.moveaxis(places[start:stop], 0, axis), array)
+        start = stop
+
+
+@form("sum")
+def _sum(emit: Emitter, out: Any, x: Any, axis: Any = None, *, keepdims: bool = False, dtype: Any = None) -> None:
+    fixed(x, out)
+    if x.dtype != out.dtype:
+        raise NotStaticError  # small integers are added up in a larger dtype
+    axes = sorted(a % x.ndim for a in axis) if isinstance(axis, tuple) else None
+    if axes == list(range(x.ndim - 1)) and x.flags.c_contiguous:
+        _total(emit, out.reshape(-1), x.reshape(-1, x.shape[-1]), axis=-2)
+    else:
+        emit(np.add.reduce, x, axis, None, out, keepdims)
+
+
+@form("mean")
+def _mean(emit: Emitter, out: Any, x: Any, axis: Any = None, *, keepdims: bool = False) -> None:
+    _sum(emit, out, x, axis, keepdims=keepdims)
+    emit(np.multiply, out, _scalar(out.size / x.size, out.dtype), out)
+
+
+@form("max")
+def _max(emit: Emitter, out: Any, x: Any, axis: Any = None, *, keepdims: bool = False) -> None:
+    emit(np.maximum.reduce, x, axis, None, out, keepdims)
+
+
+@form("total")
+def _total(emit: Emitter, out: Any, x: Any, *, axis: int) -> None:
+    fixed(x, out)
+    rows = x.mT if axis == -2 else x
+    if x.ndim == 2 and out.dtype in _GEMV:
+        ones = np.ones(rows.shape[1], x.dtype)  # a product with ones takes half the time of a reduction
+        across = int(rows.flags.c_contiguous)
+        if emit.blas == "scipy" and (rows.mT if across else rows).flags.f_contiguous:
+            emit(_GEMV[out.dtype], 1.0, rows.mT if across else rows, ones, 0.0, out, 0, 1, 0, 1, across, 1)
+        else:
+            emit(np.dot, rows, ones, out)
+    else:
+        emit(np.add.reduce, x, axis, None, out)
+
+
+@form("vecdot")
+def _vecdot(emit: Emitter, out: Any, a: Any, b: Any, *, axis: int = -1) -> None:
+    emit(np.vecdot, a, b, out, axis=axis)
+
+
+@form("matmul")
+def _matmul(emit: Emitter, out: Any, a: Any, b: Any) -> None:
+    fixed(out, a, b)
+    if is_flipped(out):
+        a, b, out = b.mT, a.mT, out.mT
+    if a.ndim == b.ndim == 2 and out.flags.c_contiguous:
+        if emit.blas != "scipy" or not _gemm(emit, out, 1.0, a, b, 0.0):
+            emit(np.dot, a, b, out)
+    else:
+        emit(np.matmul, a, b, out)
+
+
+def _gemm(emit: Emitter, out: Any, alpha: float, a: Any, b: Any, beta: float) -> bool:
+    """``out = alpha * a @ b + beta * out`` by SciPy's BLAS, if all are matrices in one piece; whether they are."""
+    if emit.blas == "numpy" or not (
+        a.ndim == b.ndim == out.ndim == 2 and out.flags.c_contiguous and out.dtype in _GEMM
+    ):
+        return False
+    # BLAS counts columns first, so it is told of the transposes: out.mT = b.mT @ a.mT
+    factors = [(x.mT, 0) if x.flags.c_contiguous else (x, 1) for x in (b, a)]
+    (left, across), (right, over) = factors
+    if not (left.flags.f_contiguous and right.flags.f_contiguous):
+        return False
+    emit(_GEMM[out.dtype], alpha, left, right, beta, out.mT, across, over, 1)
+    return True
+
+
+@form("affine")
+def _affine(emit: Emitter, out: Any, x: Any, weights: Any, biases: Any) -> None:
+    _matmul(emit, out, x, weights.mT)
+    z, column = (out.mT, biases[..., :, None]) if is_flipped(out) else (out, biases[..., None, :])
+    emit(np.add, z, column, z)
+
+
+@form("sgd_update", overwrites=True)
+def _sgd_update(emit: Emitter, out: Any, weights: Any, delta: Any, inputs: Any, *factors: Any) -> None:
+    fixed(out, weights, delta, inputs)
+    if factors:
+        raise NotStaticError
+    if weights is out and _gemm(emit, out, -1.0, delta.mT, inputs, 1.0):
+        return
+    change = emit.scratch(out.shape, out.dtype)
+    _matmul(emit, change, delta.mT, inputs)
+    emit(np.subtract, weights, change, out)
+
+
+@form("unfold")
+def _unfold(emit: Emitter, out: Any, x: Any, **how: Any) -> None:
+    fixed(out, x)
+    windows.unfold(emit, out, x, **how)
+
+
+@form("convolve")
+def _convolve(emit: Emitter, out: Any, x: Any, kernels: Any, *, stride: Any) -> None:
+    fixed(x, kernels)
+    z, patches = out
+    filters, height, width, channels = kernels.shape
+    parts = patches.reshape(*z.shape[:3], height * width, channels)
+    windows.unfold(emit, parts, x, window=(height, width), stride=stride)
+    _matmul(emit, z.reshape(-1, filters), patches, kernels.reshape(filters, -1).mT)
+
+
+@form("fold")
+def _fold(emit: Emitter, out: Any, parts: Any, *, window: Any, stride: Any, size: Any) -> None:
+    fixed(out, parts)
+    windows.fold(emit, out, parts, window=window, stride=stride)
+
+
+@form("max_pool")
+def _max_pool(emit: Emitter, out: Any, x: Any, **how: Any) -> None:
+    fixed(x)
+    largest, which = out
+    windows.max_pool(emit, largest, which, emit.scratch(which.shape, which.dtype), x, **how)
+
+
+@form("max_pool_gradient")
+def _max_pool_gradient(emit: Emitter, out: Any, which: Any, delta: Any, *, size: Any, **how: Any) -> None:
+    fixed(out, which, delta)
+    windows.max_pool_gradient(emit, out, emit.scratch(delta.shape, np.bool_), which, delta, **how)

@@ -1,0 +1,200 @@
+"""Writing down a training step as it runs.
+
+The step is pure, so the calls that it makes on one batch are those that it makes on every batch of that shape.
+`program` turns the notes into a loop without temporaries.
+"""
+
+import math
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from nn_any.backends.replay.recorded import Recorded, current
+
+
+class Layout(NamedTuple):
+    """How an array lies in memory."""
+
+    shape: tuple[int, ...]
+    dtype: np.dtype
+    strides: tuple[int, ...]
+
+    @classmethod
+    def of(cls, array: np.ndarray) -> "Layout":
+        """The layout of `array`."""
+        return cls(array.shape, array.dtype, array.strides)
+
+    @classmethod
+    def plain(cls, shape: tuple[int, ...], dtype: Any) -> "Layout":
+        """The layout of an array whose last axis lies in one piece, and so on."""
+        dtype = np.dtype(dtype)
+        return cls(shape, dtype, tuple(math.prod(shape[i + 1 :]) * dtype.itemsize for i in range(len(shape))))
+
+    @property
+    def nbytes(self) -> int:
+        """The size of the array."""
+        return math.prod(self.shape) * self.dtype.itemsize
+
+
+class Node:
+    """One array of the recorded step: an input, a constant, or what a call returned.
+
+    Attributes
+    ----------
+    name : str
+        Of the call (``"multiply"``, ``"sgd_update"``), or ``"input"`` or ``"constant"``.
+    function, args, kwargs : what was called; arguments that were arrays are nodes
+    layout : Layout or None
+        Of the array; None for a call that returned several.
+    layouts : list of Layout
+        Of all that the call returned.
+    source : Node or None
+        The node that this one is a view of.
+    value : ndarray or None
+        A constant's.
+    fill : float or None
+        What a constant is filled with, if all its elements are the same.
+    """
+
+    __slots__ = ("args", "fill", "function", "kwargs", "layout", "layouts", "name", "source", "value")
+
+    def __init__(self, name: str, value: Any, function: Any = None, args: Any = (), kwargs: Any = None) -> None:
+        self.name, self.function, self.args, self.kwargs = name, function, args, kwargs or {}
+        self.layout = Layout.of(value) if isinstance(value, np.ndarray) else None
+        self.layouts = [Layout.of(leaf) for leaf in leaves(value) if isinstance(leaf, np.ndarray)]
+        self.source: Node | None = None
+        self.value: Any = None
+        self.fill: float | None = None
+
+    def inputs(self) -> list["Node"]:
+        """The nodes among the arguments, however deep."""
+        return [leaf for leaf in leaves((self.args, self.kwargs)) if isinstance(leaf, Node)]
+
+    @property
+    def root(self) -> "Node":
+        """The node whose memory this one shows."""
+        return self if self.source is None else self.source.root
+
+
+def leaves(tree: Any) -> Iterator[Any]:
+    """What lies in nested tuples, lists and dicts, in order."""
+    if isinstance(tree, dict):
+        tree = tuple(tree.values())
+    if isinstance(tree, tuple | list):
+        for branch in tree:
+            yield from leaves(branch)
+    else:
+        yield tree
+
+
+def map_leaves(function: Callable[[Any], Any], tree: Any) -> Any:
+    """Nested tuples, lists and dicts with `function` of each thing that lies in them."""
+    if isinstance(tree, dict):
+        return {key: map_leaves(function, branch) for key, branch in tree.items()}
+    if isinstance(tree, tuple | list):
+        return type(tree)([map_leaves(function, branch) for branch in tree])
+    return function(tree)
+
+
+class Tape:
+    """The calls of one recording, in order, each made once: equal calls on equal arguments share a node."""
+
+    def __init__(self) -> None:
+        self.nodes: list[Node] = []
+        self._known: dict[Any, Node] = {}
+        self._constants: dict[int, Recorded] = {}
+
+    def input(self, value: np.ndarray) -> "Recorded":
+        """A stand-in for an array that each step finds anew."""
+        value = np.asarray(value)  # what a step leaves may be a NumPy scalar
+        return Recorded(Node("input", value), value)
+
+    def constant(self, value: np.ndarray) -> "Recorded":
+        """A stand-in for an array that is the same in all steps."""
+        if id(value) not in self._constants:
+            node = Node("constant", value)
+            node.value = value
+            self._constants[id(value)] = Recorded(node, value)  # which keeps the array, and so its id
+        return self._constants[id(value)]
+
+    def call(self, name: str, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        """Call `function` on the arrays themselves, and note it."""
+        args, kwargs = map_leaves(self._stand_in, args), map_leaves(self._stand_in, kwargs)
+        value = function(*map_leaves(_value, args), **map_leaves(_value, kwargs))
+        given = [leaf for leaf in leaves((args, kwargs)) if isinstance(leaf, Recorded)]
+        same = next((leaf for leaf in given if leaf.value is value), None)
+        if same is not None:
+            return same
+        if isinstance(value, np.generic):
+            value = np.asarray(value)
+        if not any(isinstance(leaf, np.ndarray) for leaf in leaves(value)):
+            return value  # a dtype, a shape, a Python number that depends on shapes alone
+        if isinstance(value, np.ndarray) and all(leaf.node.name == "constant" for leaf in given):
+            return self._fresh_constant(value)
+        node = self._node(name, value, function, map_leaves(_node, args), map_leaves(_node, kwargs))
+        if isinstance(value, tuple):
+            return tuple(self._part(node, i, part) for i, part in enumerate(value))
+        node.source = next((leaf.node for leaf in given if np.may_share_memory(leaf.value, value)), None)
+        return Recorded(node, value)
+
+    def filled_like(self, array: "Recorded", fill: float, dtype: Any = None) -> "Recorded":
+        """A constant of the shape of `array`: that depends on no value of it."""
+        made = self._fresh_constant(np.full(array.shape, fill, dtype or array.dtype))
+        made.node.fill = fill
+        return made
+
+    def _fresh_constant(self, value: np.ndarray) -> "Recorded":
+        node = Node("constant", value)
+        node.value = value
+        return Recorded(node, value)
+
+    def _stand_in(self, leaf: Any) -> Any:
+        return self.constant(leaf) if isinstance(leaf, np.ndarray) else leaf
+
+    def _part(self, node: Node, i: int, part: Any) -> Any:
+        """One of several results."""
+        if not isinstance(part, np.ndarray):
+            return part
+        made = self._node("part", part, None, (node, i), {})
+        made.source = node
+        return Recorded(made, part)
+
+    def _node(self, name: str, value: Any, function: Any, args: Any, kwargs: Any) -> Node:
+        key = (name, function, _key(args), _key(kwargs))
+        if key not in self._known:
+            self._known[key] = Node(name, value, function, args, kwargs)
+            self.nodes.append(self._known[key])
+        return self._known[key]
+
+
+def _value(leaf: Any) -> Any:
+    return leaf.value if isinstance(leaf, Recorded) else leaf
+
+
+def _node(leaf: Any) -> Any:
+    return leaf.node if isinstance(leaf, Recorded) else leaf
+
+
+def _key(tree: Any) -> Any:
+    """Something hashable that tells arguments apart, 1 and 1.0 and True included."""
+    if isinstance(tree, dict):
+        return tuple((name, _key(branch)) for name, branch in sorted(tree.items()))
+    if isinstance(tree, tuple | list):
+        return tuple(_key(branch) for branch in tree)
+    if isinstance(tree, slice):
+        return ("slice", tree.start, tree.stop, tree.step)
+    return (type(tree), tree)
+
+
+@contextmanager
+def recording() -> Iterator[Tape]:
+    """A new tape on which this thread's calls on recorded arrays are noted."""
+    tape = Tape()
+    before = getattr(current, "tape", None)
+    current.tape = tape
+    try:
+        yield tape
+    finally:
+        current.tape = before

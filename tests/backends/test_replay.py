@@ -1,0 +1,297 @@
+"""NumPy's replaying engine: the recorded loop against the step itself, run one by one."""
+
+import logging
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+
+import nn_any as nn
+from nn_any.backends.replay.engine import ReplayEngine
+from nn_any.core.trees import tree_leaves
+
+RNG = np.random.default_rng(0)
+X = RNG.integers(0, 256, (37, 6, 6, 2)).astype("uint8")
+LABELS = RNG.integers(0, 3, 37)
+NUMBERS = RNG.normal(size=(37, 2))
+SHAPE = (6, 6, 2)
+STACKS = {
+    "dense": [nn.Dense(7), nn.Dense(5, activation="tanh"), nn.Dense(3)],
+    "one layer": [nn.Dense(3)],
+    "relus": [nn.Dense(9, activation="relu"), nn.Dense(8, activation="leaky_relu"), nn.Dense(3)],
+    "smooth": [nn.Dense(9, activation="gelu"), nn.Dense(8, activation="silu"), nn.Dense(7, activation="softplus"), 3],
+    "convolution": [nn.Conv2D(4, 3, activation="relu"), nn.MaxPool2D(2), nn.Flatten(), nn.Dense(3)],
+    "strides": [nn.Conv2D(3, (3, 2), stride=(2, 1), padding="same"), nn.MaxPool2D(2, stride=1), nn.Flatten(), 3],
+    "gaps": [nn.MaxPool2D(2, stride=3), nn.AveragePool2D((2, 1)), nn.Flatten(), nn.Dense(3)],
+    "random": [nn.Dropout(0.3), nn.Flatten(), nn.Dense(8, activation="relu"), nn.Dropout(0.5), nn.Dense(3)],
+    "distorted": [nn.RandomAffine(rotation=10), nn.ElasticDistortion(), nn.Flatten(), nn.Dense(3)],
+    "normal": [nn.Conv2D(4, 3), nn.BatchNorm(), nn.Flatten(), nn.Dense(6), nn.BatchNorm(), nn.LayerNorm(), nn.Dense(3)],
+    "frozen": [nn.Dense(7, trainable=False), nn.Dense(5), nn.Dense(3)],
+}
+for _stack in STACKS.values():
+    if not any(isinstance(layer, nn.Flatten) for layer in _stack):
+        _stack.insert(0, nn.Flatten())
+OPTIMIZERS = [
+    nn.SGD(0.3),
+    nn.SGD(0.3, momentum=0.9, nesterov=True, weight_decay=0.01),
+    nn.SGD(0.3, l1=0.01, max_norm=0.8),
+    nn.Adam(0.01, clip_norm=0.1),
+    nn.AdamW(0.01, clip_value=0.01),
+    nn.RMSprop(0.01, centered=True, momentum=0.5),
+    nn.Adagrad(0.01),
+    nn.SGD(nn.schedules.Cosine(0.5, epochs=2)),
+]
+
+
+def both(layers, data, optimizer, **options):
+    """The network after the eager and after the replaying engine, and their histories."""
+    ends = []
+    for engine in ("eager", "compiled"):
+        net = nn.Network([SHAPE, *layers], dtype="float64", device="numpy", seed=3, **options)
+        history = net.fit(data, epochs=2, batch_size=8, optimizer=optimizer, engine=engine)
+        ends.append((net, history))
+    return ends
+
+
+def assert_same(ends, rtol=1e-9):
+    (eager, eager_history), (replayed, history) = ends
+    assert (eager_history.engine, history.engine) == ("eager", "replay")
+    np.testing.assert_allclose(history["loss"], eager_history["loss"], rtol=rtol)
+    for got, expected in zip(tree_leaves(replayed._carry), tree_leaves(eager._carry), strict=True):
+        assert got.dtype == expected.dtype
+        assert got.shape == expected.shape
+        np.testing.assert_allclose(got, expected, rtol=rtol, atol=1e-11)
+
+
+@pytest.mark.parametrize("name", STACKS)
+def test_every_layer_replays(name):
+    assert_same(both(STACKS[name], nn.Dataset(X, LABELS, scale=255), nn.SGD(0.3)))
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS, ids=repr)
+@pytest.mark.parametrize("name", ["dense", "normal"])
+def test_every_optimizer_replays(name, optimizer):
+    assert_same(both(STACKS[name], nn.Dataset(X, LABELS, scale=255), optimizer))
+
+
+@pytest.mark.parametrize(
+    ("loss", "activation", "y"),
+    [
+        ("quadratic", "sigmoid", LABELS),
+        ("cross_entropy", "sigmoid", LABELS),
+        (nn.losses.CrossEntropy(0.1), "sigmoid", LABELS),
+        ("log_likelihood", "softmax", LABELS),
+        (nn.losses.LogLikelihood(0.1), "softmax", LABELS),
+        ("quadratic", "softmax", LABELS),
+        ("quadratic", "linear", NUMBERS),
+        ("mean_squared_error", "linear", NUMBERS),
+        ("mean_absolute_error", "tanh", NUMBERS),
+        ("huber", "linear", NUMBERS),
+        ("poisson", "exponential", np.abs(NUMBERS)),
+        ("cross_entropy", "sigmoid", (LABELS > 1).astype(int)),
+    ],
+)
+@pytest.mark.parametrize("weighted", [False, True])
+def test_every_loss_replays(loss, activation, y, weighted):
+    outputs = 1 if y.max() == 1 else 3 if y.ndim == 1 else 2
+    data = nn.Dataset(X, y, scale=255)
+    if weighted:
+        data = data.weighted(np.linspace(0.5, 1.5, 37), None)
+    layers = [nn.Flatten(), nn.Dense(5), nn.Dense(outputs, activation=activation)]
+    assert_same(both(layers, data, nn.SGD(0.05), loss=loss, initializer="scaled_normal"))
+
+
+@pytest.mark.parametrize("batch_size", [1, 5, 36, 37, 100])
+@pytest.mark.parametrize("shuffle", [True, False])
+def test_every_batch_size_replays(batch_size, shuffle):
+    ends = []
+    for engine in ("eager", "compiled"):
+        net = nn.Network([72, 5, 3], dtype="float64", device="numpy", seed=3)
+        data = nn.Dataset(X.reshape(37, 72) / 255.0, LABELS)
+        history = net.fit(data, epochs=3, batch_size=batch_size, optimizer=nn.SGD(0.7), shuffle=shuffle, engine=engine)
+        ends.append((net, history))
+    assert_same(ends)
+
+
+NUMBERS_0_TO_7 = (np.arange(8.0),)
+
+
+def replay(step, carry, data=NUMBERS_0_TO_7, steps=5):
+    """The carry and losses of an engine, and of the step in a loop, over batches of two."""
+    order = np.arange(2 * steps).reshape(steps, 2) % 8
+    rates = np.linspace(1.0, 2.0, steps)
+    given = [np.copy(leaf) for leaf in tree_leaves(carry)]
+    got, got_losses = ReplayEngine("compiled").run(step, carry, data, order, rates, 0, steps)
+    for leaf, kept in zip(tree_leaves(carry), given, strict=True):
+        np.testing.assert_array_equal(leaf, kept)  # what the caller holds is as it was
+    losses = []
+    for rows, rate in zip(order, rates, strict=True):
+        carry, loss = step(carry, tuple(column[rows] for column in data), rate)
+        losses.append(loss)
+    np.testing.assert_allclose(got_losses, losses, rtol=1e-14)
+    for leaf, expected in zip(tree_leaves(got), tree_leaves(carry), strict=True):
+        np.testing.assert_allclose(leaf, expected, rtol=1e-14)
+    return got
+
+
+A, B = np.array([[1.0, 2.0], [3.0, 4.0]]), np.array([[5.0, 6.0], [7.0, 8.0]])
+STEPS = {
+    "swap": lambda c, x, rate: ((c[1], c[0]), rate * 1.0),
+    "swap and change": lambda c, x, rate: ((c[1] + 1, c[0] * 0.5), rate + x[0]),
+    "one into both": lambda c, x, rate: ((c[0] + c[1], c[0] + c[1]), x[1] - x[0]),
+    "the old one later": lambda c, x, rate: ((c[0] + 1, c[0] + c[1] * rate), rate * 2),
+    "transposed": lambda c, x, rate: ((c[0].mT, c[1] + c[0]), rate * 1.0),
+    "a row of the other": lambda c, x, rate: ((c[0] + c[1][0, ...], c[1] + c[0][:, 0]), rate * 1.0),
+    "nothing": lambda c, x, rate: (c, rate * 1.0),
+    "the loss is a state": lambda c, x, rate: ((c[0] + rate, c[1]), (c[0] + rate)[0, 0]),
+    "a loss of the old state": lambda c, x, rate: ((c[0] + rate, c[1]), c[0][0, 0]),
+    "a constant": lambda c, x, rate: ((c[0] * 0 + 3, c[1] + c[0]), rate * 1.0),
+}
+
+
+@pytest.mark.parametrize("name", STEPS)
+def test_what_is_updated_in_place_is_not_read_again(name):
+    function = STEPS[name]
+    replay(lambda carry, batch, rate: function(carry, batch[0], rate), (A.copy(), B.copy()))
+
+
+def test_rates_and_rows_reach_every_step():
+    data = (np.arange(8.0), np.arange(8.0) ** 2)
+
+    def step(carry, batch, rate):
+        x, squares = batch
+        return (carry[0] + rate * (x[0, ...] + x[1, ...]), carry[1] * 1), squares[1, ...] - squares[0, ...]
+
+    got = replay(step, (A, B), data)
+    order = np.arange(10).reshape(5, 2) % 8
+    rates = np.linspace(1.0, 2.0, 5)
+    np.testing.assert_allclose(got[0], A + (rates * order.sum(axis=1)).sum(), rtol=1e-14)
+
+
+@dataclass(frozen=True)
+class Peeking(nn.layers.Layer):
+    """Looks at a value, which no compiled step can."""
+
+    def forward(self, params, state, x, context):
+        return (x if float(context.xp.max(x)) > -1e9 else x * 2), state, x
+
+
+def test_what_reads_a_value_runs_eagerly_and_says_so(caplog):
+    data = nn.Dataset(X.reshape(37, 72), LABELS, scale=255)
+    nets = [nn.Network([72, Peeking(), 5, 3], device="numpy", seed=0) for _ in range(2)]
+    with caplog.at_level(logging.WARNING, logger="nn_any"):
+        histories = [
+            net.fit(data, epochs=2, batch_size=10, optimizer=nn.SGD(1.0), engine=engine)
+            for net, engine in zip(nets, ("auto", "eager"), strict=True)
+        ]
+    assert [history.engine for history in histories] == ["eager", "eager"]
+    (record,) = [record for record in caplog.records if record.name == "nn_any"]
+    assert "run eagerly: the step reads a value (float of an array)" in record.message
+    assert histories[0]["loss"] == histories[1]["loss"]
+
+
+@dataclass(frozen=True)
+class OnlyNumPy(nn.layers.Layer):
+    """Uses a method that NumPy's arrays have and the standard's have not."""
+
+    def forward(self, params, state, x, context):
+        return x * x.clip(0, 1).any(), state, x
+
+
+def test_what_is_beyond_the_standard_runs_eagerly():
+    net = nn.Network([72, OnlyNumPy(), 3], device="numpy", seed=0)
+    history = net.fit((X.reshape(37, 72), LABELS), epochs=1, batch_size=10, optimizer=nn.SGD(1.0))
+    assert history.engine == "eager"
+
+
+def test_compiled_or_nothing():
+    net = nn.Network([72, Peeking(), 3], device="numpy", seed=0)
+    before = net.weights[0]
+    with pytest.raises(nn.EngineError, match=r"'compiled' was asked for, but the step reads a value .*engine='auto'"):
+        net.fit((X.reshape(37, 72), LABELS), epochs=1, batch_size=10, optimizer=nn.SGD(1.0), engine="compiled")
+    np.testing.assert_array_equal(net.weights[0], before)
+    with pytest.raises(ValueError, match=r"engine: expected .*'eager'.*, got 'fast'"):
+        net.fit((X, LABELS), epochs=1, batch_size=10, optimizer=nn.SGD(1.0), engine="fast")
+
+
+@pytest.mark.parametrize("name", ["dense", "relus", "convolution", "normal"])
+def test_large_products_replay(name, monkeypatch):
+    """All products by one BLAS, with as many threads as there are: what small networks do not need."""
+    monkeypatch.setattr("nn_any.backends.replay.program._SERIAL", 0)
+    assert_same(both(STACKS[name], nn.Dataset(X, LABELS, scale=255), nn.SGD(0.3)))
+    assert_same(both(STACKS[name], nn.Dataset(X, LABELS, scale=255), nn.Adam(0.01)))
+
+
+def test_small_work_has_one_thread(monkeypatch):
+    """While a small network trains, BLAS has one thread; afterwards what it had."""
+    from threadpoolctl import threadpool_info, threadpool_limits
+
+    seen = []
+    errstate = np.errstate  # entered within the limit
+
+    def look(**options):
+        seen.append({pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"})
+        return errstate(**options)
+
+    with threadpool_limits(2, user_api="blas"):
+        before = [pool["num_threads"] for pool in threadpool_info()]
+        net = nn.Network([72, 5, 3], device="numpy", seed=0)
+        monkeypatch.setattr(np, "errstate", look)
+        net.fit((X.reshape(37, 72), LABELS), epochs=1, batch_size=37, optimizer=nn.SGD(1.0))
+        assert [pool["num_threads"] for pool in threadpool_info()] == before
+    assert seen[-1] == {1}
+
+
+def test_two_trainings_at_once_leave_the_threads_as_they_were():
+    import threading
+
+    from threadpoolctl import threadpool_info, threadpool_limits
+
+    def work(seed):
+        net = nn.Network([72, 5, 3], device="numpy", seed=seed)
+        net.fit((X.reshape(37, 72), LABELS), epochs=20 + 10 * seed, batch_size=5, optimizer=nn.SGD(1.0))
+
+    with threadpool_limits(2, user_api="blas"):
+        before = [pool["num_threads"] for pool in threadpool_info()]
+        threads = [threading.Thread(target=work, args=(seed,)) for seed in range(3)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert [pool["num_threads"] for pool in threadpool_info()] == before
+
+
+def test_memory_is_a_few_batches_of_activations():
+    """No copy of an epoch, and no more than three times what a batch's activations and the parameters take."""
+    import tracemalloc
+
+    n, batch = 20_000, 500
+    x = np.zeros((n, 100), "uint8")
+    net = nn.Network([100, 300, 300, 10], device="numpy", seed=0)
+    data = nn.Dataset(x, np.zeros(n, "int64"), scale=255, classes=10, device="numpy")
+    net.SGD(data, 1, batch, 0.1)
+    tracemalloc.start()
+    try:
+        net.SGD(data, 2, batch, 0.1)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    activations, parameters = 4 * batch * (100 + 300 + 300 + 10), sum(leaf.nbytes for leaf in tree_leaves(net.params))
+    order = 2 * 8 * n  # and the epoch's order, as drawn and as laid out
+    assert peak < 3 * (activations + parameters) + order
+
+
+def test_compiling_is_reported_once():
+    net = nn.Network([72, 5, 3], device="numpy", seed=0)
+    data = nn.Dataset(X.reshape(37, 72), LABELS, scale=255)
+    first = net.fit(data, epochs=1, batch_size=10, optimizer=nn.SGD(1.0)).compile_seconds
+    assert first > 0
+    seen = []
+    net.fit(
+        data,
+        epochs=3,
+        batch_size=10,
+        optimizer=nn.SGD(1.0),
+        callbacks=[lambda run: seen.append(run.history.compile_seconds)],
+    )
+    assert seen[0] == seen[1] == seen[2] > 0
