@@ -19,6 +19,7 @@ from nn_any import cli_options as options
 from nn_any.backends import survey
 from nn_any.callbacks import Progress, unfailing_console
 from nn_any.cli_options import Flag, Integer
+from nn_any.cli_sweep import sweep
 from nn_any.files import write_atomically
 from nn_any.training import TrainingRun
 from nn_any.validation import check_integer
@@ -51,6 +52,7 @@ def train(
     weight_decay: float | None = None,
     patience: Integer | None = None,
     device: str | None = None,
+    engine: options.EngineName = "auto",
     dtype: Literal["float32", "float64"] = "float32",
     seed: Integer = 0,
     output: Path | None = None,
@@ -99,6 +101,8 @@ def train(
     device
         auto, cpu, cuda, cuda:1, numpy, cupy, torch, jax, torch:cuda:0, ... By default NN_ANY_DEVICE, else auto. Or
         fastest: time some steps on every device first, which takes seconds.
+    engine
+        How the steps are run: compiled where the library can, one by one, or compiled and nothing else.
     dtype
         The arithmetic.
     seed
@@ -141,18 +145,19 @@ def train(
             validation_data=validation,
             test_data=test,
             callbacks=callbacks,
+            engine=engine,
         )
     except KeyboardInterrupt:
         if session.run is None:
             raise
         interrupted = True
     seconds = time.perf_counter() - start
-    results: dict[str, Any] = {"data": data, "scale": training.scale, "classes": _class_names(training)}
+    results: dict[str, Any] = {"data": data, "scale": training.scale, "classes": options.class_names(training)}
     results |= {"layers": _sizes(net), **kind, "optimizer": optimizer, **rates, "schedule": schedule}
     results |= {"batch_size": batch_size, "patience": patience, "dtype": dtype, "seed": seed, "device": str(net.device)}
     results |= {"interrupted": interrupted, "seconds": seconds, **session.results(net)}
     results["model"] = str(session.save(net, results))
-    _print(json.dumps(results, indent=2) + "\n" if as_json else _report(results), results["model"])
+    options.print_results(json.dumps(results, indent=2) + "\n" if as_json else _report(results), results["model"])
     return INTERRUPTED if interrupted else 0
 
 
@@ -209,11 +214,6 @@ class _Session(nn.Callback):
         return path
 
 
-def _class_names(training: nn.Dataset) -> list[Any] | None:
-    """What the outputs stand for, in their order; None for real targets."""
-    return None if training.classes is None else list(training.class_names or range(training.classes))
-
-
 def _sizes(net: nn.Network) -> list[int]:
     return [*net.input_shape, *(int(biases.shape[0]) for biases in net.biases)]
 
@@ -245,17 +245,6 @@ def _report(results: dict[str, Any]) -> str:
     return capture.get()
 
 
-def _print(text: str, model: str) -> None:
-    """Write the results to standard output; if that cannot be done, say at least where the model is."""
-    try:
-        if sys.stdout is None:
-            raise OSError("standard output is closed")
-        sys.stdout.write(text)
-        sys.stdout.flush()
-    except OSError as error:
-        raise OSError(f"the results could not be printed ({error}); the model is saved: {model}") from error
-
-
 @app.command
 def devices() -> int:
     """Show which devices are usable here, and why the others are not."""
@@ -270,6 +259,9 @@ def devices() -> int:
     best = nn.select_device("auto")
     console.print(f"auto is {best}: {best.reason}", markup=False, highlight=False, soft_wrap=True)
     return 0
+
+
+app.command(sweep)
 
 
 def main(arguments: list[str] | None = None) -> None:

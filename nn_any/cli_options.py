@@ -1,5 +1,6 @@
 """What the options of the command line stand for: a folder, data, a network, an optimiser."""
 
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
 
 from cyclopts import Parameter
 
-from nn_any.backends import Device, to_numpy
+from nn_any.backends import MODES, Device, to_numpy
 from nn_any.core import activations, initializers, losses
 from nn_any.core.layers import Dense, Dropout, Layer
 from nn_any.core.lbfgs import LBFGS
@@ -48,10 +49,12 @@ Flag = Annotated[bool, Parameter(negative=())]
 OptimizerName = Literal["sgd", "adam", "adamw", "rmsprop", "adagrad", "lbfgs"]
 ScheduleName = Literal["constant", "cosine", "one-cycle", "halving"]
 if TYPE_CHECKING:
+    EngineName: TypeAlias = str
     ActivationName: TypeAlias = str
     LossName: TypeAlias = str
     InitializerName: TypeAlias = str
 else:  # every registered name, for the help to list
+    EngineName = Literal[MODES]
     ActivationName, LossName, InitializerName = (
         Literal[registry._registry.names] for registry in (activations, losses, initializers)
     )
@@ -87,6 +90,11 @@ def load(data: str, device: Device) -> Parts:
 
 
 def build_network(training: Dataset, layers: str | None, dropout: float, loss: str, **arguments: Any) -> Network:
+    """A network of `stack`."""
+    return Network(stack(training, layers, dropout, loss), loss=loss, **arguments)
+
+
+def stack(training: Dataset, layers: str | None, dropout: float, loss: str) -> list[int | Layer]:
     """Dense layers between the inputs and the outputs of the data; the last activation is the one for the loss."""
     inputs = to_numpy(training.x[0, ...]).size
     outputs = training.classes or int(training.y.shape[1])
@@ -99,10 +107,10 @@ def build_network(training: Dataset, layers: str | None, dropout: float, loss: s
     if chosen.task not in (None, task):
         raise ValueError(f"loss: expected one for {task}, as the data have them, got {loss}, for {chosen.task}")
     last = "sigmoid" if chosen.task is None and training.classes else chosen.suits
-    stack: list[int | Layer] = [sizes[0]]
+    hidden: list[int | Layer] = []
     for size in sizes[1:-1]:
-        stack += [size, Dropout(dropout)] if dropout else [size]
-    return Network([*stack, Dense(sizes[-1], activation=last)], loss=loss, **arguments)
+        hidden += [size, Dropout(dropout)] if dropout else [size]
+    return [sizes[0], *hidden, Dense(sizes[-1], activation=last)]
 
 
 def _parse_sizes(layers: str) -> list[int]:
@@ -150,3 +158,19 @@ def check_batch_size(batch_size: int | None, optimizer: Optimizer, net: Network,
     if any(layer.random for layer in net.layers):
         raise ValueError("dropout: expected none for lbfgs, whose loss must not change by chance; use adam")
     return examples
+
+
+def class_names(training: Dataset) -> list[Any] | None:
+    """What the outputs stand for, in their order; None for real targets."""
+    return None if training.classes is None else list(training.class_names or range(training.classes))
+
+
+def print_results(text: str, model: str) -> None:
+    """Write the results to standard output; if that cannot be done, say at least where the model is."""
+    try:
+        if sys.stdout is None:
+            raise OSError("standard output is closed")
+        sys.stdout.write(text)
+        sys.stdout.flush()
+    except OSError as error:
+        raise OSError(f"the results could not be printed ({error}); the model is saved: {model}") from error

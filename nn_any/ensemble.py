@@ -1,6 +1,7 @@
 """Ensemble: many networks that differ in seed, learning rate and weight decay, trained as one batched product."""
 
 import math
+import operator
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -134,7 +135,9 @@ class Ensemble(Committee):
 
     def __getitem__(self, i: int) -> Network:
         """Member i as a `Network` of its own, at the same point of its training; a copy."""
-        i = range(len(self))[check.check_integer("i", i, minimum=-len(self))]
+        if not -len(self) <= operator.index(i) < len(self):
+            raise IndexError(f"i: expected a member within 0 … {len(self) - 1}, got {i}")
+        i = range(len(self))[i]
         params, state, optimizer_state, step, key = self._member(i)
         if self.weight_decays is not None and optimizer_state:
             optimizer_state = optimizer_state[1]
@@ -205,7 +208,7 @@ class Ensemble(Committee):
         )
 
 
-_SHARED = ("_loss", "_activation", "_initializer", "_architecture", "dtype", "device", "_stale", "_search")
+_SHARED = ("_loss", "_activation", "_initializer", "_architecture", "dtype", "device", "_stale", "_search", "_partial")
 """What a member has in common with its ensemble."""
 
 

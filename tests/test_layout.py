@@ -31,10 +31,13 @@ RANKS = [
     {"resuming"},
     {"trainable"},
     {"network"},
-    {"committee", "measuring"},
+    {"committee"},
     {"ensemble"},
+    {"measuring"},
     {"plotting", "parity", "testing", "estimators", "book"},
-    {"cli", "cli_options", "__main__"},
+    {"cli_options"},
+    {"cli_sweep"},
+    {"cli", "__main__"},
 ]
 
 

@@ -3,6 +3,8 @@
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from typing import Any, TypeVar
 
 import numpy as np
@@ -11,13 +13,13 @@ from nn_any.backends.devices import Device
 
 T = TypeVar("T")
 
-_BYTES = {"numpy": 2**20}
-"""How many bytes of parameters a block may have; where a library is not named, all members are one block."""
+_BYTES = {"numpy:cpu": 2**20, "jax:cpu": 2**20}
+"""How many bytes of parameters a block may have, as measured; on a device that is not named here all are one block."""
 
 
 def usable_threads(device: Device, threads: int | None = None) -> int:
     """How many blocks run at once: as many as asked for, or as this process has CPUs; 1 where blocks gain nothing."""
-    if device.library not in _BYTES:
+    if str(device) not in _BYTES:
         return 1
     if threads is not None:
         return threads
@@ -37,8 +39,8 @@ def block_sizes(device: Device, members: int, member_bytes: int, threads: int | 
     >>> block_sizes(Device("numpy", "cpu"), 7, 2**18, threads=2)
     [4, 3]
     """
-    limit = _BYTES.get(device.library)
-    if limit is None:
+    limit = _BYTES.get(str(device))
+    if limit is None or members * member_bytes <= limit // 4:  # so little is not worth another call
         return [members]
     blocks = -(-members // max(1, limit // max(1, member_bytes)))
     together = usable_threads(device, threads)
@@ -50,18 +52,33 @@ def block_sizes(device: Device, members: int, member_bytes: int, threads: int | 
 def run_blocks(device: Device, jobs: Sequence[Callable[[], T]], threads: int | None = None) -> list[T]:
     """The results of the jobs, one a block, several of them at once where that pays.
 
-    NumPy lets go of Python's lock in its products, and BLAS is kept to one thread while several jobs share the CPUs.
+    NumPy and JAX let go of Python's lock while they compute; BLAS is kept to one thread while jobs share the CPUs.
     """
     workers = min(usable_threads(device, threads), len(jobs))
     if workers < 2:
         return [_quiet(job) for job in jobs]
-    from threadpoolctl import threadpool_limits
+    from nn_any.backends.replay.engine import _ONE_THREAD as ONE_BLAS_THREAD
 
-    with threadpool_limits(1, user_api="blas"), ThreadPoolExecutor(workers) as pool:
-        return list(pool.map(_quiet, jobs))
+    settings = _settings(device)
+
+    def work(job: Callable[[], T]) -> T:
+        with settings():
+            return _quiet(job)
+
+    with ONE_BLAS_THREAD, ThreadPoolExecutor(workers) as pool:
+        return list(pool.map(work, jobs))
 
 
-def _quiet(job: Callable[[], Any]) -> Any:
+def _settings(device: Device) -> Callable[[], AbstractContextManager[Any]]:
+    """What another thread has to enter, to compute as this one does: JAX's x64 switch may be this thread's own."""
+    if device.library != "jax":
+        return nullcontext
+    import jax
+
+    return partial(jax.enable_x64, bool(jax.config.jax_enable_x64))
+
+
+def _quiet(job: Callable[[], T]) -> T:
     """The job's result; a member that overflows is told of by its loss, not by a warning for each operation."""
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
         return job()
