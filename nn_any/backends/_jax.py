@@ -63,6 +63,12 @@ def _steps(
     return epoch
 
 
+def _description(leaf: Any) -> jax.ShapeDtypeStruct:
+    """What a compiled program is made for: a shape, a dtype, and a device if the array is bound to one."""
+    where = leaf.sharding if getattr(leaf, "committed", False) else None
+    return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=where, weak_type=getattr(leaf, "weak_type", False))
+
+
 @lru_cache(maxsize=256)
 def _compile(step: Step, tree: Any, shapes: tuple[jax.ShapeDtypeStruct, ...], settings: Any) -> Callable[..., Any]:
     """The loop over `step`, compiled for arguments of these shapes, dtypes and devices; the carry is donated to it."""
@@ -95,20 +101,20 @@ class JaxEngine:
         """Run the steps on a copy of the carry, whose buffers the loop may use again."""
         if self.name == EagerEngine.name:
             return EagerEngine().run(step, carry, data, order, rates, start, stop)
-        bounds = jnp.asarray(start, jnp.int32), jnp.asarray(stop, jnp.int32)
+        own = jax.tree.map(lambda leaf: jnp.array(leaf, copy=True), carry)
+        arguments = own, data, order, rates, np.int32(start), np.int32(stop)
         try:
-            compiled = self._compiled(step, (carry, data, order, rates, *bounds))
+            compiled = self._compiled(step, arguments)
         except Exception as error:  # whatever it is, the plain loop will tell better
             fall_back(self, self._mode, one_line(error))
             self.name = EagerEngine.name
             return self.run(step, carry, data, order, rates, start, stop)
-        own = jax.tree.map(lambda leaf: jnp.array(leaf, copy=True), carry)
-        carry, losses = compiled(own, data, order, rates, *bounds)
+        carry, losses = compiled(*arguments)
         return carry, losses if len(losses) == stop - start else losses[start:stop]
 
     def _compiled(self, step: Step, arguments: tuple[Any, ...]) -> Callable[..., Any]:
         leaves, tree = jax.tree.flatten(arguments)
-        shapes = tuple(jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=a.sharding) for a in leaves)
+        shapes = tuple(_description(leaf) for leaf in leaves)
         known, began = _compile.cache_info().misses, time.perf_counter()
         compiled = _compile(step, tree, shapes, (jax.config.jax_enable_x64, jax.config.jax_default_matmul_precision))
         if _compile.cache_info().misses > known:
