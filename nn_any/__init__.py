@@ -7,6 +7,7 @@ from nn_any.backends import Device, DeviceNotAvailableError, EngineError, device
 from nn_any.callbacks import Callback, EarlyStopping
 from nn_any.checkpoints import Checkpoint
 from nn_any.core import activations, initializers, layers, losses, optimizers, schedules
+from nn_any.core.errors import DataFileError, InvalidTypeError, InvalidValueError, ModelFileError, NnAnyError
 from nn_any.core.layers import (
     Activation,
     AveragePool2D,
@@ -42,6 +43,7 @@ __all__ = [
     "Callback",
     "Checkpoint",
     "Conv2D",
+    "DataFileError",
     "Dataset",
     "Dense",
     "Device",
@@ -54,10 +56,14 @@ __all__ = [
     "Ensemble",
     "Flatten",
     "History",
+    "InvalidTypeError",
+    "InvalidValueError",
     "LayerNorm",
     "MaxPool2D",
+    "ModelFileError",
     "Network",
     "NetworkBusyError",
+    "NnAnyError",
     "OutOfMemoryError",
     "RMSprop",
     "RandomAffine",

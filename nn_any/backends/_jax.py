@@ -16,6 +16,7 @@ import numpy as np
 
 from nn_any.backends._standard import StandardBackend
 from nn_any.backends.engine import EagerEngine, Engine, Step, fall_back, one_line, take_rows
+from nn_any.core.errors import InvalidValueError
 from nn_any.core.typing import Array, Batch, Carry
 
 _logger = logging.getLogger("nn_any")
@@ -167,7 +168,7 @@ class JaxBackend(StandardBackend):
     def name_of(self, raw: Any) -> str:
         """The platform and the number of a `jax.Device`."""
         if not hasattr(raw, "platform"):
-            raise ValueError(
+            raise InvalidValueError(
                 f"device: expected an array on one device, got a JAX array sharded as {raw}; "
                 "bring it together first with jax.device_put(array, jax.devices()[0])"
             )
