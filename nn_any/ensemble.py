@@ -11,6 +11,7 @@ from nn_any import validation as check
 from nn_any.backends import Device, Engine, to_numpy
 from nn_any.committee import Committee
 from nn_any.core import options, random
+from nn_any.core.errors import InvalidTypeError, InvalidValueError
 from nn_any.core.losses import Loss
 from nn_any.core.optimizers import Optimizer
 from nn_any.core.trees import tree_map
@@ -106,7 +107,7 @@ class Ensemble(Committee):
             first = random.new_seed() if seed is None else check.check_seed(seed)
             seeds = range(first, first + n)
         elif seed is not None:
-            raise ValueError(f"seed: expected none beside seeds, got {seed!r}; leave one of them out")
+            raise InvalidValueError(f"seed: expected none beside seeds, got {seed!r}; leave one of them out")
         self.seeds = tuple(check.check_seed(one) for one in _listed("seeds", seeds, n))
         self.learning_rates = _numbers("learning_rates", learning_rates, n, above=True)
         self.weight_decays = _numbers("weight_decays", weight_decays, n)
@@ -159,7 +160,7 @@ class Ensemble(Committee):
 
     def _begin(self, optimizer: Optimizer) -> None:
         if optimizer.whole_batch:
-            raise ValueError(f"optimizer: expected one that takes steps in mini-batches, got {optimizer!r}")
+            raise InvalidValueError(f"optimizer: expected one that takes steps in mini-batches, got {optimizer!r}")
         n = len(self)
         rates, decays = self.learning_rates or (None,) * n, self.weight_decays or (None,) * n
         each = tuple(optimizer.member(*own) for own in zip(rates, decays, strict=True))
@@ -215,9 +216,9 @@ _SHARED = ("_loss", "_activation", "_initializer", "_architecture", "dtype", "de
 def _listed(name: str, values: Any, n: int) -> list[Any]:
     """Something for each of n members."""
     if isinstance(values, str) or not hasattr(values, "__len__") or not hasattr(values, "__iter__"):
-        raise TypeError(f"{name}: expected {n} of them, one a member, got {values!r}; pass a list")
+        raise InvalidTypeError(f"{name}: expected {n} of them, one a member, got {values!r}; pass a list")
     if len(values) != n:
-        raise ValueError(f"{name}: expected {n} of them, one a member, got {len(values)}")
+        raise InvalidValueError(f"{name}: expected {n} of them, one a member, got {len(values)}")
     return list(values)
 
 
