@@ -409,3 +409,25 @@ def test_bad_arguments():
         ensemble.fit((X, Y + 1), epochs=1, batch_size=5, optimizer=nn.SGD(1.0))
     for a, b in zip(state(ensemble), before, strict=True):
         np.testing.assert_array_equal(a, b)
+
+
+def test_files(backend, tmp_path):
+    """What is read answers as what was written, on any device, and goes on, with a fresh optimiser."""
+    ensemble = exploding(backend.device, weight_decays=[0.0, 0.1, 0.2])
+    ensemble.fit((X, X[:, :1]), epochs=2, batch_size=10, optimizer=nn.SGD(1.0))
+    ensemble.save(tmp_path / "three.safetensors")
+    loaded = nn.Ensemble.load(tmp_path / "three.safetensors", "numpy")
+    for name in ("seeds", "learning_rates", "weight_decays", "epochs"):
+        assert getattr(loaded, name) == getattr(ensemble, name)
+    assert loaded.diverged.tolist() == [False, True, False]
+    for a, b in zip(tree_leaves(ensemble.params), tree_leaves(loaded.params), strict=True):
+        assert nn.to_numpy(a).tobytes() == b.tobytes()
+    assert [net.steps for net in loaded] == [net.steps for net in ensemble] == [10, 0, 10]
+    for net in (ensemble.to("numpy"), loaded):
+        net.fit((X, X[:, :1]), epochs=1, batch_size=10, optimizer=nn.SGD(0.5))
+    same(loaded[2], ensemble[2])
+    ensemble[0].save(tmp_path / "one.safetensors")
+    with pytest.raises(ValueError, match=r"expected an ensemble, got one network; use nn_any\.Network\.load"):
+        nn.Ensemble.load(tmp_path / "one.safetensors")
+    with pytest.raises(ValueError, match="checkpoint: expected none for an ensemble"):
+        loaded.fit((X, X[:, :1]), epochs=1, batch_size=10, optimizer=nn.SGD(0.5), checkpoint=tmp_path / "c")
