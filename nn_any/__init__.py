@@ -26,6 +26,7 @@ from nn_any.datasets import Dataset
 from nn_any.ensemble import Ensemble
 from nn_any.history import History
 from nn_any.interrupts import TrainingInterrupted
+from nn_any.measuring import DeviceTiming, fastest_device, time_devices
 from nn_any.network import Network
 from nn_any.training import NetworkBusyError, TrainingDivergedError
 
@@ -45,6 +46,7 @@ __all__ = [
     "Dense",
     "Device",
     "DeviceNotAvailableError",
+    "DeviceTiming",
     "Dropout",
     "EarlyStopping",
     "ElasticDistortion",
@@ -63,6 +65,7 @@ __all__ = [
     "activations",
     "datasets",
     "devices",
+    "fastest_device",
     "initializers",
     "layers",
     "losses",
@@ -70,6 +73,7 @@ __all__ = [
     "optimizers",
     "schedules",
     "select_device",
+    "time_devices",
     "to_device",
     "to_numpy",
 ]

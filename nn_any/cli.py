@@ -99,7 +99,8 @@ def train(
     patience
         End when the validation loss has not become better for so many epochs, and keep the best weights.
     device
-        auto, cpu, cuda, cuda:1, numpy, cupy, torch, jax, torch:cuda:0, ... By default NN_ANY_DEVICE, else auto.
+        auto, cpu, cuda, cuda:1, numpy, cupy, torch, jax, torch:cuda:0, ... By default NN_ANY_DEVICE, else auto. Or
+        fastest: time some steps on every device first, which takes seconds.
     engine
         How the steps are run: compiled where the library can, one by one, or compiled and nothing else.
     dtype
@@ -116,7 +117,7 @@ def train(
         No progress.
     """
     with options.usage():
-        place = nn.select_device(device)
+        place = nn.select_device("cpu" if device == "fastest" else device)
         folder = options.output_folder(output, data, overwrite)
         stopping = None if patience is None else nn.EarlyStopping(patience=patience)
         check_integer("epochs", epochs, minimum=0)
@@ -129,6 +130,8 @@ def train(
         rates = {name: getattr(method, name, None) for name in rates}
         method = options.with_schedule(method, schedule, training, epochs)
         batch_size = options.check_batch_size(batch_size, method, net, len(training))
+        if device == "fastest":
+            net.to(nn.fastest_device(net, training, batch_size, optimizer=method, epochs=epochs or None))
     notes = unfailing_console(sys.stderr)
     session = _Session(data, parts, folder, None if quiet else notes, stopping)
     callbacks = [*([stopping] if stopping else []), session, *([] if quiet else [Progress(notes)])]
@@ -151,7 +154,7 @@ def train(
     seconds = time.perf_counter() - start
     results: dict[str, Any] = {"data": data, "scale": training.scale, "classes": options.class_names(training)}
     results |= {"layers": _sizes(net), **kind, "optimizer": optimizer, **rates, "schedule": schedule}
-    results |= {"batch_size": batch_size, "patience": patience, "dtype": dtype, "seed": seed, "device": str(place)}
+    results |= {"batch_size": batch_size, "patience": patience, "dtype": dtype, "seed": seed, "device": str(net.device)}
     results |= {"interrupted": interrupted, "seconds": seconds, **session.results(net)}
     results["model"] = str(session.save(net, results))
     options.print_results(json.dumps(results, indent=2) + "\n" if as_json else _report(results), results["model"])

@@ -241,7 +241,7 @@ class Ensemble(Committee):
         )
 
 
-_SHARED = ("_loss", "_activation", "_initializer", "_architecture", "dtype", "device", "_stale", "_search")
+_SHARED = ("_loss", "_activation", "_initializer", "_architecture", "dtype", "device", "_stale", "_search", "_partial")
 """What a member has in common with its ensemble."""
 
 

@@ -269,6 +269,16 @@ def test_exit_codes(tmp_path, arguments, code, message):
     assert not (tmp_path / "runs").exists()
 
 
+def test_the_fastest_device_is_measured(tmp_path):
+    done = run("train", "--device", "fastest", "--epochs", "1", "--json", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    device = json.loads(done.stdout)["device"]
+    assert f"device {device} (" in done.stderr
+    assert "measured, for 144 steps with compiling: " in done.stderr
+    done = run("train", "--device", "fastest", "--optimizer", "lbfgs", cwd=tmp_path)
+    assert (done.returncode, "optimizer: expected one that takes batches" in done.stderr) == (2, True)
+
+
 def test_version_help_and_devices(tmp_path):
     assert run("--version", cwd=tmp_path).stdout.strip() == nn.__version__
     for arguments in ([], ["--help"]):

@@ -8,12 +8,27 @@ import numpy as np
 import torch
 
 from nn_any.backends._standard import StandardBackend
+from nn_any.backends._torch_engine import CompiledEngine, GraphEngine, TorchEngine
+from nn_any.backends.engine import Engine
 from nn_any.core.primitives import definition
 from nn_any.core.typing import Array
 
 
 def _sigmoid(z: Array, *, xp: Any) -> Array:
     return torch.sigmoid(z)
+
+
+def _one_hot(labels: Array, *, classes: int, dtype: Any, xp: Any) -> Array:
+    places = torch.arange(classes, dtype=labels.dtype, device=labels.device)
+    return (labels[..., None] == places).to(dtype)  # torch's own one_hot reads the labels back to check them
+
+
+def _total(x: Array, *, axis: int, xp: Any) -> Array:
+    return x.sum(axis)
+
+
+def _vecdot(a: Array, b: Array, *, xp: Any) -> Array:
+    return (a * b).sum(-1)  # by one product and one sum; the standard's vecdot makes a dozen calls of it
 
 
 def _affine(x: Array, weights: Array, biases: Array, *, xp: Any) -> Array:
@@ -101,6 +116,9 @@ class TorchBackend(StandardBackend):
         super().__init__("torch", xp)
         self.replacements = {
             "sigmoid": _sigmoid,
+            "one_hot": _one_hot,
+            "total": _total,
+            "vecdot": _vecdot,
             "affine": _affine,
             "sgd_update": _sgd_update,
             "clip": _clip,
@@ -144,6 +162,12 @@ class TorchBackend(StandardBackend):
     def name_of(self, raw: Any) -> str:
         """``"cpu"``, ``"cuda:0"``, ``"mps"``."""
         return self.canonical(str(raw))
+
+    def engine(self, name: str, mode: str = "auto") -> Engine:
+        """CUDA graphs on a CUDA GPU, compiled steps if they are asked for, else the plain loop."""
+        if mode == "eager" or (mode == "auto" and not name.startswith("cuda")):
+            return TorchEngine()
+        return GraphEngine(mode, name) if name.startswith("cuda") else CompiledEngine(mode)
 
     def supports(self, dtype: str, name: str) -> bool:
         """Apple's GPUs have no float64."""

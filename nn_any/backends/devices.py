@@ -259,6 +259,11 @@ def select_device(spec: "str | Device | None" = None) -> Device:
         return _auto()
     if spec == "cpu":
         return Device("numpy", "cpu")
+    if spec == "fastest":
+        raise ValueError(
+            f"{origin}: 'fastest' has to be measured with a network and data: use nn_any.fastest_device(network, data, "
+            "batch_size), or `nn-any train --device fastest`"
+        )
     if library == "cuda" and (name == "" or name.isdecimal()):
         return _cuda(f"cuda:{name or 0}", spec)
     if is_known(library):
