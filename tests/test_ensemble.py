@@ -1,7 +1,7 @@
 """Ensembles: every member equals its own run alone, and together they answer as one."""
 
 import math
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import oracle
@@ -431,3 +431,44 @@ def test_files(backend, tmp_path):
         nn.Ensemble.load(tmp_path / "one.safetensors")
     with pytest.raises(ValueError, match="checkpoint: expected none for an ensemble"):
         loaded.fit((X, X[:, :1]), epochs=1, batch_size=10, optimizer=nn.SGD(0.5), checkpoint=tmp_path / "c")
+
+
+@dataclass(frozen=True)
+class Counting(nn.optimizers.Optimizer):
+    """An optimiser of one's own, with a number in its state: steps that shrink as they are counted."""
+
+    learning_rate: object = 0.1
+
+    def init(self, params):
+        first = next(nn.optimizers.tree_leaves(params))
+        return first[(0,) * first.ndim] * 0 + 1
+
+    def update(self, gradients, count, params, learning_rate):
+        rate = learning_rate / count
+
+        def move(w, g):
+            return w - nn.optimizers.per_parameter(rate, w) * g
+
+        return nn.optimizers.tree_map(move, params, gradients), count + 1
+
+
+@dataclass(frozen=True)
+class Triangle(nn.schedules.Schedule):
+    peak: float
+
+    def __call__(self, epoch, steps, records=()):
+        return self.peak * (1 + np.arange(steps)) / steps
+
+    def with_rate(self, rate):
+        return Triangle(rate)
+
+
+def test_optimisers_and_schedules_of_your_own(backend):
+    ensemble = small(2, learning_rates=[0.5, 2.0], device=backend.device, dtype="float32")
+    ensemble.fit((X, Y), epochs=2, batch_size=10, optimizer=Counting(Triangle(1.0)))
+    for i, peak in enumerate([0.5, 2.0]):
+        alone = nn.Network([36, 6, 4], initializer="scaled_normal", device=backend.device, seed=3 + i)
+        alone.fit((X, Y), epochs=2, batch_size=10, optimizer=Counting(Triangle(peak)))
+        same(ensemble[i], alone, rtol=1e-5)
+    with pytest.raises(TypeError, match="must define with_rate"):
+        nn.schedules.Schedule().with_rate(0.1)
