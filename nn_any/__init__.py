@@ -7,6 +7,7 @@ from nn_any.backends import Device, DeviceNotAvailableError, EngineError, device
 from nn_any.callbacks import Callback, EarlyStopping
 from nn_any.checkpoints import Checkpoint
 from nn_any.core import activations, initializers, layers, losses, optimizers, schedules
+from nn_any.core.errors import DataFileError, InvalidTypeError, InvalidValueError, ModelFileError, NnAnyError
 from nn_any.core.layers import (
     Activation,
     AveragePool2D,
@@ -28,7 +29,7 @@ from nn_any.history import History
 from nn_any.interrupts import TrainingInterrupted
 from nn_any.measuring import DeviceTiming, fastest_device, time_devices
 from nn_any.network import Network
-from nn_any.training import NetworkBusyError, TrainingDivergedError
+from nn_any.training import NetworkBusyError, OutOfMemoryError, TrainingDivergedError
 
 __all__ = [
     "LBFGS",
@@ -42,6 +43,7 @@ __all__ = [
     "Callback",
     "Checkpoint",
     "Conv2D",
+    "DataFileError",
     "Dataset",
     "Dense",
     "Device",
@@ -54,10 +56,15 @@ __all__ = [
     "Ensemble",
     "Flatten",
     "History",
+    "InvalidTypeError",
+    "InvalidValueError",
     "LayerNorm",
     "MaxPool2D",
+    "ModelFileError",
     "Network",
     "NetworkBusyError",
+    "NnAnyError",
+    "OutOfMemoryError",
     "RMSprop",
     "RandomAffine",
     "TrainingDivergedError",

@@ -110,7 +110,8 @@ class Checkpoint:
         """Give history and callbacks what the file has of them."""
         self._best_value, self._saved_at = math.nan, run.network.steps
         if self._training is not None:
-            for i, (callback, kept) in enumerate(zip(callbacks, self._training["callbacks"], strict=True)):
+            states = self._training["callbacks"]
+            for i, (callback, kept) in enumerate(zip(_remembering(callbacks), states, strict=True)):
                 prefix = f"callback.{i}."
                 arrays = {name.removeprefix(prefix): a for name, a in self._tensors.items() if name.startswith(prefix)}
                 callback.restore(run, {name: value for name, value in kept.items() if name != "type"} | arrays)
@@ -154,7 +155,7 @@ class Checkpoint:
         about, parts = network._training_state()
         tensors = {f"training.{name}": array for name, array in parts.items()}
         remembered = []
-        for i, callback in enumerate(callbacks):
+        for i, callback in enumerate(_remembering(callbacks)):
             kept = callback.state()
             arrays = {name: value for name, value in kept.items() if isinstance(value, np.ndarray)}
             tensors |= {f"callback.{i}.{name}": array for name, array in arrays.items()}
@@ -189,9 +190,14 @@ class Checkpoint:
                     "use the same, or another checkpoint"
                 )
         kinds = [kept["type"] for kept in training["callbacks"]]
-        if kinds != (given := [type(callback).__name__ for callback in callbacks]):
+        if kinds != (given := [type(callback).__name__ for callback in _remembering(callbacks)]):
             raise ValueError(f"resume: expected the callbacks of {self.path}, {kinds}, got {given}; use the same")
         return training
+
+
+def _remembering(callbacks: Sequence[Callback]) -> list[Callback]:
+    """The callbacks that have a state; the others may come and go."""
+    return [callback for callback in callbacks if type(callback).state is not Callback.state]
 
 
 def _kind(description: dict[str, Any]) -> dict[str, Any]:

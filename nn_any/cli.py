@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import sys
 import time
 from pathlib import Path
@@ -21,6 +22,7 @@ from nn_any.callbacks import Progress, unfailing_console
 from nn_any.cli_options import Flag, Integer
 from nn_any.cli_sweep import sweep
 from nn_any.files import write_atomically
+from nn_any.interrupts import EXIT_CODES
 from nn_any.training import TrainingRun
 from nn_any.validation import check_integer
 
@@ -57,6 +59,8 @@ def train(
     seed: Integer = 0,
     output: Path | None = None,
     overwrite: Flag = False,
+    checkpoint: Path | None = None,
+    resume: Flag = False,
     as_json: Annotated[Flag, Parameter(name="--json")] = False,
     quiet: Flag = False,
 ) -> int:
@@ -111,6 +115,10 @@ def train(
         The folder for model.safetensors and run.json. By default a new one in runs/.
     overwrite
         Replace a model that is in the output folder already.
+    checkpoint
+        A file to write down after each epoch, and when the run ends, all that it takes to go on.
+    resume
+        Go on where the checkpoint stands, if it is there, until all epochs are done; else begin.
     as_json
         Print the results as JSON, and nothing else, on standard output.
     quiet
@@ -121,6 +129,8 @@ def train(
         folder = options.output_folder(output, data, overwrite)
         stopping = None if patience is None else nn.EarlyStopping(patience=patience)
         check_integer("epochs", epochs, minimum=0)
+        if resume and checkpoint is None:
+            raise ValueError("resume: expected --checkpoint FILE with it, got none")
     parts = training, validation, test = options.load(data, place)
     rates = {"learning_rate": learning_rate, "momentum": momentum, "weight_decay": weight_decay}
     kind: dict[str, Any] = {"activation": activation, "loss": loss, "initializer": initializer, "dropout": dropout}
@@ -135,7 +145,7 @@ def train(
     notes = unfailing_console(sys.stderr)
     session = _Session(data, parts, folder, None if quiet else notes, stopping)
     callbacks = [*([stopping] if stopping else []), session, *([] if quiet else [Progress(notes)])]
-    start, interrupted = time.perf_counter(), False
+    start, code = time.perf_counter(), 0
     try:
         net.fit(
             training,
@@ -146,19 +156,20 @@ def train(
             test_data=test,
             callbacks=callbacks,
             engine=engine,
+            checkpoint=checkpoint,
+            resume=resume,
         )
-    except KeyboardInterrupt:
-        if session.run is None:
-            raise
-        interrupted = True
+    except nn.TrainingInterrupted as interruption:
+        code = EXIT_CODES[interruption.signal]
     seconds = time.perf_counter() - start
     results: dict[str, Any] = {"data": data, "scale": training.scale, "classes": options.class_names(training)}
     results |= {"layers": _sizes(net), **kind, "optimizer": optimizer, **rates, "schedule": schedule}
-    results |= {"batch_size": batch_size, "patience": patience, "dtype": dtype, "seed": seed, "device": str(net.device)}
-    results |= {"interrupted": interrupted, "seconds": seconds, **session.results(net)}
+    results |= {"batch_size": batch_size, "patience": patience, "dtype": dtype, "seed": net.seed}
+    results |= {"device": str(net.device), "interrupted": code != 0, "steps": net.steps, "seconds": seconds}
+    results |= session.results(net)
     results["model"] = str(session.save(net, results))
     options.print_results(json.dumps(results, indent=2) + "\n" if as_json else _report(results), results["model"])
-    return INTERRUPTED if interrupted else 0
+    return code
 
 
 class _Session(nn.Callback):
@@ -222,8 +233,7 @@ def _report(results: dict[str, Any]) -> str:
     """The results in words and numbers, in colour if standard output shows any."""
     lines, epochs, saved = [], results["epochs"], results["saved_epoch"]
     if results["interrupted"]:
-        learnt = "what was learnt by then is" if epochs else "nothing was learnt yet, and the initial weights are"
-        lines.append(("interrupted", f"after {epochs} epochs; {learnt} saved"))
+        lines.append(("interrupted", f"after {epochs} epochs, {results['steps']:,} steps; what was learnt is saved"))
     when = "the last epoch" if saved == epochs else f"epoch {saved}, the best on the validation data, which is saved"
     if results["best_epoch"] is not None:
         best = f"after epoch {results['best_epoch']}, chosen on the test data"
@@ -265,7 +275,7 @@ app.command(sweep)
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run the command line and exit: 0, 1 for a failure, 2 for usage, 130 for Ctrl-C."""
+    """Run the command line and exit: 0, 1 for a failure, 2 for usage, 130 for Ctrl-C, 143 for SIGTERM."""
     errors = unfailing_console(sys.stderr)
     try:
         code = app(arguments, exit_on_error=False, error_console=errors, result_action="return_value")
@@ -274,8 +284,8 @@ def main(arguments: list[str] | None = None) -> None:
     except options.UsageError as error:
         errors.print(f"usage: {error}", markup=False, highlight=False, soft_wrap=True)
         code = USAGE
-    except KeyboardInterrupt:
-        code = INTERRUPTED
+    except KeyboardInterrupt as interruption:
+        code = EXIT_CODES.get(getattr(interruption, "signal", signal.SIGINT), INTERRUPTED)
     except Exception as error:
         errors.print(f"error: {error}", markup=False, highlight=False, soft_wrap=True)
         code = FAILURE

@@ -22,9 +22,9 @@ from nn_any.cli_options import Flag, Integer
 from nn_any.core.optimizers import Optimizer
 from nn_any.core.random import stream
 from nn_any.files import write_atomically
+from nn_any.interrupts import EXIT_CODES
 from nn_any.validation import check_integer
 
-INTERRUPTED = 130
 _RATES = {"sgd": "0.3,1,3,10", "adagrad": "0.003,0.01,0.03,0.1"}
 _SMALL_RATES = "0.0003,0.001,0.003,0.01"
 
@@ -146,7 +146,7 @@ def sweep(
     folder.mkdir(parents=True, exist_ok=True)
     seen: list[nn.History] = []
     callbacks: list[Any] = [lambda run: seen.append(run.history), *([] if quiet else [Progress(notes)])]
-    start, interrupted = time.perf_counter(), False
+    start, code = time.perf_counter(), 0
     try:
         ensemble.fit(
             training,
@@ -157,16 +157,14 @@ def sweep(
             callbacks=callbacks,
             engine=engine,
         )
-    except KeyboardInterrupt:
-        if not seen:
-            raise
-        interrupted = True
+    except nn.TrainingInterrupted as interruption:
+        code = EXIT_CODES[interruption.signal]
     seconds = time.perf_counter() - start
     history = seen[-1]
     results: dict[str, Any] = {"data": data, "scale": training.scale, "classes": options.class_names(training)}
     results |= {**kind, "dropout": dropout, "optimizer": optimizer, "momentum": momentum, "schedule": schedule}
     results |= {"batch_size": batch_size, "dtype": dtype, "device": str(place), "engine": history.engine}
-    results |= {"epochs": len(history), "interrupted": interrupted, "seconds": seconds, "networks": len(ensemble)}
+    results |= {"epochs": len(history), "interrupted": code != 0, "seconds": seconds, "networks": len(ensemble)}
     found = _members(ensemble, members, parts)
     rows = _rows(choices, found, seeds, draws is not None)
     results |= {"rows": rows, "best": _best(rows, found)}
@@ -176,7 +174,7 @@ def sweep(
     report = {**results, "members": found, "history": _plain(history.to_dict())}
     write_atomically(folder / "sweep.json", json.dumps(report, indent=2, allow_nan=False).encode())
     options.print_results(json.dumps(results, indent=2) + "\n" if as_json else _report(results), str(model))
-    return INTERRUPTED if interrupted else 0
+    return code
 
 
 def _numbers(name: str, text: str) -> list[float]:

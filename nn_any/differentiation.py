@@ -7,6 +7,7 @@ import numpy as np
 from nn_any import validation as check
 from nn_any.backends import to_numpy
 from nn_any.core import evaluation, functional
+from nn_any.core.errors import InvalidTypeError, InvalidValueError
 from nn_any.core.optimizers import SGD
 from nn_any.core.typing import Array, Batch, Carry, Params
 from nn_any.prediction import Predictor
@@ -70,7 +71,7 @@ class Differentiable(Predictor):
         if single := a.ndim == 1:
             a, targets = a[None, :], targets[None, ...]
         if a.ndim != 2 or a.shape[1] != self.outputs:
-            raise ValueError(f"output_activations: expected (n, {self.outputs}), got shape {tuple(a.shape)}")
+            raise InvalidValueError(f"output_activations: expected (n, {self.outputs}), got shape {tuple(a.shape)}")
         targets = self._targets(targets, a.shape[0])
         xp = self.device.xp
         with self.device.scope():
@@ -80,7 +81,7 @@ class Differentiable(Predictor):
     def update_mini_batch(self, mini_batch: tuple[Any, Any], eta: float) -> None:
         """One step of plain gradient descent on a mini-batch ``(x, y)`` of arrays, with learning rate `eta`."""
         if not isinstance(mini_batch, tuple) or len(mini_batch) != 2:
-            raise TypeError(f"mini_batch: expected a tuple (x, y) of arrays, got {type(mini_batch).__name__}")
+            raise InvalidTypeError(f"mini_batch: expected a tuple (x, y) of arrays, got {type(mini_batch).__name__}")
         rate = self._rates(SGD(eta).rates(0, 1))[0, ...]
         batch = self._batch(*mini_batch)
         step = functional.train_step(self.layers, self._loss, PLAIN_SGD, self._preparation(batch[1]))
@@ -93,7 +94,7 @@ class Differentiable(Predictor):
     def _rates(self, rates: np.ndarray) -> Array:
         """Learning rates on the device, once each is a finite number in the network's dtype."""
         if not np.isfinite(rates.astype(self.dtype)).all():
-            raise ValueError(
+            raise InvalidValueError(
                 f"learning_rate: expected a finite {self.dtype} number, got {rates.max():g}; use a smaller one"
             )
         return self.device.asarray(rates, self.dtype)

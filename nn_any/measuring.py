@@ -3,7 +3,6 @@
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
-from statistics import median
 from typing import Any
 
 import numpy as np
@@ -217,7 +216,8 @@ def _time(
     end = time.perf_counter() + seconds
     while len(found) < _FEWEST or time.perf_counter() < end:
         found.append(run(length) / length)
-    return DeviceTiming(device, median(found), engine.name, max(first - median(found), engine.compile_seconds))
+    usual = float(np.median(found))
+    return DeviceTiming(device, usual, engine.name, max(first - usual, engine.compile_seconds))
 
 
 def _duration(seconds: float) -> str:

@@ -16,6 +16,8 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
+from nn_any.core.errors import InvalidTypeError, InvalidValueError
+
 Function: TypeAlias = Callable[[np.ndarray, np.ndarray], Any]
 Metric: TypeAlias = str | Function
 
@@ -54,7 +56,7 @@ def top_k_accuracy(targets: np.ndarray, outputs: np.ndarray, k: int = 5) -> floa
     1.0
     """
     if not 1 <= k <= outputs.shape[1]:
-        raise ValueError(f"k: expected 1 … {outputs.shape[1]}, as many as there are outputs, got {k}")
+        raise InvalidValueError(f"k: expected 1 … {outputs.shape[1]}, as many as there are outputs, got {k}")
     best = np.argsort(-outputs, axis=1, kind="stable")[:, :k]
     return float(np.mean((best == _labels(targets)[:, None]).any(axis=1)))
 
@@ -125,7 +127,7 @@ def resolve(metrics: Iterable[Metric], regression: bool, outputs: int) -> dict[s
         For a name that is none, that does not suit the network, or that is taken.
     """
     if isinstance(metrics, str) or not isinstance(metrics, Iterable):
-        raise TypeError(f"metrics: expected a list of names and functions, got {metrics!r}; put it in brackets")
+        raise InvalidTypeError(f"metrics: expected a list of names and functions, got {metrics!r}; put it in brackets")
     names = _FOR_NUMBERS if regression else (*_FOR_CLASSES, "top_K_accuracy")
     functions: dict[str, Function] = {}
     for metric in metrics:
@@ -133,17 +135,21 @@ def resolve(metrics: Iterable[Metric], regression: bool, outputs: int) -> dict[s
             name = getattr(metric, "__name__", repr(metric))
             taken = name in ("loss", "correct", "accuracy") and metric is not accuracy
             if taken or functions.get(name, metric) is not metric:
-                raise ValueError(f"metrics: expected functions with names of their own, got {name!r}, which is taken")
+                raise InvalidValueError(
+                    f"metrics: expected functions with names of their own, got {name!r}, which is taken"
+                )
             functions[name] = metric
             continue
         top = re.fullmatch(r"top_([1-9]\d*)_accuracy", metric) if isinstance(metric, str) and not regression else None
         if top is None and metric not in names:
             kind = "regression" if regression else "classification"
-            raise ValueError(
+            raise InvalidValueError(
                 f"metrics: expected some of {', '.join(names)} for {kind}, or functions of targets and outputs, "
                 f"got {metric!r}"
             )
         if top and int(top[1]) > outputs:
-            raise ValueError(f"metrics: expected at most top_{outputs}_accuracy for {outputs} outputs, got {metric!r}")
+            raise InvalidValueError(
+                f"metrics: expected at most top_{outputs}_accuracy for {outputs} outputs, got {metric!r}"
+            )
         functions[metric] = partial(top_k_accuracy, k=int(top[1])) if top else globals()[metric]
     return functions

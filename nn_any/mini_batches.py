@@ -1,6 +1,6 @@
 """Training in mini-batches: a network on its device, an optimiser, and an engine that runs epochs of steps."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,7 +12,10 @@ from nn_any.core.optimizers import Optimizer
 from nn_any.core.typing import Batch, Carry
 from nn_any.differentiation import REMEDY
 from nn_any.history import Record
-from nn_any.training import TrainingDivergedError, run_segments, segment_length
+from nn_any.training import OutOfMemoryError, TrainingDivergedError, run_segments, segment_length
+
+ACTIVATIONS = 3
+"""How many times the activations of a batch training takes up, with what leads back through them."""
 
 
 class Partial(NamedTuple):
@@ -88,7 +91,7 @@ class MiniBatches:
             begin=len(losses),
             length=self._length,
         )
-        for carry, values in segments:
+        for carry, values in self._within_memory(segments):
             self._check(carry, values, rates, len(losses))
             losses = np.concatenate([losses, values])
             network._carry, network.steps = carry, network.steps + len(values)
@@ -99,6 +102,25 @@ class MiniBatches:
         sizes = np.full(self._steps, self._batch_size)
         sizes[-1] = self._n - self._batch_size * (self._steps - 1)
         return {"loss": float(np.average(losses, weights=sizes)), "learning_rate": float(rates[-1])}
+
+    def _within_memory(self, segments: Iterator[tuple[Carry, np.ndarray]]) -> Iterator[tuple[Carry, np.ndarray]]:
+        """The segments; where memory does not suffice for one, an error that says how much it takes and what fits."""
+        network, device = self._network, self._network.device
+        try:
+            yield from segments
+        except Exception as error:
+            if not device.is_out_of_memory(error):
+                raise
+            example = ACTIVATIONS * network._architecture.footprint * np.dtype(network.dtype).itemsize
+            needed, free = example * self._batch_size, device.free_memory()
+            remedy = "use a smaller batch_size"
+            if free is not None:
+                fitting = max(1, min(free // example, self._batch_size // 2))
+                remedy = f"{free / 1e6:,.0f} MB are free now, so batch_size={fitting} should fit"
+            raise OutOfMemoryError(
+                f"{device} ran out of memory in epoch {network.epoch + 1}: a batch of {self._batch_size} takes about "
+                f"{needed / 1e6:,.0f} MB beside data and weights; {remedy}. The weights are those from before"
+            ) from error
 
     def _renew_state(self) -> None:
         """The optimiser's first state, if it is a new one, or other layers are frozen now."""

@@ -1,19 +1,18 @@
 """Model: layers and their parameters on a device, without the training. `Network` builds on it."""
 
 import math
-from os import PathLike
 from typing import Any, Self
 
 from nn_any import validation as check
 from nn_any.backends import Device, is_host, select_device, to_numpy
-from nn_any.core import activations, architecture, initializers, layers, losses, random
+from nn_any.core import activations, architecture, initializers, losses, random
 from nn_any.core.activations import LINEAR
+from nn_any.core.errors import InvalidTypeError, InvalidValueError
 from nn_any.core.layers import Layer
 from nn_any.core.losses import Loss
 from nn_any.core.optimizers import Optimizer
 from nn_any.core.trees import tree_leaves, tree_map
 from nn_any.core.typing import Array, Carry, Params
-from nn_any.files import load_model, save_model
 from nn_any.summary import parameter_count, shape_text, summary_table
 
 
@@ -31,6 +30,13 @@ class Model:
         dtype: str = "float32",
         seed: int | None = None,
     ) -> None:
+        self._build(layers, activation, loss, initializer, device, dtype, seed)
+        self._carry: Carry = self._initial_carry()
+
+    def _build(
+        self, layers: Any, activation: Any, loss: Any, initializer: Any, device: Any, dtype: Any, seed: int | None
+    ) -> None:
+        """Everything but the numbers."""
         self._loss = losses.get(loss)
         self._activation = activations.get(activation)
         self._initializer = initializers.get(initializer)
@@ -39,18 +45,21 @@ class Model:
         self.seed = random.new_seed() if seed is None else check.check_seed(seed)
         self.device = select_device(device)
         self.device.check_dtype(self.dtype)
-        self.epoch = self.steps = 0
         self._optimizer: Optimizer | None = None
         self._stale = True  # whether the optimiser's state is of other parameters than those that are trained
         self._records: list[dict[str, Any]] = []  # of the epochs since the optimiser began
         self._search: Any = None  # where a whole-batch optimiser stands
         self._partial: Any = None  # how far an interrupted epoch has come
-        self._carry: Carry = self._initial_carry()
+        self.epoch = self.steps = 0
 
     def _initial_carry(self) -> Carry:
-        params, state = self._place((self._architecture.init(self.seed), self._architecture.init_state()))
-        key = self.device.asarray(random.draw_key(self.seed), "int32")
-        return params, state, (), self.device.asarray(0, "int32"), key
+        """The numbers before the first step."""
+        return self._carry_of(self._architecture.init(self.seed), self._architecture.init_state())
+
+    def _carry_of(self, params: Any, state: Any) -> Carry:
+        """Parameters and running averages from the host, after ``steps`` steps, without an optimiser's state."""
+        count, key = (self.device.asarray(value, "int32") for value in (self.steps, random.draw_key(self.seed)))
+        return self._place(params), self._place(state), (), count, key
 
     def _place(self, tree: Any) -> Any:
         """A tree of arrays on the network's device, reals in its dtype, sharing memory with none of them."""
@@ -132,17 +141,19 @@ class Model:
         """
         for name, given in (("weights", weights), ("biases", biases)):
             if not isinstance(given, list | tuple):
-                raise TypeError(f"{name}: expected a list of arrays, one a layer, got {type(given).__name__}")
+                raise InvalidTypeError(f"{name}: expected a list of arrays, one a layer, got {type(given).__name__}")
         weights, biases = list(weights), list(biases)
         current = self._unpacked()
         wanted = {"weights": [arrays[0] for arrays in current], "biases": [a[1] for a in current if len(a) > 1]}
         for name, given in (("weights", weights), ("biases", biases)):
             if len(given) != len(wanted[name]):
-                raise ValueError(f"{name}: expected {len(wanted[name])} arrays, one a layer, got {len(given)}")
+                raise InvalidValueError(f"{name}: expected {len(wanted[name])} arrays, one a layer, got {len(given)}")
             for i, (new, old) in enumerate(zip(given, wanted[name], strict=True)):
                 given[i] = self._own_array(f"{name}[{i}]", new)
                 if tuple(given[i].shape) != tuple(old.shape):
-                    raise ValueError(f"{name}[{i}]: expected shape {tuple(old.shape)}, got {tuple(given[i].shape)}")
+                    raise InvalidValueError(
+                        f"{name}[{i}]: expected shape {tuple(old.shape)}, got {tuple(given[i].shape)}"
+                    )
         new_weights, new_biases = iter(weights), iter(biases)
         packed = []
         for layer, p in zip(self.layers, self.params, strict=True):
@@ -156,7 +167,7 @@ class Model:
         """`obj`, from the host or on the network's device, as a finite array there; reals in the network's dtype."""
         array = check.as_array(name, obj)
         if not is_host(array) and (here := Device.of(array)) != self.device:
-            raise ValueError(
+            raise InvalidValueError(
                 f"{name}: expected a NumPy array, a list, or an array on {self.device}, got one on {here}; "
                 f"move it with nn_any.to_device(..., {str(self.device)!r}), or the network with net.to({str(here)!r})"
             )
@@ -204,7 +215,7 @@ class Model:
         """
         mine, its = (tree_map(lambda leaf: tuple(leaf.shape), net._carry[:2]) for net in (self, other))
         if mine != its:
-            raise ValueError(f"other: expected a network of the same layers as {self!r}, got {other!r}")
+            raise InvalidValueError(f"other: expected a network of the same layers as {self!r}, got {other!r}")
         self._carry = (*self._place(other._carry[:2]), *self._carry[2:])
 
     def to(self, device: str | Device) -> Self:
@@ -238,78 +249,6 @@ class Model:
         *state, step, key = self._carry
         other._carry = (*other._place(tuple(state)), step, key)
         return other
-
-    def save(self, path: str | PathLike[str]) -> None:
-        """Write the network to a model file (safetensors): whole, or not at all.
-
-        The file holds the architecture, the parameters, and where training stands, but no optimiser state.
-
-        Raises
-        ------
-        ValueError
-            If a layer, loss or activation of your own is not registered, since `load` could not build it.
-        OSError
-            If the file cannot be written; a file that was there stays as it was.
-        """
-        save_model(path, self._description(), self._tensors())
-
-    def _tensors(self) -> dict[str, Any]:
-        """Parameters and running averages on the host, by their places."""
-        params, state, *_ = self._carry
-        tensors: dict[str, Any] = {}
-        for i, (layer, p, s) in enumerate(zip(self.layers, params, state, strict=True)):
-            tensors |= {f"layers.{i}.params.{j}": to_numpy(array) for j, array in enumerate(layer.unpack(p))}
-            tensors |= {f"layers.{i}.state.{j}": to_numpy(array) for j, array in enumerate(s)}
-        return tensors
-
-    def _description(self) -> dict[str, Any]:
-        """What a model file says beside the tensors, as JSON can hold it."""
-        return {
-            "input_shape": self.input_shape,
-            "layers": [layers.to_config(layer) for layer in self.layers],
-            "loss": losses.to_config(self._loss),
-            "dtype": self.dtype,
-            "seed": self.seed,
-            "epoch": self.epoch,
-            "steps": self.steps,
-        }
-
-    @classmethod
-    def load(cls, path: str | PathLike[str], device: str | Device | None = None) -> Self:
-        """The network in a model file, whichever device wrote it.
-
-        Raises
-        ------
-        FileNotFoundError, ValueError
-            If there is no such file, or it is damaged, of another kind, or from a newer version.
-        """
-        about, tensors = load_model(path)
-        stack = [tuple(about["input_shape"]), *(layers.from_config(config) for config in about["layers"])]
-        loss = losses.from_config(about["loss"])
-        net = cls(stack, loss=loss, dtype=about["dtype"], seed=about["seed"], device=device)
-        params, states = net._read(path, tensors)
-        net.epoch, net.steps = int(about["epoch"]), int(about["steps"])
-        net._carry = (params, states, (), net.device.asarray(net.steps, "int32"), net._carry[4])
-        return net
-
-    def _read(self, path: str | PathLike[str], tensors: dict[str, Any]) -> tuple[Params, Params]:
-        """The parameters and running averages that `_tensors` gave, on the network's device."""
-        params, state, *_ = self._carry
-
-        def read(i: int, kind: str, current: tuple[Array, ...]) -> tuple[Array, ...]:
-            arrays = tuple(tensors[f"layers.{i}.{kind}.{j}"] for j in range(len(current)))
-            for old, new in zip(current, arrays, strict=True):
-                if tuple(old.shape) != new.shape:
-                    raise ValueError(
-                        f"{path}: expected {kind} of shape {tuple(old.shape)} in layer {i}, got {new.shape}"
-                    )
-            return self._place(arrays)  # type: ignore[no-any-return]
-
-        loaded = tuple(
-            layer.pack(*read(i, "params", layer.unpack(p)))
-            for i, (layer, p) in enumerate(zip(self.layers, params, strict=True))
-        )
-        return loaded, tuple(read(i, "state", s) for i, s in enumerate(state))
 
     def summary(self) -> str:
         """A table of the layers: what each one is, its output shape and its number of parameters.

@@ -9,20 +9,21 @@ from nn_any import validation as check
 from nn_any.backends import to_numpy
 from nn_any.core import evaluation, metrics
 from nn_any.core.batches import Preparation
+from nn_any.core.errors import InvalidTypeError, InvalidValueError
 from nn_any.core.typing import Array, Batch
 from nn_any.datasets import Dataset, as_dataset
-from nn_any.model import Model
+from nn_any.saving import Savable
 
 _CHUNK_ELEMENTS = 2**23  # what evaluation and prediction hold at a time, in all layers together
 
 
-class Predictor(Model):
+class Predictor(Savable):
     """A model with its forward side. See `Network` for the parameters and for the forms that data may have."""
 
     def _inputs(self, x: Any) -> tuple[Array, bool]:
         if isinstance(x, Dataset):
             real = f" as real numbers, divided by {x.scale:g}" if x.scale else ""
-            raise TypeError(f"x: expected an array, got {x!r}; pass dataset.x{real}")
+            raise InvalidTypeError(f"x: expected an array, got {x!r}; pass dataset.x{real}")
         return check.check_example_or_inputs("x", self._own_array("x", x), self.input_shape)
 
     def _check_label_range(self, lowest: int, highest: int) -> None:
@@ -34,6 +35,11 @@ class Predictor(Model):
     def _columns(self, name: str, data: Any) -> tuple[Batch, Preparation, Dataset]:
         """Data in any form as columns on the device that fit this network, and how their rows become reals."""
         dataset = as_dataset(name, data, self.device, self.dtype)
+        if name == "training_data" and dataset.one_class and not self.is_regression:
+            raise InvalidValueError(
+                f"y: expected two classes or more to learn from, got one for all {len(dataset)} examples; "
+                f"if that is meant, say nn_any.Dataset(x, y, classes={self.outputs})"
+            )
         x = check.check_inputs("x", dataset.x, self.input_shape)
         y = check.check_targets("y", dataset.y, len(dataset), self.outputs)
         if dataset.label_range is not None:
@@ -44,7 +50,7 @@ class Predictor(Model):
             with self.device.scope():
                 mean = float(to_numpy(self.device.xp.mean(w)))
                 if not 0 < mean < math.inf:  # rows taken from weighted data may all have weight 0
-                    raise ValueError(f"{name}: expected sample weights of a positive, finite mean, got {mean:g}")
+                    raise InvalidValueError(f"{name}: expected sample weights of a positive, finite mean, got {mean:g}")
                 columns = (x, y, w / mean)
         return columns, self._preparation(y, dataset.scale), dataset
 
@@ -96,20 +102,20 @@ class Predictor(Model):
     def predict_proba(self, x: Any) -> Array:
         """The outputs of a classifier, (n, outputs): sigmoids lie in 0 … 1 each but need not sum to 1."""
         if self.is_regression:
-            raise TypeError("predict_proba: expected a classifier, got a regression network; use predict")
+            raise InvalidTypeError("predict_proba: expected a classifier, got a regression network; use predict")
         return self.feedforward(x)
 
     def evaluate(self, data: Any) -> int:
         """How many examples the network classifies rightly."""
         if self.is_regression:
-            raise TypeError("evaluate: expected a classifier, got a regression network; use loss(data)")
+            raise InvalidTypeError("evaluate: expected a classifier, got a regression network; use loss(data)")
         columns, prepare, _ = self._columns("data", data)
         return self._evaluate(columns, prepare)[1]
 
     def accuracy(self, data: Any) -> float:
         """The share of the examples that the network classifies rightly, 0 … 1."""
         if self.is_regression:
-            raise TypeError("accuracy: expected a classifier, got a regression network; use loss(data)")
+            raise InvalidTypeError("accuracy: expected a classifier, got a regression network; use loss(data)")
         columns, prepare, dataset = self._columns("data", data)
         return self._evaluate(columns, prepare)[1] / len(dataset)
 

@@ -27,6 +27,10 @@ class TrainingDivergedError(RuntimeError):
 F = TypeVar("F", bound=Callable[..., Any])
 
 
+class OutOfMemoryError(RuntimeError, MemoryError):
+    """A device's memory did not suffice for a batch; the message says which batch size would fit."""
+
+
 class NetworkBusyError(RuntimeError):
     """A network that is being trained was told to train."""
 
@@ -199,13 +203,14 @@ def segment_length(steps: int, work: int, device: Device) -> int:
     10
     """
     limit = max(1, (_WORK_ON_CPU if device.name == "cpu" else _WORK_ON_ACCELERATOR) // max(work, 1))
+    limit = min(limit, _STEPS)  # the smallest step takes its microseconds, too
     if limit >= steps:
         return max(steps, 1)
     divisors = (size for size in range(limit, limit // 2, -1) if steps % size == 0)
     return next(divisors, limit)  # equal segments are compiled once
 
 
-_WORK_ON_CPU, _WORK_ON_ACCELERATOR = 20 * 10**9, 20 * 10**11
+_WORK_ON_CPU, _WORK_ON_ACCELERATOR, _STEPS = 20 * 10**9, 20 * 10**11, 20_000
 
 
 def run_epoch(

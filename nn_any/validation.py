@@ -12,6 +12,8 @@ import numpy as np
 from array_api_compat import array_namespace
 
 from nn_any.backends import Device, is_host, to_numpy
+from nn_any.core.errors import InvalidTypeError, InvalidValueError
+from nn_any.core.evaluation import is_finite
 from nn_any.core.typing import Array, Shape
 
 DTYPES = ("float32", "float64")
@@ -20,9 +22,11 @@ DTYPES = ("float32", "float64")
 def check_integer(name: str, value: Any, *, minimum: int) -> int:
     """An integer of at least `minimum`, as an int."""
     if isinstance(value, bool) or not isinstance(value, numbers.Integral):
-        raise TypeError(f"{name}: expected an integer of at least {minimum}, got {value!r}; convert it with int(...)")
+        raise InvalidTypeError(
+            f"{name}: expected an integer of at least {minimum}, got {value!r}; convert it with int(...)"
+        )
     if value < minimum:
-        raise ValueError(f"{name}: expected an integer of at least {minimum}, got {value!r}")
+        raise InvalidValueError(f"{name}: expected an integer of at least {minimum}, got {value!r}")
     return int(value)
 
 
@@ -35,7 +39,7 @@ def check_dtype(dtype: Any) -> str:
     """The name of a dtype that networks can have."""
     name = dtype if isinstance(dtype, str) else getattr(dtype, "__name__", str(dtype).rpartition(".")[2])
     if name not in DTYPES:
-        raise ValueError(f"dtype: expected 'float32' or 'float64', got {dtype!r}")
+        raise InvalidValueError(f"dtype: expected 'float32' or 'float64', got {dtype!r}")
     return str(name)
 
 
@@ -44,9 +48,9 @@ def check_scale(scale: Any) -> float | None:
     if scale is None:
         return None
     if isinstance(scale, bool) or not isinstance(scale, int | float | np.integer | np.floating):
-        raise TypeError(f"scale: expected a positive number (255 for 8-bit images) or None, got {scale!r}")
+        raise InvalidTypeError(f"scale: expected a positive number (255 for 8-bit images) or None, got {scale!r}")
     if not (math.isfinite(scale) and scale > 0):
-        raise ValueError(f"scale: expected a positive, finite number (255 for 8-bit images), got {scale!r}")
+        raise InvalidValueError(f"scale: expected a positive, finite number (255 for 8-bit images), got {scale!r}")
     return float(scale)
 
 
@@ -60,16 +64,18 @@ def as_array(name: str, obj: Any) -> Array:
     try:
         array = np.asarray(obj) if is_host(obj) else obj
     except ValueError as error:
-        raise ValueError(f"{name}: expected rows of one length, got ragged ones ({error}); pad or cut them") from error
+        raise InvalidValueError(
+            f"{name}: expected rows of one length, got ragged ones ({error}); pad or cut them"
+        ) from error
     if isinstance(array, np.ndarray) and array.dtype.kind not in "buif":
         kind = {"c": "complex numbers", "O": "Python objects", "U": "text", "S": "bytes"}.get(array.dtype.kind, "")
-        raise TypeError(
+        raise InvalidTypeError(
             f"{name}: expected real numbers, got {kind or array.dtype} (dtype {array.dtype}, shape {array.shape}); "
             "convert them with .astype('float32')"
         )
     xp = array_namespace(array)
     if not xp.isdtype(array.dtype, ("bool", "integral", "real floating")):
-        raise TypeError(f"{name}: expected real numbers, got {describe(array)}; convert them to float32")
+        raise InvalidTypeError(f"{name}: expected real numbers, got {describe(array)}; convert them to float32")
     return array
 
 
@@ -77,7 +83,7 @@ def check_same_place(name: str, array: Array, other_name: str, other: Array) -> 
     """Two arrays that belong together live on one device of one library."""
     here, there = Device.of(array), Device.of(other)
     if here != there:
-        raise ValueError(
+        raise InvalidValueError(
             f"{name} and {other_name}: expected arrays on one device, got {name} on {here} and {other_name} on "
             f"{there}; move one of them with nn_any.to_device(..., {str(here)!r})"
         )
@@ -90,15 +96,14 @@ def is_real(array: Array) -> bool:
 
 def check_finite(name: str, array: Array) -> None:
     """No NaN and no infinity; the message says where the first one is. Reads one value back."""
-    xp = array_namespace(array)
-    with Device.of(array).scope():
-        if not is_real(array) or bool(xp.all(xp.isfinite(array))):
-            return
+    if not is_real(array) or bool(to_numpy(Device.of(array).engine.compile(is_finite)(array))):
+        return
     host = to_numpy(array)
-    bad = np.argwhere(~np.isfinite(host))
-    where = tuple(int(i) for i in bad[0])
-    raise ValueError(
-        f"{name}: expected finite numbers, got {host[where]} at index {where} ({len(bad)} such values in all); "
+    bad = ~np.isfinite(host)
+    place = tuple(int(i) for i in np.unravel_index(int(np.argmax(bad)), host.shape))
+    where = f"row {place[0]}, column {place[1]}" if host.ndim == 2 else f"index {place}"
+    raise InvalidValueError(
+        f"{name}: expected finite numbers, got {host[place]} at {where} ({np.count_nonzero(bad)} such values in all); "
         "drop those rows or fill the gaps"
     )
 
@@ -112,12 +117,12 @@ def check_inputs(name: str, x: Array, input_shape: Shape) -> Array:
         hint = ""
         if shape == (math.prod(input_shape), 1):
             hint = "; for the book's columns use nn_any.book.network, or pass x.T"
-        raise ValueError(f"{name}: expected (n, {wanted}) or one example {input_shape}, got shape {shape}{hint}")
+        raise InvalidValueError(f"{name}: expected (n, {wanted}) or one example {input_shape}, got shape {shape}{hint}")
     if shape[0] == 0:
-        raise ValueError(f"{name}: expected at least one example, got shape {shape}")
+        raise InvalidValueError(f"{name}: expected at least one example, got shape {shape}")
     axes, wanted_axes = ([size for size in sizes if size > 1] for sizes in (shape[1:], input_shape))
     if len(axes) > 1 and len(wanted_axes) > 1 and axes != wanted_axes:
-        raise ValueError(
+        raise InvalidValueError(
             f"{name}: expected (n, {', '.join(map(str, input_shape))}), got shape {shape}; images are channels-last: "
             "move the axis with np.moveaxis(x, 1, -1)"
         )
@@ -134,13 +139,15 @@ def check_example_or_inputs(name: str, x: Array, input_shape: Shape) -> tuple[Ar
 def check_same_length(name: str, n: int, other_name: str, other_n: int) -> None:
     """As many of one as of the other."""
     if n != other_n:
-        raise ValueError(f"{name} and {other_name}: expected one entry an example in each, got {n} and {other_n}")
+        raise InvalidValueError(
+            f"{name} and {other_name}: expected one entry an example in each, got {n} and {other_n}"
+        )
 
 
 def check_labels(name: str, lowest: int, highest: int, classes: int, remedy: str) -> None:
     """Labels within 0 … classes - 1."""
     if lowest < 0 or highest >= classes:
-        raise ValueError(
+        raise InvalidValueError(
             f"{name}: expected labels within 0 … {classes - 1}, got labels from {lowest} to {highest}; {remedy}"
         )
 
@@ -152,7 +159,7 @@ def check_targets(name: str, y: Array, n: int, outputs: int) -> Array:
     shape = tuple(y.shape)
     if y.ndim != 1 and (y.ndim != 2 or shape[1] != outputs):
         column = "; labels must be integers (n,): use y.ravel(), and .astype('int64') if they are real"
-        raise ValueError(
+        raise InvalidValueError(
             f"{name}: expected integer labels (n,) or targets (n, {outputs}), for {outputs} output(s), "
             f"got shape {shape}{column if shape[1:] == (1,) else ''}"
         )
@@ -164,10 +171,12 @@ def check_weights(name: str, weights: Any, n: int, thing: str = "example") -> np
     """One weight an example: float64 on the host, finite, 0 or more, not all 0."""
     array = to_numpy(as_array(name, weights)).astype("float64")
     if array.shape != (n,):
-        raise ValueError(f"{name}: expected one weight for each {thing}, ({n},), got shape {array.shape}")
+        raise InvalidValueError(f"{name}: expected one weight for each {thing}, ({n},), got shape {array.shape}")
     check_finite(name, array)
     if array.min() < 0 or array.max() == 0:
-        raise ValueError(f"{name}: expected weights of 0 or more, and not all 0, got {array.min():g} … {array.max():g}")
+        raise InvalidValueError(
+            f"{name}: expected weights of 0 or more, and not all 0, got {array.min():g} … {array.max():g}"
+        )
     return array
 
 
@@ -175,16 +184,16 @@ def check_class_weight(class_weight: Any, labels: np.ndarray, classes: int) -> n
     """One weight a class, (classes,), float64, from a dict, a sequence, or "balanced"."""
     if isinstance(class_weight, str):
         if class_weight != "balanced":
-            raise ValueError(f"class_weight: expected 'balanced', a dict or a sequence, got {class_weight!r}")
+            raise InvalidValueError(f"class_weight: expected 'balanced', a dict or a sequence, got {class_weight!r}")
         counts = np.bincount(labels, minlength=classes)
         return len(labels) / (np.count_nonzero(counts) * np.maximum(counts, 1))
     if isinstance(class_weight, dict):
         weights = np.ones(classes)
         for label, weight in class_weight.items():
             if isinstance(label, bool) or not isinstance(label, int | np.integer) or not 0 <= label < classes:
-                raise ValueError(f"class_weight: expected classes within 0 … {classes - 1}, got {label!r}")
+                raise InvalidValueError(f"class_weight: expected classes within 0 … {classes - 1}, got {label!r}")
             if isinstance(weight, bool) or not isinstance(weight, numbers.Real):
-                raise TypeError(f"class_weight: expected a number for class {label}, got {weight!r}")
+                raise InvalidTypeError(f"class_weight: expected a number for class {label}, got {weight!r}")
             weights[int(label)] = weight
         return check_weights("class_weight", weights, classes, "class")
     return check_weights("class_weight", class_weight, classes, "class")
@@ -202,13 +211,13 @@ def as_columns(name: str, data: Any) -> tuple[Any, Any]:
         return data
     forms = "a Dataset, a tuple (x, y) of arrays, or an iterable of (x, y) pairs of columns"
     if isinstance(data, str | bytes | dict) or not isinstance(data, Iterable) or hasattr(data, "shape"):
-        raise TypeError(f"{name}: expected {forms}, got {type(data).__name__}")
+        raise InvalidTypeError(f"{name}: expected {forms}, got {type(data).__name__}")
     pairs = list(data)
     if not pairs:
-        raise ValueError(f"{name}: expected at least one (x, y) pair, got none; a zip can be read only once")
+        raise InvalidValueError(f"{name}: expected at least one (x, y) pair, got none; a zip can be read only once")
     for i, pair in enumerate(pairs):
         if not isinstance(pair, tuple | list) or len(pair) != 2:
-            raise TypeError(f"{name}: expected {forms}, got {type(pair).__name__} as entry {i}")
+            raise InvalidTypeError(f"{name}: expected {forms}, got {type(pair).__name__} as entry {i}")
     xs, ys = zip(*pairs, strict=True)
     return _stack(f"x of {name}", xs), _stack(f"y of {name}", ys)
 
@@ -218,6 +227,8 @@ def _stack(name: str, entries: Iterable[Any]) -> np.ndarray:
     arrays = [to_numpy(entry) for entry in entries]
     for i, array in enumerate(arrays):
         if array.shape != arrays[0].shape:
-            raise ValueError(f"{name}: expected one shape for all, got {arrays[0].shape} and, at {i}, {array.shape}")
+            raise InvalidValueError(
+                f"{name}: expected one shape for all, got {arrays[0].shape} and, at {i}, {array.shape}"
+            )
     stacked = np.stack(arrays)
     return stacked[..., 0] if stacked.ndim == 3 and stacked.shape[-1] == 1 else stacked

@@ -7,6 +7,7 @@ import numpy as np
 from nn_any.backends import to_numpy
 from nn_any.core import evaluation, functional
 from nn_any.core.batches import Preparation
+from nn_any.core.errors import InvalidValueError
 from nn_any.core.lbfgs import LBFGS, LBFGSState
 from nn_any.core.trees import tree_leaves, tree_map
 from nn_any.core.typing import Batch, Params
@@ -45,7 +46,7 @@ class WholeBatches:
     ) -> None:
         for layer, state in zip(network.layers, network._carry[1], strict=True):
             if layer.random or (state and layer.trainable):
-                raise ValueError(
+                raise InvalidValueError(
                     f"optimizer: {optimizer!r} needs a loss that is one function of the weights, but {layer!r} draws "
                     "at random or keeps running averages; leave it out, freeze it, or use Adam"
                 )

@@ -44,9 +44,9 @@ BAD_DATA = {
     "NaN": (
         (NAN, Y),
         ValueError,
-        r"x: expected finite numbers, got nan at index \(5, 2\) \(1 such values in all\); drop",
+        r"x: expected finite numbers, got nan at row 5, column 2 \(1 such values in all\); drop",
     ),
-    "infinity": ((INF, Y), ValueError, r"x: expected finite numbers, got -inf at index \(0, 0\)"),
+    "infinity": ((INF, Y), ValueError, r"x: expected finite numbers, got -inf at row 0, column 0"),
     "NaN target": ((X, np.full((12, 3), np.nan)), ValueError, "y: expected finite numbers"),
     "text": ((X.astype(str), Y), TypeError, r"x: expected real numbers, got text .*astype\('float32'\)"),
     "objects": ((X.astype(object), Y), TypeError, "x: expected real numbers, got Python objects"),

@@ -87,6 +87,12 @@ class CupyBackend(StandardBackend):
         with self.raw(name):
             return cupy.array(array, copy=True)
 
+    def free_memory(self, name: str) -> int | None:
+        """What CUDA has to give, once CuPy's pool has given back what it keeps."""
+        with self.raw(name) as gpu:
+            cupy.get_default_memory_pool().free_all_blocks()
+            return int(gpu.mem_info[0])
+
     def synchronize(self, name: str) -> None:
         """Wait for all the GPU's streams."""
         self.raw(name).synchronize()

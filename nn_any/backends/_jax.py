@@ -16,6 +16,7 @@ import numpy as np
 
 from nn_any.backends._standard import StandardBackend
 from nn_any.backends.engine import EagerEngine, Engine, Step, fall_back, one_line, take_rows
+from nn_any.core.errors import InvalidValueError
 from nn_any.core.typing import Array, Batch, Carry
 
 _logger = logging.getLogger("nn_any")
@@ -63,6 +64,12 @@ def _steps(
     return epoch
 
 
+def _description(leaf: Any) -> jax.ShapeDtypeStruct:
+    """What a compiled program is made for: a shape, a dtype, and a device if the array is bound to one."""
+    where = leaf.sharding if getattr(leaf, "committed", False) else None
+    return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=where, weak_type=getattr(leaf, "weak_type", False))
+
+
 @lru_cache(maxsize=256)
 def _compile(step: Step, tree: Any, shapes: tuple[jax.ShapeDtypeStruct, ...], settings: Any) -> Callable[..., Any]:
     """The loop over `step`, compiled for arguments of these shapes, dtypes and devices; the carry is donated to it."""
@@ -95,20 +102,20 @@ class JaxEngine:
         """Run the steps on a copy of the carry, whose buffers the loop may use again."""
         if self.name == EagerEngine.name:
             return EagerEngine().run(step, carry, data, order, rates, start, stop)
-        bounds = jnp.asarray(start, jnp.int32), jnp.asarray(stop, jnp.int32)
+        own = jax.tree.map(lambda leaf: jnp.array(leaf, copy=True), carry)
+        arguments = own, data, order, rates, np.int32(start), np.int32(stop)
         try:
-            compiled = self._compiled(step, (carry, data, order, rates, *bounds))
+            compiled = self._compiled(step, arguments)
         except Exception as error:  # whatever it is, the plain loop will tell better
             fall_back(self, self._mode, one_line(error))
             self.name = EagerEngine.name
             return self.run(step, carry, data, order, rates, start, stop)
-        own = jax.tree.map(lambda leaf: jnp.array(leaf, copy=True), carry)
-        carry, losses = compiled(own, data, order, rates, *bounds)
+        carry, losses = compiled(*arguments)
         return carry, losses if len(losses) == stop - start else losses[start:stop]
 
     def _compiled(self, step: Step, arguments: tuple[Any, ...]) -> Callable[..., Any]:
         leaves, tree = jax.tree.flatten(arguments)
-        shapes = tuple(jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=a.sharding) for a in leaves)
+        shapes = tuple(_description(leaf) for leaf in leaves)
         known, began = _compile.cache_info().misses, time.perf_counter()
         compiled = _compile(step, tree, shapes, (jax.config.jax_enable_x64, jax.config.jax_default_matmul_precision))
         if _compile.cache_info().misses > known:
@@ -161,7 +168,7 @@ class JaxBackend(StandardBackend):
     def name_of(self, raw: Any) -> str:
         """The platform and the number of a `jax.Device`."""
         if not hasattr(raw, "platform"):
-            raise ValueError(
+            raise InvalidValueError(
                 f"device: expected an array on one device, got a JAX array sharded as {raw}; "
                 "bring it together first with jax.device_put(array, jax.devices()[0])"
             )
@@ -187,6 +194,17 @@ class JaxBackend(StandardBackend):
     def move(self, array: Array, name: str) -> Array:
         """The array committed to another device."""
         return jax.device_put(array, self.raw(name))
+
+    def is_out_of_memory(self, error: BaseException) -> bool:
+        """XLA's error has no class of its own."""
+        return super().is_out_of_memory(error) or "RESOURCE_EXHAUSTED" in str(error)
+
+    def free_memory(self, name: str) -> int | None:
+        """What is left of what XLA has set aside on an accelerator."""
+        stats = self.raw(name).memory_stats()
+        if not stats:
+            return super().free_memory(name)
+        return int(stats["bytes_limit"]) - int(stats["bytes_in_use"])
 
     def synchronize(self, name: str) -> None:
         """Wait for everything that was dispatched: work on a device runs in order, so a last small piece tells."""

@@ -18,6 +18,18 @@ def _sigmoid(z: Array, *, xp: Any) -> Array:
     return torch.sigmoid(z)
 
 
+def _sigmoid_gradient(a: Array, delta: Array, *, xp: Any) -> Array:
+    return torch.ops.aten.sigmoid_backward(delta, a)
+
+
+def _relu(z: Array, *, xp: Any) -> Array:
+    return torch.relu(z)
+
+
+def _relu_gradient(z: Array, delta: Array, *, xp: Any) -> Array:
+    return torch.ops.aten.threshold_backward(delta, z, 0)
+
+
 def _one_hot(labels: Array, *, classes: int, dtype: Any, xp: Any) -> Array:
     places = torch.arange(classes, dtype=labels.dtype, device=labels.device)
     return (labels[..., None] == places).to(dtype)  # torch's own one_hot reads the labels back to check them
@@ -116,6 +128,9 @@ class TorchBackend(StandardBackend):
         super().__init__("torch", xp)
         self.replacements = {
             "sigmoid": _sigmoid,
+            "sigmoid_gradient": _sigmoid_gradient,
+            "relu": _relu,
+            "relu_gradient": _relu_gradient,
             "one_hot": _one_hot,
             "total": _total,
             "vecdot": _vecdot,
@@ -187,6 +202,18 @@ class TorchBackend(StandardBackend):
     def move(self, array: Array, name: str) -> Array:
         """The detached tensor on another device."""
         return array.detach().to(torch.device(name))
+
+    def is_out_of_memory(self, error: BaseException) -> bool:
+        """PyTorch's own error for GPUs; on the CPU it is told by its text alone."""
+        torchs = isinstance(error, torch.OutOfMemoryError) or "not enough memory" in str(error)
+        return torchs or super().is_out_of_memory(error)
+
+    def free_memory(self, name: str) -> int | None:
+        """What CUDA has to give, once PyTorch's cache has given back what it keeps."""
+        if not name.startswith("cuda"):
+            return super().free_memory(name)
+        torch.cuda.empty_cache()
+        return int(torch.cuda.mem_get_info(torch.device(name))[0])
 
     def synchronize(self, name: str) -> None:
         """Wait for the GPU's streams."""

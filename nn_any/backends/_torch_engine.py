@@ -179,7 +179,7 @@ class _Graph:
                 steps.advance()
         main.wait_stream(side)
         graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph, capture_error_mode="thread_local"):
+        with torch.cuda.graph(graph, stream=side, capture_error_mode="thread_local"):  # the default one is of one GPU
             steps.advance()
         self.replay: Callable[[], None] = graph.replay
 

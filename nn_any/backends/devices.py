@@ -14,6 +14,7 @@ import numpy as np
 from nn_any.backends._standard import StandardBackend
 from nn_any.backends.engine import Engine
 from nn_any.backends.libraries import CUDA_LIBRARIES, INSTALL, LIBRARIES, backend_of, get_backend, is_known
+from nn_any.core.errors import InvalidTypeError, InvalidValueError, NnAnyError
 from nn_any.core.typing import Array, Namespace
 
 _FORMS = (
@@ -22,7 +23,7 @@ _FORMS = (
 )
 
 
-class DeviceNotAvailableError(RuntimeError):
+class DeviceNotAvailableError(NnAnyError, RuntimeError):
     """A device that was asked for by name is not there.
 
     Attributes
@@ -146,7 +147,15 @@ class Device:
     def check_dtype(self, dtype: str) -> None:
         """Raise TypeError, with the remedy, if the device has no float64 and that is the dtype."""
         if dtype == "float64" and not self.supports(dtype):
-            raise TypeError(f"dtype: device {self} has no float64; {self._backend.float64_remedy}")
+            raise InvalidTypeError(f"dtype: device {self} has no float64; {self._backend.float64_remedy}")
+
+    def is_out_of_memory(self, error: BaseException) -> bool:
+        """Whether an error of the library says that memory did not suffice here."""
+        return self._backend.is_out_of_memory(error)
+
+    def free_memory(self) -> int | None:
+        """How many bytes there are to be had here, once what the library merely keeps is given back; None: unknown."""
+        return self._backend.free_memory(self.name)
 
     def scope(self) -> AbstractContextManager[Any]:
         """What to enter around work here that no engine runs: for CuPy, the GPU made current."""
@@ -253,7 +262,7 @@ def select_device(spec: "str | Device | None" = None) -> Device:
         spec = os.environ.get("NN_ANY_DEVICE") or "auto"
         origin = "NN_ANY_DEVICE"
     if not isinstance(spec, str):
-        raise TypeError(f"device: expected {_FORMS}, a Device or None, got {spec!r}")
+        raise InvalidTypeError(f"device: expected {_FORMS}, a Device or None, got {spec!r}")
     library, _, name = spec.strip().partition(":")
     if spec == "auto":
         return _auto()
@@ -268,7 +277,7 @@ def select_device(spec: "str | Device | None" = None) -> Device:
         return _cuda(f"cuda:{name or 0}", spec)
     if is_known(library):
         return resolve(library, name, spec)
-    raise ValueError(f"{origin}: expected {_FORMS}, got {spec!r}")
+    raise InvalidValueError(f"{origin}: expected {_FORMS}, got {spec!r}")
 
 
 def to_device(array: Any, device: "Device | str") -> Array:

@@ -7,6 +7,7 @@ from typing import Any, Protocol
 
 from array_api_compat import array_namespace
 
+from nn_any.core.errors import NnAnyError
 from nn_any.core.typing import Array, Batch, Carry, Namespace
 
 Step = Callable[[Carry, Batch, Array], tuple[Carry, Array]]
@@ -18,7 +19,7 @@ MODES = ("auto", "eager", "compiled")
 _logger = logging.getLogger("nn_any")
 
 
-class EngineError(RuntimeError):
+class EngineError(NnAnyError, RuntimeError):
     """A compiled engine was asked for by name, and cannot run these steps; the message says why."""
 
 

@@ -5,6 +5,7 @@ from functools import cache
 
 from nn_any.backends._standard import StandardBackend
 from nn_any.core import primitives
+from nn_any.core.errors import InvalidTypeError
 from nn_any.core.typing import Array
 
 LIBRARIES = ("cupy", "torch", "jax", "numpy", "array_api_strict")
@@ -47,7 +48,7 @@ def backend_of(array: Array) -> StandardBackend:
     try:
         xp = array_namespace(array)
     except TypeError as error:
-        raise TypeError(
+        raise InvalidTypeError(
             f"array: expected an array of a library of the Python Array API, got {type(array).__name__}"
         ) from error
     library = xp.__name__.removeprefix("array_api_compat.").partition(".")[0]

@@ -8,6 +8,7 @@ from nn_any import validation as check
 from nn_any.backends import Device, is_host, to_numpy
 from nn_any.callbacks import BookLines
 from nn_any.core import activations
+from nn_any.core.errors import InvalidValueError
 from nn_any.core.typing import Array
 from nn_any.datasets import as_dataset
 from nn_any.history import History
@@ -123,7 +124,9 @@ def _row(name: str, column: Any) -> Array:
     """A column (k, 1) as (k,), of the dtype of reals."""
     array = check.as_array(name, column)
     if array.ndim != 2 or array.shape[1] != 1:
-        raise ValueError(f"{name}: expected a column (k, 1), got shape {tuple(array.shape)}; use .reshape(-1, 1)")
+        raise InvalidValueError(
+            f"{name}: expected a column (k, 1), got shape {tuple(array.shape)}; use .reshape(-1, 1)"
+        )
     return array[:, 0] if not is_host(array) else array[:, 0].astype("float64")
 
 

@@ -21,6 +21,7 @@ from nn_any.book.mnist_loader import vectorized_result
 from nn_any.book.network import sigmoid, sigmoid_prime
 from nn_any.callbacks import Callback, EarlyStopping
 from nn_any.core import activations, losses, options
+from nn_any.core.errors import InvalidTypeError, InvalidValueError
 from nn_any.core.optimizers import SGD
 from nn_any.core.typing import Array
 from nn_any.datasets import as_dataset
@@ -114,7 +115,7 @@ class Network(network.Network):
         seed: int | None = None,
     ) -> None:
         if cost not in _COSTS.values():
-            raise TypeError(
+            raise InvalidTypeError(
                 f"cost: expected the class QuadraticCost or CrossEntropyCost, got {cost!r}; "
                 "for a cost of your own use nn_any.Network(..., loss=...)"
             )
@@ -177,7 +178,9 @@ class Network(network.Network):
         asked = [monitor_training_cost, monitor_training_accuracy, monitor_evaluation_cost, monitor_evaluation_accuracy]
         watched = any(asked[2:]) or early_stopping_n > 0
         if watched and evaluation_data is None:
-            raise ValueError("evaluation_data: expected data to monitor or to stop by, got None; pass evaluation_data=")
+            raise InvalidValueError(
+                "evaluation_data: expected data to monitor or to stop by, got None; pass evaluation_data="
+            )
         place = self.net.device, self.net.dtype
         training = as_dataset("training_data", training_data, *place)
         evaluation = as_dataset("evaluation_data", evaluation_data, *place) if watched else None
@@ -286,15 +289,17 @@ def load(filename: str | os.PathLike[str], device: str | Device | None = None, d
         sizes = [int(size) for size in sizes]
         weights, biases = ([np.array(array, dtype=np.float64) for array in part] for part in (weights, biases))
     except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(
+        raise InvalidValueError(
             f"{filename}: expected JSON with sizes, weights, biases and cost, as network2.Network.save writes it, "
             f"got something else ({type(error).__name__}: {error})"
         ) from error
     if not isinstance(cost, str) or cost not in _COSTS:
-        raise ValueError(f"{filename}: expected a cost that is one of {', '.join(_COSTS)}, got {cost!r}")
+        raise InvalidValueError(f"{filename}: expected a cost that is one of {', '.join(_COSTS)}, got {cost!r}")
     found = [array.shape for array in (*weights, *biases)]
     if found != [*((b, a) for a, b in pairwise(sizes)), *((b, 1) for b in sizes[1:])]:
-        raise ValueError(f"{filename}: expected weights and biases that fit the sizes {sizes}, got shapes {found}")
+        raise InvalidValueError(
+            f"{filename}: expected weights and biases that fit the sizes {sizes}, got shapes {found}"
+        )
     net = Network(sizes, _COSTS[cost], device=device, dtype=dtype)
     net.net.set_weights(weights, [column[:, 0] for column in biases])
     return net

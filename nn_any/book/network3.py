@@ -23,6 +23,7 @@ from nn_any import validation as check
 from nn_any.backends import Device
 from nn_any.book.network import _real
 from nn_any.core import activations, options, random
+from nn_any.core.errors import InvalidTypeError, InvalidValueError
 from nn_any.core.layers import Activation, Conv2D, Dense, Dropout, Flatten, Layer, MaxPool2D
 from nn_any.core.optimizers import SGD
 from nn_any.core.typing import Array, Shape
@@ -55,7 +56,7 @@ tanh, softmax = _Function("tanh"), _Function("softmax")
 
 def _activation(activation_fn: Any) -> activations.Activation:
     if not isinstance(activation_fn, _Function | str | activations.Activation):
-        raise TypeError(
+        raise InvalidTypeError(
             f"activation_fn: expected linear, ReLU, sigmoid, tanh or softmax of this module, got {activation_fn!r}; "
             "for one of your own subclass nn_any.activations.Activation"
         )
@@ -65,7 +66,7 @@ def _activation(activation_fn: Any) -> activations.Activation:
 def _sizes(name: str, shape: Any, meaning: str) -> tuple[int, ...]:
     """A shape of as many positive integers as `meaning` names."""
     if not isinstance(shape, tuple | list) or len(shape) != meaning.count(",") + 1:
-        raise ValueError(f"{name}: expected {meaning}, got {shape!r}")
+        raise InvalidValueError(f"{name}: expected {meaning}, got {shape!r}")
     return tuple(options.integer(f"{name}, entry {i}", size) for i, size in enumerate(shape))
 
 
@@ -99,17 +100,19 @@ class ConvPoolLayer:
         self.poolsize = _sizes("poolsize", poolsize, "(height, width)")
         self.activation_fn = _activation(activation_fn)
         if self.activation_fn is softmax.activation:
-            raise ValueError("activation_fn: expected an elementwise one, got softmax; put a SoftmaxLayer at the end")
+            raise InvalidValueError(
+                "activation_fn: expected an elementwise one, got softmax; put a SoftmaxLayer at the end"
+            )
         filters, channels, *kernel = self.filter_shape
         if channels != self.image_shape[1]:
-            raise ValueError(
+            raise InvalidValueError(
                 f"filter_shape: expected {self.image_shape[1]} input channels, as in image_shape {self.image_shape}, "
                 f"got {channels} in {self.filter_shape}"
             )
         sizes = zip(self.image_shape[2:], kernel, self.poolsize, strict=True)
         pooled = [(size - window + 1) // pool for size, window, pool in sizes]
         if min(pooled) < 1:
-            raise ValueError(
+            raise InvalidValueError(
                 f"image_shape: expected images that a filter {self.filter_shape} and then a pool {self.poolsize} fit "
                 f"into, got {self.image_shape}"
             )
@@ -279,7 +282,7 @@ class Network:
 def _stack(book: Sequence[ConvPoolLayer | FullyConnectedLayer]) -> list[Any]:
     """The input shape and the layers of nn_any, once each layer of the book fits the one before it."""
     if not book or not isinstance(book[-1], SoftmaxLayer):
-        raise ValueError(f"layers: expected a list that ends with a SoftmaxLayer, got {book!r}")
+        raise InvalidValueError(f"layers: expected a list that ends with a SoftmaxLayer, got {book!r}")
     stack = [book[0].input_shape, *book[0].stack()]
     for i, (before, layer) in enumerate(pairwise(book), 1):
         images, flat = len(before.output_shape) == 3, len(layer.input_shape) == 1
@@ -288,7 +291,7 @@ def _stack(book: Sequence[ConvPoolLayer | FullyConnectedLayer]) -> list[Any]:
             # the book's shapes, channels first
             given, taken = ((shape[-1], *shape[:-1]) for shape in (before.output_shape, layer.input_shape))
             remedy = f"use n_in={inputs[0]}" if flat else "put that shape into image_shape"
-            raise ValueError(
+            raise InvalidValueError(
                 f"layers[{i}]: expected inputs of shape {given}, which layers[{i - 1}] gives, got a "
                 f"{type(layer).__name__} for {taken}; {remedy if flat or images else 'put it first'}"
             )

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from nn_any.core.activations import Activation
+from nn_any.core.errors import InvalidTypeError, InvalidValueError
 from nn_any.core.initializers import Initializer
 from nn_any.core.layers import Dense, Layer
 from nn_any.core.losses import Loss
@@ -51,7 +52,7 @@ class Architecture(NamedTuple):
                 layers[place] = replace(layers[place], trainable=trainable)  # type: ignore[type-var]
             except TypeError as error:
                 message = f"places: {layers[place]!r} has no field trainable: bool = True; add one"
-                raise ValueError(message) from error
+                raise InvalidValueError(message) from error
         return self._replace(layers=tuple(layers))
 
     def init(self, seed: int) -> HostParams:
@@ -80,7 +81,9 @@ def build(spec: Sequence[Any], activation: Activation, initializer: Initializer,
         If an entry is no layer, or a layer does not fit what comes before it, or the outputs do not suit the loss.
     """
     if isinstance(spec, str) or not isinstance(spec, Sequence | np.ndarray) or len(spec) < 2:
-        raise ValueError(f"layers: expected the input size and at least one layer, such as [784, 30, 10], got {spec!r}")
+        raise InvalidValueError(
+            f"layers: expected the input size and at least one layer, such as [784, 30, 10], got {spec!r}"
+        )
     shapes = [_input_shape(spec[0])]
     layers: list[Layer] = []
     for place, entry in enumerate(spec[1:], 1):
@@ -90,19 +93,19 @@ def build(spec: Sequence[Any], activation: Activation, initializer: Initializer,
             hash(layer)
             shapes.append(tuple(layer.output_shape(shapes[-1])))
         except ValueError as error:
-            raise ValueError(f"layers, entry {place}, {layer!r}: {error}") from error
+            raise InvalidValueError(f"layers, entry {place}, {layer!r}: {error}") from error
         except TypeError as error:
-            raise TypeError(
+            raise InvalidTypeError(
                 f"layers, entry {place}: expected a hashable layer ({error}); make it a frozen dataclass"
             ) from error
-        if not layer.passes_gradients and any(earlier.passes_gradients for earlier in layers):
-            raise ValueError(
+        if not layer.passes_gradients and layers and layers[-1].passes_gradients:
+            raise InvalidValueError(
                 f"layers, entry {place}, {layer!r}: expected at the front, got it after {layers[-1]!r}; "
                 "put what distorts the inputs first"
             )
         layers.append(layer)
     if len(shapes[-1]) != 1:
-        raise ValueError(
+        raise InvalidValueError(
             f"layers: expected a last layer with outputs of one axis, got {shapes[-1]}; end with Flatten and Dense"
         )
     _check_outputs(layers[-1], shapes[-1][0], loss)
@@ -113,12 +116,12 @@ def _check_outputs(last: Layer, outputs: int, loss: Loss) -> None:
     """The last activation suits the loss and the number of outputs."""
     output = last.activation
     if output.range not in loss.ranges:
-        raise ValueError(
+        raise InvalidValueError(
             f"loss: {loss.name!r} needs outputs with {_RANGES[loss.ranges[0]]}, got a last layer with activation "
             f"{output.name!r}; use nn_any.Dense(..., activation={loss.suits!r}) as the last layer, or another loss"
         )
     if output.range == "distribution" and outputs == 1:
-        raise ValueError(
+        raise InvalidValueError(
             f"layers: expected two or more outputs for {output.name!r}, which gives 1 for a single one, got {outputs}; "
             "for yes and no use one output with 'sigmoid' and loss='cross_entropy', or two outputs"
         )
@@ -131,7 +134,9 @@ def _is_size(entry: Any) -> bool:
 def _input_shape(entry: Any) -> Shape:
     sizes = entry if isinstance(entry, tuple | list) and entry else (entry,)
     if not all(_is_size(size) and size >= 1 for size in sizes):
-        raise ValueError(f"layers, entry 0: expected a positive number of inputs, or a shape of such, got {entry!r}")
+        raise InvalidValueError(
+            f"layers, entry 0: expected a positive number of inputs, or a shape of such, got {entry!r}"
+        )
     return tuple(int(size) for size in sizes)
 
 
@@ -139,7 +144,9 @@ def _layer(entry: Any, place: int) -> Layer:
     if isinstance(entry, Layer):
         return entry
     if not _is_size(entry):
-        raise TypeError(f"layers, entry {place}: expected a number of units or a nn_any.layers.Layer, got {entry!r}")
+        raise InvalidTypeError(
+            f"layers, entry {place}: expected a number of units or a nn_any.layers.Layer, got {entry!r}"
+        )
     if entry < 1:
-        raise ValueError(f"layers, entry {place}: expected a positive number of units, got {entry!r}")
+        raise InvalidValueError(f"layers, entry {place}: expected a positive number of units, got {entry!r}")
     return Dense(int(entry))

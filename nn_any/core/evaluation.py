@@ -1,5 +1,6 @@
 """The pure functions around the training step: outputs, evaluation, gradients, and whether all is finite."""
 
+import math
 from collections.abc import Callable
 from functools import lru_cache
 
@@ -62,8 +63,21 @@ def differentiator(
     return differentiate
 
 
+_LARGE, _PARTS = 2**20, 16
+
+
+def is_finite(x: Array) -> Array:
+    """Whether every number of one array is finite: (), bool. A large one is looked at in parts, to save memory."""
+    xp = array_namespace(x)
+    if x.ndim == 0 or math.prod(x.shape) < _LARGE:
+        return xp.all(xp.isfinite(x))
+    rows = -(-x.shape[0] // _PARTS)
+    starts = range(0, x.shape[0], rows)
+    return xp.all(xp.stack([xp.all(xp.isfinite(x[start : start + rows, ...])) for start in starts]))
+
+
 def all_finite(params: Params) -> Array:
     """Whether every parameter is a finite number: (), bool."""
     leaves = list(tree_leaves(params))
     xp = array_namespace(*leaves)
-    return xp.all(xp.stack([xp.all(xp.isfinite(leaf)) for leaf in leaves]))
+    return xp.all(xp.stack([is_finite(leaf) for leaf in leaves]))

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from nn_any.core.errors import InvalidValueError
 from nn_any.core.optimizers.base import Optimizer
 from nn_any.core.options import flag, integer, number
 from nn_any.core.schedules.base import positive, settle
@@ -93,7 +94,7 @@ class LBFGS(Optimizer):
         """The state before the first iteration, from parameters (n,)."""
         x = np.array(x, dtype=np.float64)
         if x.ndim != 1:
-            raise ValueError(f"x: expected a vector (n,), got shape {x.shape}; flatten it")
+            raise InvalidValueError(f"x: expected a vector (n,), got shape {x.shape}; flatten it")
         none = np.empty((0, x.size))
         unknown = np.full_like(x, np.nan)
         return LBFGSState(x, np.asarray(np.nan), unknown, none, none, np.asarray(0), np.asarray(False))
@@ -155,7 +156,7 @@ class _Remembered:
             value, gradient = self._function(x.copy())
             self._value, self._gradient = np.array(value, dtype=np.float64), np.array(gradient, dtype=np.float64)
             if self._value.shape != () or self._gradient.shape != x.shape:
-                raise ValueError(
+                raise InvalidValueError(
                     f"function: expected a number and a gradient {x.shape}, got shapes {self._value.shape} and "
                     f"{self._gradient.shape}; return (value, gradient)"
                 )

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 import array_api_extra as xpx
 
+from nn_any.core.errors import InvalidValueError
 from nn_any.core.typing import Array, Namespace
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -40,7 +41,7 @@ def definition(name: str) -> Callable[..., Any]:
 def replace(name: str, xp: Namespace, function: Callable[..., Any]) -> None:
     """Let `function` stand for the primitive called `name` on arrays of namespace `xp`."""
     if name not in _definitions:
-        raise ValueError(f"name: expected a primitive ({', '.join(sorted(_definitions))}), got {name!r}")
+        raise InvalidValueError(f"name: expected a primitive ({', '.join(sorted(_definitions))}), got {name!r}")
     _replacements[name][xp] = function
 
 

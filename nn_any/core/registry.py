@@ -3,6 +3,8 @@
 from dataclasses import fields, is_dataclass, replace
 from typing import Any, Generic, TypeVar
 
+from nn_any.core.errors import InvalidTypeError, InvalidValueError
+
 T = TypeVar("T")
 
 
@@ -58,16 +60,16 @@ class Registry(Generic[T]):
             If the name belongs to another entry.
         """
         if not isinstance(name, str) or not name:
-            raise ValueError(f"name of a new {self.kind}: expected a non-empty string, got {name!r}")
+            raise InvalidValueError(f"name of a new {self.kind}: expected a non-empty string, got {name!r}")
         if not isinstance(entry, self._base):
-            raise TypeError(
+            raise InvalidTypeError(
                 f"{self.kind} {name!r}: expected an instance of {self._module}.{self._base.__name__}, got {entry!r}"
             )
         if (own := getattr(entry, "name", name)) != name:
-            raise ValueError(f"{self.kind} {name!r}: expected an entry with that name, got name = {own!r}")
+            raise InvalidValueError(f"{self.kind} {name!r}: expected an entry with that name, got name = {own!r}")
         old = self._entries.get(name)
         if old is not None and old != entry and not _made_again(type(old), type(entry)):
-            raise ValueError(f"{self.kind} {name!r} is registered already; choose another name")
+            raise InvalidValueError(f"{self.kind} {name!r} is registered already; choose another name")
         self._entries[name] = entry
         return entry
 
@@ -83,13 +85,13 @@ class Registry(Generic[T]):
         """
         if isinstance(choice, str):
             if choice not in self._entries:
-                raise ValueError(
+                raise InvalidValueError(
                     f"{self.kind}: expected one of {', '.join(self.names)}, got {choice!r}; "
                     f"register your own with {self._module}.register(name, ...)"
                 )
             return self._entries[choice]
         if not isinstance(choice, self._base):
-            raise TypeError(
+            raise InvalidTypeError(
                 f"{self.kind}: expected a name ({', '.join(self.names)}) or an instance of "
                 f"{self._module}.{self._base.__name__}, got {choice!r}"
             )
@@ -113,7 +115,7 @@ class Registry(Generic[T]):
         if entry == known:
             return str(name)
         if type(entry) is not type(known) or not is_dataclass(entry):
-            raise ValueError(
+            raise InvalidValueError(
                 f"{self.kind}: {entry!r} is not registered; call {self._module}.register({name!r}, ...) first"
             )
         return {"name": name} | {f.name: getattr(entry, f.name) for f in fields(entry)}

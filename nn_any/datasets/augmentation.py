@@ -6,6 +6,7 @@ from typing import Any
 
 from array_api_compat import array_namespace
 
+from nn_any.core.errors import InvalidTypeError, InvalidValueError
 from nn_any.core.typing import Array
 from nn_any.datasets.dataset import Dataset
 
@@ -81,7 +82,7 @@ def expand_by_shifts(
            [0, 0, 1, 0, 0, 4]])
     """
     if not isinstance(dataset, Dataset):
-        raise TypeError(
+        raise InvalidTypeError(
             f"dataset: expected a Dataset, got {type(dataset).__name__}; make one with nn_any.Dataset(x, y)"
         )
     height, width = _image_size(dataset, image_shape)
@@ -105,19 +106,21 @@ def _image_size(dataset: Dataset, image_shape: Any) -> tuple[int, int]:
             return shape[0], shape[1]
         if len(shape) == 1 and side * side == shape[0]:
             return side, side
-        raise ValueError(
+        raise InvalidValueError(
             f"dataset: expected images, (n, height, width[, channels]) or flat and square, got examples of shape "
             f"{shape}; pass image_shape=(height, width) for flat ones that are not square"
         )
     image = tuple(image_shape) if isinstance(image_shape, tuple | list) else ()
     if len(image) not in (2, 3) or not all(type(size) is int and size > 0 for size in image):
-        raise ValueError(f"image_shape: expected (height, width) or (height, width, channels), got {image_shape!r}")
+        raise InvalidValueError(
+            f"image_shape: expected (height, width) or (height, width, channels), got {image_shape!r}"
+        )
     if len(shape) > 1:
         fits = image[:2] == shape[:2] and (len(image) == 2 or image == shape) and len(shape) < 4
     else:
         fits = shape[0] == math.prod(image)
     if not fits:
-        raise ValueError(
+        raise InvalidValueError(
             f"image_shape: expected the shape of the examples, {shape}, or of flat ones, got {image_shape}"
         )
     return image[0], image[1]
@@ -127,9 +130,9 @@ def _shift(shift: Any, height: int, width: int) -> tuple[int, int]:
     """A pair (down, right) that leaves a part of the image in sight."""
     pair = tuple(shift) if isinstance(shift, tuple | list) else ()
     if len(pair) != 2 or not all(type(by) is int for by in pair):
-        raise TypeError(f"shifts: expected pairs (down, right) of integers, got {shift!r}")
+        raise InvalidTypeError(f"shifts: expected pairs (down, right) of integers, got {shift!r}")
     if abs(pair[0]) >= height or abs(pair[1]) >= width:
-        raise ValueError(f"shifts: expected less than the images' {height} × {width} pixels, got {shift!r}")
+        raise InvalidValueError(f"shifts: expected less than the images' {height} × {width} pixels, got {shift!r}")
     return pair[0], pair[1]
 
 

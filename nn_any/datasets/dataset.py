@@ -4,13 +4,15 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
-from array_api_compat import array_namespace
 
 from nn_any import validation as check
 from nn_any.backends import Device, is_host, select_device, to_numpy
+from nn_any.core import options
 from nn_any.core.batches import Preparation
+from nn_any.core.errors import InvalidTypeError, InvalidValueError
 from nn_any.core.random import epoch_order
-from nn_any.core.typing import Array, Namespace
+from nn_any.core.typing import Array
+from nn_any.datasets.counting import check_count, is_one_hot, label_range
 
 
 class Dataset:
@@ -36,6 +38,8 @@ class Dataset:
         become float32.
     sample_weight : array or sequence, (n,), optional
         How much each example counts in the loss: 0 or more. Only the proportions matter.
+    check_finite : bool
+        Look for NaN and infinity in real numbers, once, without a second copy. False trusts the data.
 
     Attributes
     ----------
@@ -46,6 +50,8 @@ class Dataset:
     class_names : tuple or None
         What the classes are called, if that was said.
     sample_weight : array, (n,), real floating, on `device`, or None
+    one_class : bool
+        Whether all labels are the same, though nobody said how many classes there are: nothing to learn from.
 
     Raises
     ------
@@ -70,6 +76,7 @@ class Dataset:
         scale: float | None = None,
         dtype: str | None = None,
         sample_weight: Any = None,
+        check_finite: bool = True,
     ) -> None:
         self.scale = check.check_scale(scale)
         self.class_names: tuple[Any, ...] | None = None
@@ -81,18 +88,20 @@ class Dataset:
         if not listed_y:
             check.check_same_place("x", x, "y", y)
         if x.ndim < 2:
-            raise ValueError(f"x: expected (n, features) or more axes, got shape {tuple(x.shape)}; one example a row")
+            raise InvalidValueError(
+                f"x: expected (n, features) or more axes, got shape {tuple(x.shape)}; one example a row"
+            )
         if x.shape[0] == 0 or 0 in x.shape:
-            raise ValueError(f"x: expected at least one example and one feature, got shape {tuple(x.shape)}")
+            raise InvalidValueError(f"x: expected at least one example and one feature, got shape {tuple(x.shape)}")
         if y.ndim not in (1, 2):
-            raise ValueError(f"y: expected labels (n,) or targets (n, outputs), got shape {tuple(y.shape)}")
+            raise InvalidValueError(f"y: expected labels (n,) or targets (n, outputs), got shape {tuple(y.shape)}")
         check.check_same_length("x", x.shape[0], "y", y.shape[0])
         if device is None:
             self.device = select_device(None) if is_host(x) else Device.of(x)
         else:
             self.device = select_device(device)
         if scale is not None and check.is_real(x):
-            raise ValueError(
+            raise InvalidValueError(
                 f"scale: expected None for real x, got {scale!r}; it says how stored integers become reals"
             )
 
@@ -108,11 +117,14 @@ class Dataset:
         else:
             self.y = place(y, listed_y) if check.is_real(y) else self.device.asarray(y, dtype or "float32")
             self.y = self.y[:, None] if y.ndim == 1 else self.y
-        check.check_finite("x", self.x)
-        check.check_finite("y", self.y)
+        if options.flag("check_finite", check_finite):
+            check.check_finite("x", self.x)
+            check.check_finite("y", self.y)
         with self.device.scope():
-            self.label_range = _label_range(wide if is_host(wide) else self.y) if self.has_labels else None
+            self.label_range = label_range(wide if is_host(wide) else self.y) if self.has_labels else None
             self.classes = self._classes(classes)
+        lowest, highest = self.label_range or (0, 1)
+        self.one_class = classes is None and len(self) > 1 and lowest == highest
         self.sample_weight: Array | None = self._weights(sample_weight)
 
     def _weights(self, sample_weight: Any) -> Array | None:
@@ -146,7 +158,7 @@ class Dataset:
         if class_weight is not None:
             labels = self._host_labels()
             if labels is None or self.classes is None:
-                raise ValueError("class_weight: expected data with classes, got real targets; use sample_weight")
+                raise InvalidValueError("class_weight: expected data with classes, got real targets; use sample_weight")
             weights = weights * check.check_class_weight(class_weight, labels, self.classes)[labels]
         other = self._with(self.x, self.y, self.device)
         other.sample_weight = self._weights(weights)
@@ -164,9 +176,9 @@ class Dataset:
         columns = int(self.y.shape[1])
         if classes is not None:
             if classes != columns:
-                raise ValueError(f"classes: expected {columns}, one a column of y, got {classes}")
+                raise InvalidValueError(f"classes: expected {columns}, one a column of y, got {classes}")
             return classes
-        return columns if columns > 1 and _is_one_hot(self.y, self.device.xp) else None
+        return columns if columns > 1 and is_one_hot(self.y, self.device.xp) else None
 
     @property
     def has_labels(self) -> bool:
@@ -212,9 +224,9 @@ class Dataset:
         """
         rows = np.asarray(rows)
         if rows.size == 0:
-            raise ValueError("rows: expected at least one number, got none")
+            raise InvalidValueError("rows: expected at least one number, got none")
         if rows.ndim != 1 or rows.dtype.kind not in "iu":
-            raise TypeError(f"rows: expected integers (k,), got {rows.dtype} of shape {rows.shape}")
+            raise InvalidTypeError(f"rows: expected integers (k,), got {rows.dtype} of shape {rows.shape}")
         if rows.min() < 0 or rows.max() >= len(self):
             raise IndexError(f"rows: expected numbers in 0 … {len(self) - 1}, got {rows.min()} to {rows.max()}")
         xp = self.device.xp
@@ -251,12 +263,12 @@ class Dataset:
         from sklearn.model_selection import train_test_split
 
         n, seed = len(self), check.check_seed(seed)
-        counts = [_count(size, n) for size in sizes]
+        counts = [check_count(size, n) for size in sizes]
         if not counts or sum(counts) > n:
-            raise ValueError(f"sizes: expected parts that sum to at most {n} examples, got {sizes}")
+            raise InvalidValueError(f"sizes: expected parts that sum to at most {n} examples, got {sizes}")
         labels = self._host_labels() if stratify is None or stratify else None
         if stratify and labels is None:
-            raise ValueError("stratify: expected data with classes, got real targets; use stratify=False")
+            raise InvalidValueError("stratify: expected data with classes, got real targets; use stratify=False")
         rest, parts = np.arange(n), []
         for count in counts:
             if count == len(rest):
@@ -266,7 +278,7 @@ class Dataset:
                     strata = None if labels is None else labels[rest]
                     part, rest = train_test_split(rest, train_size=count, stratify=strata, random_state=seed % 2**32)
                 except ValueError as error:
-                    raise ValueError(f"sizes: {sizes} cannot be had ({error}); use stratify=False") from error
+                    raise InvalidValueError(f"sizes: {sizes} cannot be had ({error}); use stratify=False") from error
             parts.append(part)
         return tuple(self.take(part) for part in [*parts, rest] if len(part))
 
@@ -301,20 +313,3 @@ def as_dataset(name: str, data: Any, device: Device, dtype: str) -> Dataset:
         return data.to(device)
     x, y = check.as_columns(name, data)
     return Dataset(x, y, device=device, dtype=dtype)
-
-
-def _label_range(labels: Array) -> tuple[int, int]:
-    xp = array_namespace(labels)
-    return int(xp.min(labels)), int(xp.max(labels))
-
-
-def _is_one_hot(targets: Array, xp: Namespace) -> bool:
-    return bool(xp.all((targets == 0) | (targets == 1)) & xp.all(xp.sum(targets, axis=1) == 1))
-
-
-def _count(size: float, n: int) -> int:
-    if isinstance(size, float | np.floating) and 0 < size < 1:
-        return max(1, round(size * n))
-    if isinstance(size, int | np.integer) and not isinstance(size, bool) and size >= 1:
-        return int(size)
-    raise ValueError(f"sizes: expected numbers of examples or fractions between 0 and 1, got {size!r}")

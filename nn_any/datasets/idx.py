@@ -3,29 +3,17 @@
 Reference: Y. LeCun, C. Cortes and C. J. C. Burges, "The MNIST database of handwritten digits".
 """
 
-import gzip
 import math
-import zlib
-from pathlib import Path
 
 import numpy as np
 
-_GZIP = b"\x1f\x8b"
+from nn_any.core.errors import DataFileError
+
 _UNSIGNED_BYTES = 0x08
+_MOST_AXES = 8
 
 
-def read_bytes(path: Path) -> bytes:
-    """The content of a file, decompressed if it is gzip, whatever it is called."""
-    content = path.read_bytes()
-    if not content.startswith(_GZIP):
-        return content
-    try:
-        return gzip.decompress(content)
-    except (OSError, EOFError, zlib.error) as error:
-        raise ValueError(f"{path}: expected a whole gzip file, got a damaged one ({error}); fetch it again") from error
-
-
-def parse_idx(content: bytes, name: str) -> np.ndarray:
+def parse_idx(content: bytes | bytearray, name: str) -> np.ndarray:
     """The array in an IDX file of unsigned bytes.
 
     Parameters
@@ -40,18 +28,23 @@ def parse_idx(content: bytes, name: str) -> np.ndarray:
 
     Raises
     ------
-    ValueError
-        If it is not such a file, or is cut short or too long.
+    DataFileError
+        If it is not such a file, is empty, or is cut short or too long.
     """
     if len(content) < 4 or content[:2] != b"\0\0" or content[2] != _UNSIGNED_BYTES:
-        raise ValueError(f"{name}: expected an IDX file of unsigned bytes, got one that starts with {content[:4]!r}")
+        magic = bytes(content[:4])
+        raise DataFileError(f"{name}: expected an IDX file of unsigned bytes, got one that starts with {magic!r}")
     axes, start = content[3], 4 + 4 * content[3]
-    if axes == 0 or len(content) < start:
-        raise ValueError(f"{name}: expected an IDX header of {axes} axes, got {len(content)} bytes in all")
+    if not 1 <= axes <= _MOST_AXES or len(content) < start:
+        raise DataFileError(
+            f"{name}: expected an IDX header of 1 to {_MOST_AXES} axes, got {axes} axes and {len(content)} bytes in all"
+        )
     shape = tuple(int(size) for size in np.frombuffer(content, ">u4", axes, 4))
     if len(content) - start != math.prod(shape):
-        raise ValueError(
+        raise DataFileError(
             f"{name}: expected {math.prod(shape)} bytes of data for shape {shape}, got {len(content) - start}; "
             "the file is damaged, fetch it again"
         )
-    return np.frombuffer(content, np.uint8, offset=start).reshape(shape)
+    if 0 in shape:
+        raise DataFileError(f"{name}: expected at least one example and one pixel, got shape {shape}")
+    return np.frombuffer(memoryview(content).toreadonly(), np.uint8, offset=start).reshape(shape)

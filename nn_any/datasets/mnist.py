@@ -2,17 +2,18 @@
 
 import hashlib
 import os
-import pickle
-import zipfile
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from nn_any.backends import Device
+from nn_any.backends import Device, select_device
+from nn_any.core.errors import DataFileError
 from nn_any.datasets.dataset import Dataset
-from nn_any.datasets.idx import parse_idx, read_bytes
+from nn_any.datasets.idx import parse_idx
+from nn_any.datasets.npz import read_npz
+from nn_any.datasets.pickled import parse_pickle
+from nn_any.datasets.reading import naming, read_bytes
 
 SHA256 = {
     "train-images-idx3-ubyte": "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
@@ -61,10 +62,11 @@ def load_mnist(
     ConnectionError
         If nothing can be downloaded; it names the addresses, the cache and what to do.
     """
-    parts = mnist_arrays(folder, verify=verify)
-    training, validation, test = (
-        Dataset(x, y, classes=10, device=device, scale=255 if x.dtype == np.uint8 else None) for x, y in parts
-    )
+    place, parts = select_device(device), mnist_arrays(folder, verify=verify)
+    with naming(folder or os.environ.get("NN_ANY_DATA") or "MNIST"):
+        training, validation, test = (
+            Dataset(x, y, classes=10, device=place, scale=255 if x.dtype == np.uint8 else None) for x, y in parts
+        )
     return training, validation, test
 
 
@@ -80,9 +82,9 @@ def mnist_arrays(folder: str | os.PathLike[str] | None = None, *, verify: bool =
             return _split({name: file for name, file in files.items() if file}, verify)
         others = [path / "mnist.pkl.gz", path / "mnist.npz"]
         path = next((other for other in others if other.is_file()), path)
-    if path.name.endswith((".pkl.gz", ".pkl")):
+    if path.is_file() and path.name.endswith((".pkl.gz", ".pkl")):
         return read_mnist_pickle(path)
-    if path.suffix == ".npz":
+    if path.is_file() and path.suffix == ".npz":
         return read_mnist_npz(path)
     origin = "folder" if folder is not None else "NN_ANY_DATA"
     raise FileNotFoundError(
@@ -105,18 +107,12 @@ def _split(files: dict[str, Path], verify: bool) -> tuple[Arrays, Arrays, Arrays
     for name, path in files.items():
         content = read_bytes(path)
         if verify and hashlib.sha256(content).hexdigest() != SHA256[name]:
-            raise ValueError(
+            raise DataFileError(
                 f"{path}: expected the original MNIST file, whose SHA-256 is {SHA256[name]}, got another; "
                 "fetch it again, or pass verify=False for other data in this format"
             )
         arrays.append(parse_idx(content, str(path)))
-    x, y, test_x, test_y = arrays
-    for images, labels in ((x, y), (test_x, test_y)):
-        if images.ndim < 2 or labels.ndim != 1 or len(images) != len(labels):
-            raise ValueError(f"{path.parent}: expected as many labels as images, got {labels.shape} and {images.shape}")
-    cut = len(x) - len(x) // 6
-    x, test_x = x.reshape(len(x), -1), test_x.reshape(len(test_x), -1)
-    return (x[:cut], y[:cut]), (x[cut:], y[cut:]), (test_x, test_y)
+    return _arranged(path.parent, *arrays)
 
 
 def _download(name: str) -> Path:
@@ -145,27 +141,6 @@ def _download(name: str) -> Path:
     )
 
 
-class _ArrayUnpickler(pickle.Unpickler):
-    """Allows NumPy arrays and nothing else."""
-
-    _ALLOWED = frozenset(
-        {
-            ("numpy", "ndarray"),
-            ("numpy", "dtype"),
-            ("numpy.core.multiarray", "_reconstruct"),
-            ("numpy._core.multiarray", "_reconstruct"),
-            ("numpy.core.numeric", "_frombuffer"),
-            ("numpy._core.numeric", "_frombuffer"),
-            ("_codecs", "encode"),
-        }
-    )
-
-    def find_class(self, module: str, name: str) -> Any:
-        if (module, name) not in self._ALLOWED:
-            raise ValueError(f"expected arrays and nothing else, got {module}.{name}; nothing was run")
-        return super().find_class(module.replace("numpy.core", "numpy._core"), name)
-
-
 def read_mnist_pickle(path: str | os.PathLike[str]) -> tuple[Arrays, Arrays, Arrays]:
     """The book's ``mnist.pkl.gz``: three pairs of images (n, 784), float32 in 0 … 1, and labels (n,).
 
@@ -176,31 +151,44 @@ def read_mnist_pickle(path: str | os.PathLike[str]) -> tuple[Arrays, Arrays, Arr
     """
     path = Path(path)
     try:
-        parts = _ArrayUnpickler(BytesIO(read_bytes(path)), encoding="latin1").load()
-    except OSError:
+        parts = parse_pickle(bytes(read_bytes(path)))
+    except DataFileError:
         raise
-    except Exception as error:
-        raise ValueError(f"{path}: expected a pickle of three pairs of arrays: {error}") from error
-    if not isinstance(parts, tuple | list) or len(parts) != 3:
-        raise ValueError(f"{path}: expected three pairs of arrays, got {type(parts).__name__}")
+    except ValueError as error:
+        raise DataFileError(f"{path}: expected a pickle of three pairs of arrays, got another ({error})") from error
+    if not isinstance(parts, tuple) or len(parts) != 3:
+        raise DataFileError(f"{path}: expected three pairs of arrays, got {type(parts).__name__}")
     return tuple(_pair(path, part) for part in parts)  # type: ignore[return-value]
 
 
 def _pair(path: Path, part: Any) -> Arrays:
-    if isinstance(part, tuple | list) and len(part) == 2 and all(isinstance(column, np.ndarray) for column in part):
+    if isinstance(part, tuple) and len(part) == 2 and all(isinstance(column, np.ndarray) for column in part):
         x, y = part
-        if x.ndim == 2 and x.dtype.kind == "f" and y.shape == (len(x),) and y.dtype.kind in "iu":
+        if x.ndim == 2 and x.size and x.dtype.kind == "f" and y.shape == (len(x),) and y.dtype.kind in "iu":
             return x, y
-    raise ValueError(f"{path}: expected pairs of images (n, 784) and labels (n,), got something else; fetch it again")
+    raise DataFileError(
+        f"{path}: expected pairs of images (n, 784) and labels (n,), got something else; fetch it again"
+    )
 
 
 def read_mnist_npz(path: str | os.PathLike[str]) -> tuple[Arrays, Arrays, Arrays]:
     """Keras's ``mnist.npz``, split as the book does: three pairs of images (n, 784), uint8, and labels (n,)."""
     path = Path(path)
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            x, y, test_x, test_y = (file[key] for key in ("x_train", "y_train", "x_test", "y_test"))
-    except (KeyError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise ValueError(f"{path}: expected arrays x_train, y_train, x_test and y_test: {error}") from error
-    x, test_x, cut = x.reshape(len(x), -1), test_x.reshape(len(test_x), -1), len(x) - len(x) // 6
+    return _arranged(path, *read_npz(path, ("x_train", "y_train", "x_test", "y_test")))
+
+
+def _arranged(
+    path: Path, x: np.ndarray, y: np.ndarray, test_x: np.ndarray, test_y: np.ndarray
+) -> tuple[Arrays, Arrays, Arrays]:
+    """Training, validation (the last sixth) and test data, with the images flat."""
+    for images, labels in ((x, y), (test_x, test_y)):
+        if images.ndim < 2 or 0 in images.shape or labels.shape != (len(images),):
+            raise DataFileError(f"{path}: expected as many labels as images, got {labels.shape} and {images.shape}")
+    if len(x) < 6 or x.shape[1:] != test_x.shape[1:]:
+        raise DataFileError(
+            f"{path}: expected six training images or more, and test images of their size, got {x.shape} and "
+            f"{test_x.shape}"
+        )
+    cut = len(x) - len(x) // 6
+    x, test_x = x.reshape(len(x), -1), test_x.reshape(len(test_x), -1)
     return (x[:cut], y[:cut]), (x[cut:], y[cut:]), (test_x, test_y)

@@ -1,36 +1,116 @@
 """Writing a file whole or not at all."""
 
+import errno
 import os
+import stat
+import sys
 import uuid
+from contextlib import suppress
 from pathlib import Path
+
+if sys.platform != "win32":
+    import fcntl
+
+_LONGEST_NAME = 255 - len(".") - len(".") - 32 - len(".tmp")  # bytes of a file's name that a temporary name can repeat
+_NO_FOLDER_SYNC = (errno.EINVAL, errno.ENOTSUP)
 
 
 def write_atomically(path: str | os.PathLike[str], content: bytes) -> None:
     """Write `content` to `path`, so that at any moment the old file or the new one is there, whole.
 
-    It goes to a temporary file in the same folder, is flushed to the disk, and takes the name in one move; then the
-    folder itself is flushed. If anything fails, the old file stays and the temporary one goes.
+    It goes to a temporary file in the same folder, is flushed to the disk, and takes the name and the permissions of
+    the old file in one move; then the folder itself is flushed. If anything fails, the old file stays and the temporary
+    one goes. What a writer that was killed has left for the same path is removed by the next one; the temporary file of
+    a writer that is alive is locked, and is let alone. A symbolic link stays, and what it points to is replaced.
 
     Raises
     ------
     OSError
-        If it cannot be written; the message names `path`. `FileNotFoundError` if its folder is missing.
+        If it cannot be written; the message names `path`. `FileNotFoundError` if its folder is missing,
+        `IsADirectoryError` if it is a folder.
     """
-    path = Path(path)
-    if not path.parent.is_dir():
-        raise FileNotFoundError(f"path: expected a folder to write {path} in, found none; make {path.parent} first")
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
+    target = Path(os.path.realpath(path))
+    if not target.parent.is_dir():
+        raise FileNotFoundError(f"path: expected a folder to write {path} in, found none; make {target.parent} first")
+    if target.is_dir():
+        raise IsADirectoryError(errno.EISDIR, "expected a file to write, got a directory", str(path))
+    if target.exists() and not target.is_file():
+        raise OSError(errno.EINVAL, "expected a file to write, got a device or a pipe", str(path))
     try:
-        with temporary.open("xb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
+        _sweep(target)
+        _replace(target, content)
+        _sync_folder(target.parent)
     except OSError as error:  # it names the temporary file, which nobody has heard of
         raise OSError(error.errno, error.strerror, str(path)) from error
-    finally:
-        temporary.unlink(missing_ok=True)
-    _sync_folder(path.parent)
+
+
+def _replace(target: Path, content: bytes) -> None:
+    descriptor, temporary = _temporary(target)
+    try:
+        try:
+            with suppress(FileNotFoundError):
+                os.chmod(temporary, stat.S_IMODE(target.stat().st_mode))
+            view = memoryview(content)
+            while view:
+                view = view[os.write(descriptor, view) :]
+            os.fsync(descriptor)
+            if os.name == "posix":  # renamed while the lock is held; Windows renames no open file
+                os.replace(temporary, target)
+        finally:
+            os.close(descriptor)
+        if os.name != "posix":
+            os.replace(temporary, target)
+    except BaseException:
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        raise
+
+
+def _temporary(target: Path) -> tuple[int, Path]:
+    """A new, locked file beside `target`, and its name: ``.name.<hex>.tmp``."""
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
+    while True:
+        temporary = target.with_name(f"{_prefix(target)}{uuid.uuid4().hex}.tmp")
+        descriptor = os.open(temporary, flags, 0o666)
+        if _lock(descriptor) and os.fstat(descriptor).st_nlink:
+            return descriptor, temporary
+        os.close(descriptor)  # another writer has just taken it for one that was left behind
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+
+
+def _prefix(target: Path) -> str:
+    return f".{os.fsencode(target.name)[:_LONGEST_NAME].decode(errors='ignore')}."
+
+
+def _lock(descriptor: int) -> bool:
+    """Whether no other process has the file locked; it is locked now, where that can be had."""
+    if sys.platform != "win32":
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        except OSError:  # a file system without locks
+            return True
+    return True
+
+
+def _sweep(target: Path) -> None:
+    """Remove what killed writers have left for `target`: temporary files that nobody has locked."""
+    if sys.platform == "win32":
+        return
+    prefix = _prefix(target)
+    left = [name for name in os.listdir(target.parent) if name.startswith(prefix) and name.endswith(".tmp")]
+    for name in left:
+        if len(name) != len(prefix) + 36:
+            continue
+        with suppress(OSError):
+            descriptor = os.open(target.with_name(name), os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                os.unlink(target.with_name(name))
+            finally:
+                os.close(descriptor)
 
 
 def _sync_folder(folder: Path) -> None:
@@ -39,5 +119,8 @@ def _sync_folder(folder: Path) -> None:
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in _NO_FOLDER_SYNC:
+            raise
     finally:
         os.close(descriptor)

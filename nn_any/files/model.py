@@ -3,13 +3,16 @@
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from nn_any.core.errors import ModelFileError
 from nn_any.files.atomic import write_atomically
+from nn_any.files.safetensors import parse, parse_json
 
 FORMAT = 1
 _KEY = "nn_any"
@@ -26,56 +29,87 @@ def save_model(path: str | os.PathLike[str], description: Mapping[str, Any], ten
         The architecture and whatever else makes the network.
     tensors : mapping from names to arrays
         Made contiguous first: safetensors 0.8 writes others wrongly (its issue 825).
+
+    Raises
+    ------
+    ValueError
+        If the description is larger than `load_model` reads.
+    OSError
+        If the file cannot be written.
     """
     from safetensors.numpy import save
 
     contiguous = {name: np.asarray(tensor, order="C") for name, tensor in tensors.items()}
     header = {"format": FORMAT, **description}
     header["sha256"] = _digest(header, contiguous)
+    text = _canonical(header)
+    parse_json(text.encode())
     # one entry only: safetensors writes several in no fixed order, and equal networks shall be equal files
-    content = save(contiguous, metadata={_KEY: json.dumps(header, sort_keys=True)})
-    write_atomically(path, content)
+    write_atomically(path, save(contiguous, metadata={_KEY: text}))
 
 
 def load_model(path: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-    """Read a model file: its description and its tensors. Nothing in it is executed or imported.
+    """Read a model file: its description and its tensors, which are read-only. Nothing is executed or imported.
 
     Raises
     ------
     FileNotFoundError
         If there is no such file.
-    ValueError
+    ModelFileError
         If it is not a model file, is damaged, or was written by a newer version.
     """
-    from safetensors import SafetensorError, safe_open
-
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"path: expected a model file, found none at {path}")
+    content = path.read_bytes()
     try:
-        with safe_open(path, framework="numpy") as file:
-            metadata = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
-        description = json.loads(metadata[_KEY])
-        intact = description.pop("sha256") == _digest(description, tensors)
-        written = int(description["format"])
-    except (SafetensorError, KeyError, ValueError, TypeError, AttributeError) as error:
-        raise ValueError(
-            f"{path}: expected a model file of nn_any, got one that is damaged or of another kind "
-            f"({type(error).__name__}: {error})"
+        texts, tensors = parse(content)
+        text = texts.get(_KEY, "")
+        description = parse_json(text.encode())
+        if not isinstance(description, dict) or type(description.get("format")) is not int:
+            raise ValueError("it does not say which format it has")
+        # the very text that this package writes: else a changed bit could leave what it says the same
+        intact = text == _canonical(description)
+        intact = description.pop("sha256", None) == _digest(description, tensors) and intact
+    except ValueError as error:
+        raise ModelFileError(
+            f"{path}: expected a model file of nn_any, got one that is damaged or of another kind ({error!s:.300}); "
+            "use another copy"
         ) from error
+    written = description["format"]
     if not intact:
-        raise ValueError(f"{path}: the content does not match its SHA-256, so the file is damaged; use another copy")
+        newer = f", or of format {written}, which needs a newer nn_any" if written > FORMAT else ""
+        raise ModelFileError(
+            f"{path}: the content does not match its SHA-256, so the file is damaged{newer}; use another copy"
+        )
     if written > FORMAT:
-        raise ValueError(f"{path}: expected format {FORMAT} or older, got {written}; upgrade nn_any to read it")
+        raise ModelFileError(f"{path}: expected format {FORMAT} or older, got {written}; upgrade nn_any to read it")
     return description, tensors
+
+
+@contextmanager
+def describing(path: str | os.PathLike[str]) -> Iterator[None]:
+    """Around the making of what a file describes: whatever is wrong with that is one `ModelFileError`."""
+    try:
+        yield
+    except (MemoryError, ModelFileError):
+        raise
+    except Exception as error:
+        raise ModelFileError(
+            f"{path}: expected the description of a network, got one that makes none "
+            f"({type(error).__name__}: {error!s:.300}); if a layer is your own, import it first"
+        ) from error
+
+
+def _canonical(description: Mapping[str, Any]) -> str:
+    return json.dumps(description, sort_keys=True)
 
 
 def _digest(description: Mapping[str, Any], tensors: Mapping[str, np.ndarray]) -> str:
     """The SHA-256 of the description and of the names, dtypes, shapes and bytes of all tensors, in order of name."""
-    digest = hashlib.sha256(json.dumps(description, sort_keys=True).encode())
+    digest = hashlib.sha256(_canonical(description).encode())
     for name in sorted(tensors):
         tensor = tensors[name]
         digest.update(f"\n{name} {tensor.dtype.str} {tensor.shape}\n".encode())
-        digest.update(tensor.tobytes())
+        digest.update(tensor.reshape(-1).view(np.uint8).data)
     return digest.hexdigest()

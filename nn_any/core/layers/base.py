@@ -12,6 +12,7 @@ import numpy as np
 
 from nn_any.core import activations, initializers, options
 from nn_any.core.activations import LINEAR
+from nn_any.core.errors import InvalidValueError
 from nn_any.core.random import random_bits
 from nn_any.core.typing import Array, LayerParams, Namespace, Shape
 
@@ -89,6 +90,17 @@ class Layer:
         """The initial state that is not trained (running statistics), float64 on the host."""
         return ()
 
+    def parameter_shapes(self, input_shape: Shape) -> tuple[Shape, ...] | None:
+        """The shapes of the parameters as `unpack` gives them, told without drawing any.
+
+        A model file must hold just these. None, for a layer of your own that does not say: whatever the file holds.
+        """
+        return () if type(self).init is Layer.init else None
+
+    def state_shapes(self, input_shape: Shape) -> tuple[Shape, ...] | None:
+        """The shapes of the state, likewise."""
+        return () if type(self).init_state is Layer.init_state else None
+
     def forward(
         self, params: LayerParams, state: LayerParams, x: Array, context: Context
     ) -> tuple[Array, LayerParams, Any]:
@@ -156,7 +168,7 @@ class ShapedLayer(Layer):
 def image_shape(input_shape: Shape) -> tuple[int, int, int]:
     """Height, width and channels of inputs that must be images."""
     if len(input_shape) != 3:
-        raise ValueError(f"expected images (height, width, channels), got inputs of shape {input_shape}")
+        raise InvalidValueError(f"expected images (height, width, channels), got inputs of shape {input_shape}")
     height, width, channels = input_shape
     return height, width, channels
 
@@ -164,7 +176,7 @@ def image_shape(input_shape: Shape) -> tuple[int, int, int]:
 def windows(size: tuple[int, int], window: tuple[int, int], stride: tuple[int, int]) -> tuple[int, int]:
     """How many windows fit into a height and width, along each: ⌊(size - window) / stride⌋ + 1."""
     if window[0] > size[0] or window[1] > size[1]:
-        raise ValueError(
+        raise InvalidValueError(
             f"expected images of at least {window[0]} × {window[1]}, got {size[0]} × {size[1]}; "
             "use a smaller window, padding='same', or fewer layers that shrink"
         )

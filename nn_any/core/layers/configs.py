@@ -5,6 +5,7 @@ from typing import Any, TypeVar
 
 from nn_any.core import activations, initializers
 from nn_any.core.activations import Activation
+from nn_any.core.errors import InvalidTypeError, InvalidValueError
 from nn_any.core.initializers import Initializer
 from nn_any.core.layers import activation, augmentation, convolution, dense, dropout, flatten, normalization, pooling
 from nn_any.core.layers.base import Layer
@@ -18,14 +19,14 @@ def register(layer_class: type[L]) -> type[L]:
     """Let model files hold layers of this class, a frozen dataclass, under the class's name; usable as a decorator."""
     name = layer_class.__name__
     if not (issubclass(layer_class, Layer) and "__dataclass_fields__" in vars(layer_class)):
-        raise TypeError(
+        raise InvalidTypeError(
             f"layer_class: expected a frozen dataclass derived from nn_any.layers.Layer, got {layer_class!r}"
         )
     old = _classes.get(name, layer_class)
     _classes[name] = layer_class
     if (old.__module__, old.__qualname__) != (layer_class.__module__, layer_class.__qualname__):
         _classes[name] = old
-        raise ValueError(f"layer {name!r} is registered already; choose another name")
+        raise InvalidValueError(f"layer {name!r} is registered already; choose another name")
     return layer_class
 
 
@@ -33,7 +34,7 @@ def to_config(layer: Layer) -> dict[str, Any]:
     """What JSON can hold of a layer: its class's name and its fields, with activations and initialisers by name."""
     name = type(layer).__name__
     if _classes.get(name) is not type(layer):
-        raise ValueError(
+        raise InvalidValueError(
             f"layer {layer!r}: expected one of a registered class; call nn_any.layers.register({name}) first"
         )
     config: dict[str, Any] = {"type": name}
@@ -51,7 +52,7 @@ def from_config(config: dict[str, Any]) -> Layer:
     arguments = dict(config)
     name = arguments.pop("type", None)
     if name not in _classes:
-        raise ValueError(
+        raise InvalidValueError(
             f"layer: expected one of {', '.join(sorted(_classes))}, got {name!r}; "
             "if it is your own, call nn_any.layers.register first"
         )

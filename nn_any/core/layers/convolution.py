@@ -86,10 +86,13 @@ class Conv2D(WeightedLayer):
 
     def init(self, rng: np.random.Generator, input_shape: Shape) -> tuple[np.ndarray, ...]:
         """Kernels (filters, height, width, channels) and biases (filters,)."""
-        area, channels = math.prod(self.kernel_size), input_shape[2]
-        shape = (self.filters, *self.kernel_size, channels)
-        kernels = self.initializer.weights(rng, shape, area * channels, area * self.filters)
-        return kernels, self.initializer.biases(rng, (self.filters,))
+        area, (kernels, biases) = math.prod(self.kernel_size), self.parameter_shapes(input_shape)
+        weights = self.initializer.weights(rng, kernels, area * input_shape[2], area * self.filters)
+        return weights, self.initializer.biases(rng, biases)
+
+    def parameter_shapes(self, input_shape: Shape) -> tuple[Shape, Shape]:
+        """``(filters, height, width, channels)`` and ``(filters,)``."""
+        return (self.filters, *self.kernel_size, input_shape[2]), (self.filters,)
 
     def forward(
         self, params: LayerParams, state: LayerParams, x: Array, context: Context

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from nn_any.core import options
+from nn_any.core.errors import InvalidValueError
 from nn_any.core.layers.base import Context, WeightedLayer
 from nn_any.core.primitives import affine, matmul, sgd_update, total
 from nn_any.core.typing import Array, LayerParams, Shape
@@ -45,14 +46,19 @@ class Dense(WeightedLayer):
     def output_shape(self, input_shape: Shape) -> Shape:
         """``(units,)``, for inputs of one axis."""
         if len(input_shape) != 1:
-            raise ValueError(f"expected inputs of one axis (features,), got {input_shape}; put a Flatten layer before")
+            raise InvalidValueError(
+                f"expected inputs of one axis (features,), got {input_shape}; put a Flatten layer before"
+            )
         return (self.units,)
 
     def init(self, rng: np.random.Generator, input_shape: Shape) -> tuple[np.ndarray, ...]:
         """Weights (units, inputs) and biases (units,)."""
-        fan_in = math.prod(input_shape)
-        weights = self.initializer.weights(rng, (self.units, fan_in), fan_in, self.units)
-        return weights, self.initializer.biases(rng, (self.units,))
+        weights, biases = self.parameter_shapes(input_shape)
+        return self.initializer.weights(rng, weights, *weights[::-1]), self.initializer.biases(rng, biases)
+
+    def parameter_shapes(self, input_shape: Shape) -> tuple[Shape, Shape]:
+        """``(units, inputs)`` and ``(units,)``."""
+        return (self.units, math.prod(input_shape)), (self.units,)
 
     def forward(
         self, params: LayerParams, state: LayerParams, x: Array, context: Context

@@ -28,6 +28,10 @@ class _Normalization(ShapedLayer):
         """Gain 1 and shift 0."""
         return np.ones(input_shape[-1:]), np.zeros(input_shape[-1:])
 
+    def parameter_shapes(self, input_shape: Shape) -> tuple[Shape, Shape]:
+        """``(channels,)`` each."""
+        return input_shape[-1:], input_shape[-1:]
+
     def _spread(self, values: Array) -> Array:
         """(..., channels) in a shape that broadcasts against a batch."""
         return values[(..., *(None,) * len(self.batch_axes()), slice(None))]
@@ -74,6 +78,10 @@ class BatchNorm(_Normalization):
     def init_state(self, input_shape: Shape) -> tuple[np.ndarray, ...]:
         """Running mean 0 and running variance 1."""
         return np.zeros(input_shape[-1:]), np.ones(input_shape[-1:])
+
+    def state_shapes(self, input_shape: Shape) -> tuple[Shape, Shape]:
+        """``(channels,)`` each."""
+        return input_shape[-1:], input_shape[-1:]
 
     def forward(
         self, params: LayerParams, state: LayerParams, x: Array, context: Context

@@ -7,6 +7,7 @@ import numpy as np
 from array_api_compat import array_namespace
 
 from nn_any.core import regularization
+from nn_any.core.errors import InvalidValueError
 from nn_any.core.options import number
 from nn_any.core.schedules.base import Records, Schedule, as_schedule, positive, settle
 from nn_any.core.trees import tree_map
@@ -124,7 +125,7 @@ class Optimizer:
         """The learning rates of one epoch's steps, as `Schedule` has them: float64, (steps,)."""
         rates = np.asarray(as_schedule(self.learning_rate)(epoch, steps, records), dtype=np.float64)
         if rates.shape != (steps,):
-            raise ValueError(
+            raise InvalidValueError(
                 f"learning_rate: expected a schedule that gives one rate for each of {steps} steps, got shape "
                 f"{rates.shape} from {self.learning_rate!r}; return an array of shape (steps,)"
             )

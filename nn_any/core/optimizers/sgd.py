@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
+from nn_any.core.errors import InvalidValueError
 from nn_any.core.optimizers.base import Regularized, zeros_like
 from nn_any.core.options import flag
 from nn_any.core.schedules.base import Schedule, below_one, settle
@@ -44,7 +45,9 @@ class SGD(Regularized):
         super().__post_init__()
         settle(self, momentum=below_one, nesterov=flag)
         if self.nesterov and not self.momentum:
-            raise ValueError("nesterov: expected momentum above 0 with it, got momentum=0.0; pass momentum=0.9, say")
+            raise InvalidValueError(
+                "nesterov: expected momentum above 0 with it, got momentum=0.0; pass momentum=0.9, say"
+            )
 
     @property
     def plain(self) -> bool:

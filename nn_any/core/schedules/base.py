@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from nn_any.core.errors import InvalidTypeError, InvalidValueError
 from nn_any.core.options import number
 
 Records = Sequence[dict[str, Any]]
@@ -68,9 +69,9 @@ def as_schedule(rate: Any, name: str = "learning_rate") -> Schedule:
     if isinstance(rate, Schedule):
         return rate
     if isinstance(rate, bool) or not isinstance(rate, int | float | np.integer | np.floating):
-        raise TypeError(f"{name}: expected a positive number, got {rate!r}; pass one such as 0.1, or a Schedule")
+        raise InvalidTypeError(f"{name}: expected a positive number, got {rate!r}; pass one such as 0.1, or a Schedule")
     if not (math.isfinite(rate) and rate > 0):
-        raise ValueError(f"{name}: expected a positive, finite number, got {rate!r}; pass one such as 0.1")
+        raise InvalidValueError(f"{name}: expected a positive, finite number, got {rate!r}; pass one such as 0.1")
     return Constant(positive(name, rate))
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from nn_any.core.errors import InvalidTypeError, InvalidValueError
 from nn_any.core.options import choice, integer, number
 from nn_any.core.schedules.base import Records, Schedule, below_one, positive, settle
 
@@ -27,7 +28,7 @@ def grows(monitor: str) -> bool:
 
 def _name(name: str, value: Any) -> str:
     if not isinstance(value, str):
-        raise TypeError(f"{name}: expected the name of a recorded value, got {value!r}; pass a string")
+        raise InvalidTypeError(f"{name}: expected the name of a recorded value, got {value!r}; pass a string")
     return value
 
 
@@ -41,7 +42,7 @@ def _improvements(records: Records, monitor: str, mode: str | None, threshold: f
     best = -math.inf if up else math.inf
     for record in records:
         if monitor not in record:
-            raise ValueError(
+            raise InvalidValueError(
                 f"monitor: expected one of the recorded {', '.join(record)}, got {monitor!r}; "
                 "choose one of these, or pass the data that it is taken from to fit"
             )
