@@ -171,7 +171,7 @@ def sweep(
     results |= {"rows": rows, "best": _best(rows, found)}
     model = folder / "model.safetensors"
     ensemble[results["best"]["member"]].save(model)
-    results |= {"model": str(model), **_picture(folder / "sweep.png", rows, training, data, len(history))}
+    results |= {"model": str(model), **_picture(folder / "sweep.png", rows, data, len(history), seeds)}
     report = {**results, "members": found, "history": _plain(history.to_dict())}
     write_atomically(folder / "sweep.json", json.dumps(report, indent=2, allow_nan=False).encode())
     options.print_results(json.dumps(results, indent=2) + "\n" if as_json else _report(results), str(model))
@@ -256,11 +256,11 @@ def _best(rows: list[dict[str, Any]], found: list[dict[str, Any]]) -> dict[str, 
     return min(alike, key=lambda one: float(one["validation_loss"]))
 
 
-def _picture(path: Path, rows: list[dict[str, Any]], training: nn.Dataset, data: str, epochs: int) -> dict[str, Any]:
+def _picture(path: Path, rows: list[dict[str, Any]], data: str, epochs: int, seeds: int) -> dict[str, Any]:
     """Where the picture is, or why there is none."""
-    title = f"{Path(data).name}: {len(rows)} pairs after {epochs} epochs of {len(training):,} examples"
+    measure = rows[0]["measure"].replace("_", " ")
     try:
-        plotting.sweep_picture(path, rows, rows[0]["measure"].replace("_", " "), title)
+        plotting.sweep_picture(path, rows, measure, f"{Path(data).name}, after {epochs} epochs", seeds)
     except ImportError as error:
         return {"picture": None, "picture_missing": f"matplotlib is not usable ({error}); {plotting.REMEDY}"}
     return {"picture": str(path), "picture_missing": None}

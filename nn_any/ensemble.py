@@ -3,20 +3,22 @@
 import math
 import operator
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from os import PathLike
+from typing import Any, Self
 
 import numpy as np
 
 from nn_any import validation as check
 from nn_any.backends import Device, Engine, to_numpy
 from nn_any.committee import Committee
-from nn_any.core import options, random
+from nn_any.core import layers, losses, options, random
 from nn_any.core.errors import InvalidTypeError, InvalidValueError
 from nn_any.core.losses import Loss
 from nn_any.core.optimizers import Optimizer
 from nn_any.core.trees import tree_map
 from nn_any.core.typing import Carry
-from nn_any.history import Record
+from nn_any.files import load_model
+from nn_any.history import History, Record
 from nn_any.member_batches import MemberBatches
 from nn_any.network import Network
 from nn_any.summary import parameter_count, shape_text, summary_table
@@ -69,8 +71,9 @@ class Ensemble(Committee):
     -----
     `fit` is the one of `Network`. Its history holds the means over the members that have not diverged under the usual
     names, and beside each of them a list with a number for each member: ``loss`` and ``member_loss``,
-    ``validation_accuracy`` and ``member_validation_accuracy``. A member that rests has NaN there. A schedule that looks
-    at the history looks at its own member's. `TrainingDivergedError` is raised only if all have diverged.
+    ``validation_accuracy`` and ``member_validation_accuracy``. A member that rests has NaN for its loss and learning
+    rate. A schedule that looks at the history looks at its own member's, and ends the training of that member alone;
+    callbacks such as `EarlyStopping` see the means. `TrainingDivergedError` is raised only if all have diverged.
 
     As one predictor an ensemble answers with the mean of its members' outputs (`feedforward`, `predict_proba`), and
     `predict` is the `vote`. `backprop` and its kin answer for all members at once, with one more leading axis.
@@ -181,6 +184,36 @@ class Ensemble(Committee):
             if not math.isnan(record["member_loss"][i]):
                 mine = {name.removeprefix("member_"): record[name][i] for name in own}
                 self._member_records[i] = [*records, {"epoch": self.epochs[i], "seconds": record["seconds"], **mine}]
+
+    def _train(self, *data: Any, checkpoint: Any = None, **arguments: Any) -> History:
+        if checkpoint is not None:
+            raise ValueError(f"checkpoint: expected none for an ensemble, got {checkpoint!r}; save(path) after fit")
+        history: History = super()._train(*data, **arguments)
+        return history
+
+    # files
+
+    def _description(self) -> dict[str, Any]:
+        own = {name: getattr(self, name) for name in ("seeds", "learning_rates", "weight_decays", "epochs")}
+        own["steps"] = [int(step) for carry in self._carries for step in to_numpy(carry[3])]
+        return super()._description() | {"ensemble": own | {"diverged": self.diverged.tolist()}}
+
+    @classmethod
+    def load(cls, path: str | PathLike[str], device: str | Device | None = None) -> Self:
+        """The ensemble in a model file that `save` wrote, whichever device wrote it; as `Network.load`."""
+        about, tensors = load_model(path)
+        if "ensemble" not in about:
+            raise ValueError(f"{path}: expected an ensemble, got one network; use nn_any.Network.load")
+        own = about["ensemble"]
+        stack = [tuple(about["input_shape"]), *(layers.from_config(config) for config in about["layers"])]
+        loss, given = losses.from_config(about["loss"]), ("seeds", "learning_rates", "weight_decays")
+        settings = {name: own[name] for name in given}
+        net = cls(stack, len(own["seeds"]), loss=loss, dtype=about["dtype"], device=device, **settings)
+        net.epoch, net.steps = int(about["epoch"]), int(about["steps"])
+        net.epochs, net.diverged = tuple(own["epochs"]), np.array(own["diverged"])
+        steps, (params, state) = net.device.asarray(np.array(own["steps"], dtype="int32")), net._read(path, tensors)
+        net._carry = (params, state, (), steps, net._carry[4])
+        return net
 
     # about it
 

@@ -1,6 +1,7 @@
 """Training an ensemble in mini-batches: blocks of members, each with its own order, rate and weight decay."""
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -103,11 +104,10 @@ class MemberBatches:
 
     def _job(self, i: int, block: slice, rates: Array, training: np.ndarray) -> Callable[[], Ran]:
         """An epoch of one block; those of its members that rest, or that diverge, stay as they were."""
-        ensemble, device, old = self._ensemble, self._ensemble.device, self._ensemble._carries[i]
+        device, old = self._ensemble.device, self._ensemble._carries[i]
 
         def run() -> Ran:
-            each = zip(ensemble.seeds[block], ensemble.epochs[block], strict=True)
-            order = np.stack([random.epoch_order(*stream, self._n, shuffle=self._shuffle) for stream in each])
+            order = self._orders(block)
             engine, size = self._engines[i], self._batch_size
             carry, losses = run_epoch(device, engine, self._step, old, self._columns, order, rates, size)
             healthy = np.isfinite(losses).all(axis=0) & to_numpy(
@@ -118,6 +118,18 @@ class MemberBatches:
             return carry, losses, healthy | ~training
 
         return run
+
+    def _orders(self, block: slice) -> np.ndarray:
+        """Each member's order of the examples in its next epoch: (members, n)."""
+
+        def draw(seed: int, epoch: int) -> np.ndarray:
+            return random.epoch_order(seed, epoch, self._n, shuffle=self._shuffle).astype("int32")
+
+        streams = self._ensemble.seeds[block], self._ensemble.epochs[block]
+        if len(self._engines) > 1:  # the blocks have threads of their own
+            return np.stack(list(map(draw, *streams)))
+        with ThreadPoolExecutor() as pool:  # NumPy lets go of Python's lock, and a thousand orders take a second
+            return np.stack(list(pool.map(draw, *streams)))
 
     def _settle(self, trained: np.ndarray, lost: np.ndarray, rates: np.ndarray) -> None:
         """Count the epoch for those that trained, and tell those that diverged from then on."""

@@ -1,7 +1,7 @@
 """Ensembles: every member equals its own run alone, and together they answer as one."""
 
 import math
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import oracle
@@ -409,3 +409,66 @@ def test_bad_arguments():
         ensemble.fit((X, Y + 1), epochs=1, batch_size=5, optimizer=nn.SGD(1.0))
     for a, b in zip(state(ensemble), before, strict=True):
         np.testing.assert_array_equal(a, b)
+
+
+def test_files(backend, tmp_path):
+    """What is read answers as what was written, on any device, and goes on, with a fresh optimiser."""
+    ensemble = exploding(backend.device, weight_decays=[0.0, 0.1, 0.2])
+    ensemble.fit((X, X[:, :1]), epochs=2, batch_size=10, optimizer=nn.SGD(1.0))
+    ensemble.save(tmp_path / "three.safetensors")
+    loaded = nn.Ensemble.load(tmp_path / "three.safetensors", "numpy")
+    for name in ("seeds", "learning_rates", "weight_decays", "epochs"):
+        assert getattr(loaded, name) == getattr(ensemble, name)
+    assert loaded.diverged.tolist() == [False, True, False]
+    for a, b in zip(tree_leaves(ensemble.params), tree_leaves(loaded.params), strict=True):
+        assert nn.to_numpy(a).tobytes() == b.tobytes()
+    assert [net.steps for net in loaded] == [net.steps for net in ensemble] == [10, 0, 10]
+    for net in (ensemble.to("numpy"), loaded):
+        net.fit((X, X[:, :1]), epochs=1, batch_size=10, optimizer=nn.SGD(0.5))
+    same(loaded[2], ensemble[2])
+    ensemble[0].save(tmp_path / "one.safetensors")
+    with pytest.raises(ValueError, match=r"expected an ensemble, got one network; use nn_any\.Network\.load"):
+        nn.Ensemble.load(tmp_path / "one.safetensors")
+    with pytest.raises(ValueError, match="checkpoint: expected none for an ensemble"):
+        loaded.fit((X, X[:, :1]), epochs=1, batch_size=10, optimizer=nn.SGD(0.5), checkpoint=tmp_path / "c")
+
+
+@dataclass(frozen=True)
+class Counting(nn.optimizers.Optimizer):
+    """An optimiser of one's own, with a number in its state: steps that shrink as they are counted."""
+
+    learning_rate: object = 0.1
+
+    def init(self, params):
+        first = next(nn.optimizers.tree_leaves(params))
+        return first[(0,) * first.ndim] * 0 + 1
+
+    def update(self, gradients, count, params, learning_rate):
+        rate = learning_rate / count
+
+        def move(w, g):
+            return w - nn.optimizers.per_parameter(rate, w) * g
+
+        return nn.optimizers.tree_map(move, params, gradients), count + 1
+
+
+@dataclass(frozen=True)
+class Triangle(nn.schedules.Schedule):
+    peak: float
+
+    def __call__(self, epoch, steps, records=()):
+        return self.peak * (1 + np.arange(steps)) / steps
+
+    def with_rate(self, rate):
+        return Triangle(rate)
+
+
+def test_optimisers_and_schedules_of_your_own(backend):
+    ensemble = small(2, learning_rates=[0.5, 2.0], device=backend.device, dtype="float32")
+    ensemble.fit((X, Y), epochs=2, batch_size=10, optimizer=Counting(Triangle(1.0)))
+    for i, peak in enumerate([0.5, 2.0]):
+        alone = nn.Network([36, 6, 4], initializer="scaled_normal", device=backend.device, seed=3 + i)
+        alone.fit((X, Y), epochs=2, batch_size=10, optimizer=Counting(Triangle(peak)))
+        same(ensemble[i], alone, rtol=1e-5)
+    with pytest.raises(TypeError, match="must define with_rate"):
+        nn.schedules.Schedule().with_rate(0.1)
