@@ -1,1 +1,1 @@
-"""Side-by-side timings; ``python -m benchmarks.book_loop`` and what follows. Never imported by the package."""
+"""Side-by-side timings: ``python -m benchmarks``; docs/speed.md says what came out. Never imported by the package."""

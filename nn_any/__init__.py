@@ -5,6 +5,7 @@ __version__ = "0.1.0"
 from nn_any import datasets, metrics
 from nn_any.backends import Device, DeviceNotAvailableError, EngineError, devices, select_device, to_device, to_numpy
 from nn_any.callbacks import Callback, EarlyStopping
+from nn_any.checkpoints import Checkpoint
 from nn_any.core import activations, initializers, layers, losses, optimizers, schedules
 from nn_any.core.errors import DataFileError, InvalidTypeError, InvalidValueError, ModelFileError, NnAnyError
 from nn_any.core.layers import (
@@ -23,9 +24,12 @@ from nn_any.core.layers import (
 from nn_any.core.lbfgs import LBFGS
 from nn_any.core.optimizers import SGD, Adagrad, Adam, AdamW, RMSprop
 from nn_any.datasets import Dataset
+from nn_any.ensemble import Ensemble
 from nn_any.history import History
+from nn_any.interrupts import TrainingInterrupted
+from nn_any.measuring import DeviceTiming, fastest_device, time_devices
 from nn_any.network import Network
-from nn_any.training import TrainingDivergedError
+from nn_any.training import NetworkBusyError, OutOfMemoryError, TrainingDivergedError
 
 __all__ = [
     "LBFGS",
@@ -37,16 +41,19 @@ __all__ = [
     "AveragePool2D",
     "BatchNorm",
     "Callback",
+    "Checkpoint",
     "Conv2D",
     "DataFileError",
     "Dataset",
     "Dense",
     "Device",
     "DeviceNotAvailableError",
+    "DeviceTiming",
     "Dropout",
     "EarlyStopping",
     "ElasticDistortion",
     "EngineError",
+    "Ensemble",
     "Flatten",
     "History",
     "InvalidTypeError",
@@ -55,13 +62,17 @@ __all__ = [
     "MaxPool2D",
     "ModelFileError",
     "Network",
+    "NetworkBusyError",
     "NnAnyError",
+    "OutOfMemoryError",
     "RMSprop",
     "RandomAffine",
     "TrainingDivergedError",
+    "TrainingInterrupted",
     "activations",
     "datasets",
     "devices",
+    "fastest_device",
     "initializers",
     "layers",
     "losses",
@@ -69,6 +80,7 @@ __all__ = [
     "optimizers",
     "schedules",
     "select_device",
+    "time_devices",
     "to_device",
     "to_numpy",
 ]

@@ -8,6 +8,7 @@ from io import StringIO
 from typing import TYPE_CHECKING, Any, NoReturn, TextIO, cast
 
 from nn_any.core import options
+from nn_any.core.errors import InvalidTypeError, InvalidValueError
 from nn_any.core.schedules.monitoring import grows
 
 if TYPE_CHECKING:
@@ -37,6 +38,13 @@ class Callback:
 
     def on_train_end(self, run: "TrainingRun") -> None:
         """After the last epoch, or when something else ended the run."""
+
+    def state(self) -> dict[str, Any]:
+        """What a checkpoint shall remember of this callback: NumPy arrays, and what JSON can hold, by name."""
+        return {}
+
+    def restore(self, run: "TrainingRun", state: dict[str, Any]) -> None:
+        """Take up what `state` gave; called after `on_train_begin`, when the network stands where it stood."""
 
 
 class OnEpochEnd(Callback):
@@ -93,7 +101,7 @@ class EarlyStopping(Callback):
         restore_best: bool = True,
     ) -> None:
         if not isinstance(monitor, str):
-            raise TypeError(f"monitor: expected the name of a column of the history, got {monitor!r}")
+            raise InvalidTypeError(f"monitor: expected the name of a column of the history, got {monitor!r}")
         self.monitor = monitor
         self.patience = options.integer("patience", patience)
         self.min_delta = options.number("min_delta", min_delta)
@@ -122,8 +130,20 @@ class EarlyStopping(Callback):
             self._waited += 1
             run.stop = run.stop or self._waited >= self.patience
 
+    def state(self) -> dict[str, Any]:
+        """The best value and epoch, how long it has waited, and the best weights."""
+        kept: dict[str, Any] = {"best": self.best, "best_epoch": self.best_epoch, "waited": self._waited}
+        return kept | (self._weights._tensors() if self._weights is not None else {})
+
+    def restore(self, run: "TrainingRun", state: dict[str, Any]) -> None:
+        """Go on waiting from there."""
+        self.best, self.best_epoch, self._waited = (state.pop(name) for name in ("best", "best_epoch", "waited"))
+        if state:
+            self._weights = run.network.copy()
+            self._weights._carry = (*self._weights._read("checkpoint", state), *self._weights._carry[2:])
+
     def _refuse(self, columns: Iterable[str]) -> NoReturn:
-        raise ValueError(
+        raise InvalidValueError(
             f"monitor: expected one of {', '.join(columns)}, got {self.monitor!r}; "
             "for validation_… give fit validation_data"
         )
@@ -252,7 +272,7 @@ def epoch_line(record: "Record", epochs: int) -> str:
 def as_callbacks(callbacks: Any) -> list[Callback]:
     """Callbacks as a list; plain functions of the run are called after each epoch."""
     if not isinstance(callbacks, Iterable):
-        raise TypeError(f"callbacks: expected a list of them, got {callbacks!r}; put it in brackets")
+        raise InvalidTypeError(f"callbacks: expected a list of them, got {callbacks!r}; put it in brackets")
     made: list[Callback] = []
     for callback in callbacks:
         if isinstance(callback, Callback):
@@ -260,5 +280,7 @@ def as_callbacks(callbacks: Any) -> list[Callback]:
         elif callable(callback):
             made.append(OnEpochEnd(callback))
         else:
-            raise TypeError(f"callbacks: expected nn_any.Callback instances or functions of the run, got {callback!r}")
+            raise InvalidTypeError(
+                f"callbacks: expected nn_any.Callback instances or functions of the run, got {callback!r}"
+            )
     return made

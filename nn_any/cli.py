@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import sys
 import time
 from pathlib import Path
@@ -19,7 +20,10 @@ from nn_any import cli_options as options
 from nn_any.backends import survey
 from nn_any.callbacks import Progress, unfailing_console
 from nn_any.cli_options import Flag, Integer
+from nn_any.cli_sweep import sweep
+from nn_any.core.errors import InvalidValueError
 from nn_any.files import write_atomically
+from nn_any.interrupts import EXIT_CODES
 from nn_any.training import TrainingRun
 from nn_any.validation import check_integer
 
@@ -51,10 +55,13 @@ def train(
     weight_decay: float | None = None,
     patience: Integer | None = None,
     device: str | None = None,
+    engine: options.EngineName = "auto",
     dtype: Literal["float32", "float64"] = "float32",
     seed: Integer = 0,
     output: Path | None = None,
     overwrite: Flag = False,
+    checkpoint: Path | None = None,
+    resume: Flag = False,
     as_json: Annotated[Flag, Parameter(name="--json")] = False,
     quiet: Flag = False,
 ) -> int:
@@ -97,7 +104,10 @@ def train(
     patience
         End when the validation loss has not become better for so many epochs, and keep the best weights.
     device
-        auto, cpu, cuda, cuda:1, numpy, cupy, torch, jax, torch:cuda:0, ... By default NN_ANY_DEVICE, else auto.
+        auto, cpu, cuda, cuda:1, numpy, cupy, torch, jax, torch:cuda:0, ... By default NN_ANY_DEVICE, else auto. Or
+        fastest: time some steps on every device first, which takes seconds.
+    engine
+        How the steps are run: compiled where the library can, one by one, or compiled and nothing else.
     dtype
         The arithmetic.
     seed
@@ -106,16 +116,22 @@ def train(
         The folder for model.safetensors and run.json. By default a new one in runs/.
     overwrite
         Replace a model that is in the output folder already.
+    checkpoint
+        A file to write down after each epoch, and when the run ends, all that it takes to go on.
+    resume
+        Go on where the checkpoint stands, if it is there, until all epochs are done; else begin.
     as_json
         Print the results as JSON, and nothing else, on standard output.
     quiet
         No progress.
     """
     with options.usage():
-        place = nn.select_device(device)
+        place = nn.select_device("cpu" if device == "fastest" else device)
         folder = options.output_folder(output, data, overwrite)
         stopping = None if patience is None else nn.EarlyStopping(patience=patience)
         check_integer("epochs", epochs, minimum=0)
+        if resume and checkpoint is None:
+            raise InvalidValueError("resume: expected --checkpoint FILE with it, got none")
     parts = training, validation, test = options.load(data, place)
     rates = {"learning_rate": learning_rate, "momentum": momentum, "weight_decay": weight_decay}
     kind: dict[str, Any] = {"activation": activation, "loss": loss, "initializer": initializer, "dropout": dropout}
@@ -125,10 +141,12 @@ def train(
         rates = {name: getattr(method, name, None) for name in rates}
         method = options.with_schedule(method, schedule, training, epochs)
         batch_size = options.check_batch_size(batch_size, method, net, len(training))
+        if device == "fastest":
+            net.to(nn.fastest_device(net, training, batch_size, optimizer=method, epochs=epochs or None))
     notes = unfailing_console(sys.stderr)
     session = _Session(data, parts, folder, None if quiet else notes, stopping)
     callbacks = [*([stopping] if stopping else []), session, *([] if quiet else [Progress(notes)])]
-    start, interrupted = time.perf_counter(), False
+    start, code = time.perf_counter(), 0
     try:
         net.fit(
             training,
@@ -138,19 +156,21 @@ def train(
             validation_data=validation,
             test_data=test,
             callbacks=callbacks,
+            engine=engine,
+            checkpoint=checkpoint,
+            resume=resume,
         )
-    except KeyboardInterrupt:
-        if session.run is None:
-            raise
-        interrupted = True
+    except nn.TrainingInterrupted as interruption:
+        code = EXIT_CODES[interruption.signal]
     seconds = time.perf_counter() - start
-    results: dict[str, Any] = {"data": data, "scale": training.scale, "classes": _class_names(training)}
+    results: dict[str, Any] = {"data": data, "scale": training.scale, "classes": options.class_names(training)}
     results |= {"layers": _sizes(net), **kind, "optimizer": optimizer, **rates, "schedule": schedule}
-    results |= {"batch_size": batch_size, "patience": patience, "dtype": dtype, "seed": seed, "device": str(place)}
-    results |= {"interrupted": interrupted, "seconds": seconds, **session.results(net)}
+    results |= {"batch_size": batch_size, "patience": patience, "dtype": dtype, "seed": net.seed}
+    results |= {"device": str(net.device), "interrupted": code != 0, "steps": net.steps, "seconds": seconds}
+    results |= session.results(net)
     results["model"] = str(session.save(net, results))
-    _print(json.dumps(results, indent=2) + "\n" if as_json else _report(results), results["model"])
-    return INTERRUPTED if interrupted else 0
+    options.print_results(json.dumps(results, indent=2) + "\n" if as_json else _report(results), results["model"])
+    return code
 
 
 class _Session(nn.Callback):
@@ -206,11 +226,6 @@ class _Session(nn.Callback):
         return path
 
 
-def _class_names(training: nn.Dataset) -> list[Any] | None:
-    """What the outputs stand for, in their order; None for real targets."""
-    return None if training.classes is None else list(training.class_names or range(training.classes))
-
-
 def _sizes(net: nn.Network) -> list[int]:
     return [*net.input_shape, *(int(biases.shape[0]) for biases in net.biases)]
 
@@ -219,8 +234,7 @@ def _report(results: dict[str, Any]) -> str:
     """The results in words and numbers, in colour if standard output shows any."""
     lines, epochs, saved = [], results["epochs"], results["saved_epoch"]
     if results["interrupted"]:
-        learnt = "what was learnt by then is" if epochs else "nothing was learnt yet, and the initial weights are"
-        lines.append(("interrupted", f"after {epochs} epochs; {learnt} saved"))
+        lines.append(("interrupted", f"after {epochs} epochs, {results['steps']:,} steps; what was learnt is saved"))
     when = "the last epoch" if saved == epochs else f"epoch {saved}, the best on the validation data, which is saved"
     if results["best_epoch"] is not None:
         best = f"after epoch {results['best_epoch']}, chosen on the test data"
@@ -242,17 +256,6 @@ def _report(results: dict[str, Any]) -> str:
     return capture.get()
 
 
-def _print(text: str, model: str) -> None:
-    """Write the results to standard output; if that cannot be done, say at least where the model is."""
-    try:
-        if sys.stdout is None:
-            raise OSError("standard output is closed")
-        sys.stdout.write(text)
-        sys.stdout.flush()
-    except OSError as error:
-        raise OSError(f"the results could not be printed ({error}); the model is saved: {model}") from error
-
-
 @app.command
 def devices() -> int:
     """Show which devices are usable here, and why the others are not."""
@@ -269,8 +272,11 @@ def devices() -> int:
     return 0
 
 
+app.command(sweep)
+
+
 def main(arguments: list[str] | None = None) -> None:
-    """Run the command line and exit: 0, 1 for a failure, 2 for usage, 130 for Ctrl-C."""
+    """Run the command line and exit: 0, 1 for a failure, 2 for usage, 130 for Ctrl-C, 143 for SIGTERM."""
     errors = unfailing_console(sys.stderr)
     try:
         code = app(arguments, exit_on_error=False, error_console=errors, result_action="return_value")
@@ -279,8 +285,8 @@ def main(arguments: list[str] | None = None) -> None:
     except options.UsageError as error:
         errors.print(f"usage: {error}", markup=False, highlight=False, soft_wrap=True)
         code = USAGE
-    except KeyboardInterrupt:
-        code = INTERRUPTED
+    except KeyboardInterrupt as interruption:
+        code = EXIT_CODES.get(getattr(interruption, "signal", signal.SIGINT), INTERRUPTED)
     except Exception as error:
         errors.print(f"error: {error}", markup=False, highlight=False, soft_wrap=True)
         code = FAILURE

@@ -18,7 +18,7 @@ class History:
     Attributes
     ----------
     engine : str
-        What ran the steps: ``"eager"``, ``"jax.lax.scan"``, …
+        What ran the steps: ``"eager"``, ``"jax.lax.fori_loop"``, …
     compile_seconds : float
         How much of the time went into compiling, before the first step of a kind.
     device : str

@@ -1,19 +1,18 @@
 """Model: layers and their parameters on a device, without the training. `Network` builds on it."""
 
-from os import PathLike
+import math
 from typing import Any, Self
 
 from nn_any import validation as check
 from nn_any.backends import Device, is_host, select_device, to_numpy
-from nn_any.core import activations, architecture, initializers, layers, losses, random
+from nn_any.core import activations, architecture, initializers, losses, random
 from nn_any.core.activations import LINEAR
 from nn_any.core.errors import InvalidTypeError, InvalidValueError
 from nn_any.core.layers import Layer
 from nn_any.core.losses import Loss
 from nn_any.core.optimizers import Optimizer
-from nn_any.core.trees import tree_map
+from nn_any.core.trees import tree_leaves, tree_map
 from nn_any.core.typing import Array, Carry, Params
-from nn_any.files import describing, find_tensors, load_model, name_tensors, save_model
 from nn_any.summary import parameter_count, shape_text, summary_table
 
 
@@ -32,7 +31,7 @@ class Model:
         seed: int | None = None,
     ) -> None:
         self._build(layers, activation, loss, initializer, device, dtype, seed)
-        self._begin(self._architecture.init(self.seed), self._architecture.init_state())
+        self._carry: Carry = self._initial_carry()
 
     def _build(
         self, layers: Any, activation: Any, loss: Any, initializer: Any, device: Any, dtype: Any, seed: int | None
@@ -50,12 +49,17 @@ class Model:
         self._stale = True  # whether the optimiser's state is of other parameters than those that are trained
         self._records: list[dict[str, Any]] = []  # of the epochs since the optimiser began
         self._search: Any = None  # where a whole-batch optimiser stands
+        self._partial: Any = None  # how far an interrupted epoch has come
+        self.epoch = self.steps = 0
 
-    def _begin(self, params: Any, state: Any, epoch: int = 0, steps: int = 0) -> None:
-        """The numbers, from the host."""
-        self.epoch, self.steps = epoch, steps
-        count, key = (self.device.asarray(value, "int32") for value in (steps, random.draw_key(self.seed)))
-        self._carry: Carry = (self._place(params), self._place(state), (), count, key)
+    def _initial_carry(self) -> Carry:
+        """The numbers before the first step."""
+        return self._carry_of(self._architecture.init(self.seed), self._architecture.init_state())
+
+    def _carry_of(self, params: Any, state: Any) -> Carry:
+        """Parameters and running averages from the host, after ``steps`` steps, without an optimiser's state."""
+        count, key = (self.device.asarray(value, "int32") for value in (self.steps, random.draw_key(self.seed)))
+        return self._place(params), self._place(state), (), count, key
 
     def _place(self, tree: Any) -> Any:
         """A tree of arrays on the network's device, reals in its dtype, sharing memory with none of them."""
@@ -96,6 +100,12 @@ class Model:
     def params(self) -> Params:
         """The parameters themselves, not copies: a tuple with one entry a layer, of arrays as the layer packs them."""
         return self._carry[0]
+
+    def _multiplications(self) -> int:
+        """About how many multiplications an example costs in training: forward, and backward twice."""
+        work = zip(self.params, self._architecture.shapes[1:], strict=True)
+        sizes = [math.prod(leaf.shape) * math.prod(shape[:-1]) for p, shape in work for leaf in tree_leaves(p)]
+        return 3 * int(sum(sizes))
 
     def _unpacked(self) -> list[tuple[Array, ...]]:
         return self._unpack(self.params)
@@ -239,53 +249,6 @@ class Model:
         *state, step, key = self._carry
         other._carry = (*other._place(tuple(state)), step, key)
         return other
-
-    def save(self, path: str | PathLike[str]) -> None:
-        """Write the network to a model file (safetensors): whole, or not at all.
-
-        The file holds the architecture, the parameters, and where training stands, but no optimiser state.
-
-        Raises
-        ------
-        ValueError
-            If a layer, loss or activation of your own is not registered, since `load` could not build it.
-        OSError
-            If the file cannot be written; a file that was there stays as it was.
-        """
-        description = {
-            "input_shape": self.input_shape,
-            "layers": [layers.to_config(layer) for layer in self.layers],
-            "loss": losses.to_config(self._loss),
-            "dtype": self.dtype,
-            "seed": self.seed,
-            "epoch": self.epoch,
-            "steps": self.steps,
-        }
-        save_model(path, description, name_tensors(self.layers, *self._carry[:2]))
-
-    @classmethod
-    def load(cls, path: str | PathLike[str], device: str | Device | None = None) -> Self:
-        """The network in a model file, whichever device wrote it.
-
-        Raises
-        ------
-        FileNotFoundError
-            If there is no such file.
-        ModelFileError
-            If it is damaged, of another kind, from a newer version, or does not fit together; it is a ValueError.
-        """
-        about, tensors = load_model(path)
-        net, place = object.__new__(cls), select_device(device)
-        with describing(path):
-            stack = [tuple(about["input_shape"]), *(layers.from_config(config) for config in about["layers"])]
-            loss, dtype = losses.from_config(about["loss"]), check.check_dtype(about["dtype"])
-            epoch, steps = (check.check_integer(name, about[name], minimum=0) for name in ("epoch", "steps"))
-            seed = check.check_seed(about["seed"])
-        place.check_dtype(dtype)
-        with describing(path):
-            net._build(stack, "sigmoid", loss, "normal", place, dtype, seed)
-            net._begin(*find_tensors(path, net._architecture, tensors), epoch, steps)
-        return net
 
     def summary(self) -> str:
         """A table of the layers: what each one is, its output shape and its number of parameters.

@@ -12,12 +12,12 @@ from nn_any.core.batches import Preparation
 from nn_any.core.errors import InvalidTypeError, InvalidValueError
 from nn_any.core.typing import Array, Batch
 from nn_any.datasets import Dataset, as_dataset
-from nn_any.model import Model
+from nn_any.saving import Savable
 
 _CHUNK_ELEMENTS = 2**23  # what evaluation and prediction hold at a time, in all layers together
 
 
-class Predictor(Model):
+class Predictor(Savable):
     """A model with its forward side. See `Network` for the parameters and for the forms that data may have."""
 
     def _inputs(self, x: Any) -> tuple[Array, bool]:

@@ -6,12 +6,15 @@ from importlib.util import find_spec
 
 import numpy as np
 import pytest
+from cuda_tools import find_cxx, find_nvrtc
 from oracle import digits_arrays
 
 import nn_any as nn
 
 REQUIRED = {name.strip() for name in os.environ.get("NN_ANY_REQUIRE", "").split(",") if name.strip()}
 LIBRARIES = ("numpy", "array_api_strict", "torch", "jax", "cupy")
+TOOLS = {"nvrtc": find_nvrtc, "cxx": find_cxx}
+"""What the CUDA sources are compiled with where there is no GPU: NVRTC's wheel, and a C++ compiler on Linux."""
 
 
 class Backend:
@@ -70,7 +73,9 @@ BACKENDS = {
 
 
 def _missing(library):
-    """Why a library cannot be used here, or None."""
+    """Why a library or a tool cannot be used here, or None."""
+    if library in TOOLS:
+        return None if TOOLS[library]() else f"{library} was not found"
     if find_spec(library) is None:
         return f"{library} is not installed"
     if library == "cupy":
@@ -81,11 +86,11 @@ def _missing(library):
     return None
 
 
-MISSING = {library: _missing(library) for library in LIBRARIES}
+MISSING = {library: _missing(library) for library in (*LIBRARIES, *TOOLS)}
 
 
 def need(library):
-    """Skip a test whose library is missing, unless the run requires it: then fail."""
+    """Skip a test whose library or tool is missing, unless the run requires it: then fail."""
     if MISSING[library]:
         if library in REQUIRED:
             pytest.fail(f"NN_ANY_REQUIRE names {library}, but {MISSING[library]}", pytrace=False)
@@ -133,9 +138,9 @@ def _default_device(monkeypatch):
 
 
 def pytest_configure(config):
-    unknown = REQUIRED - set(LIBRARIES)
+    unknown = REQUIRED - set(MISSING)
     if unknown:
-        raise pytest.UsageError(f"NN_ANY_REQUIRE: expected some of {', '.join(LIBRARIES)}, got {', '.join(unknown)}")
+        raise pytest.UsageError(f"NN_ANY_REQUIRE: expected some of {', '.join(MISSING)}, got {', '.join(unknown)}")
 
 
 def pytest_sessionstart(session):
@@ -146,5 +151,5 @@ def pytest_sessionstart(session):
 
 def pytest_terminal_summary(terminalreporter):
     terminalreporter.section("backends")
-    for library in LIBRARIES:
+    for library in MISSING:
         terminalreporter.write_line(f"{library:17} {'did not run: ' + MISSING[library] if MISSING[library] else 'ran'}")

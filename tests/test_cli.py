@@ -269,6 +269,16 @@ def test_exit_codes(tmp_path, arguments, code, message):
     assert not (tmp_path / "runs").exists()
 
 
+def test_the_fastest_device_is_measured(tmp_path):
+    done = run("train", "--device", "fastest", "--epochs", "1", "--json", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    device = json.loads(done.stdout)["device"]
+    assert f"device {device} (" in done.stderr
+    assert "measured, for 144 steps with compiling: " in done.stderr
+    done = run("train", "--device", "fastest", "--optimizer", "lbfgs", cwd=tmp_path)
+    assert (done.returncode, "optimizer: expected one that takes batches" in done.stderr) == (2, True)
+
+
 def test_version_help_and_devices(tmp_path):
     assert run("--version", cwd=tmp_path).stdout.strip() == nn.__version__
     for arguments in ([], ["--help"]):
@@ -364,6 +374,35 @@ def test_ctrl_c_keeps_what_was_learnt(tmp_path):
 
 
 @posix
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_run_that_is_ended_and_resumed_is_as_one_that_was_not(tmp_path, number, code):
+    command = [*NN_ANY, "train", "--epochs", "60", "--optimizer", "adam", "--patience", "50", "--device", "numpy"]
+    process = subprocess.Popen(
+        [*command, "--output", "ended", "--checkpoint", "here"], cwd=tmp_path, stderr=subprocess.PIPE, text=True
+    )
+    for line in process.stderr:
+        if re.match(r"epoch +3 ", line):
+            break
+    process.send_signal(number)
+    process.communicate(timeout=60)
+    assert process.returncode == code
+    assert json.loads((tmp_path / "ended/run.json").read_text())["epochs"] < 60
+    for output, options in (("resumed", ["--checkpoint", "here", "--resume", "--quiet"]), ("whole", ["--quiet"])):
+        subprocess.run([*command, "--output", output, *options], cwd=tmp_path, check=True, timeout=120)
+    resumed, whole = (json.loads((tmp_path / name / "run.json").read_text()) for name in ("resumed", "whole"))
+    for name in ("test_loss", "validation_accuracy", "loss", "epoch"):
+        assert resumed["history"][name] == whole["history"][name]
+    assert (tmp_path / "resumed/model.safetensors").read_bytes() == (tmp_path / "whole/model.safetensors").read_bytes()
+
+
+def test_resume_wants_a_checkpoint(tmp_path, capsys):
+    with pytest.raises(SystemExit) as exit_:
+        main(["train", "--resume", "--output", str(tmp_path / "out")])
+    assert exit_.value.code == 2
+    assert "resume: expected --checkpoint FILE with it, got none" in capsys.readouterr().err
+
+
+@posix
 def test_ctrl_c_within_the_first_epoch(tmp_path):
     np.savez(
         tmp_path / "long.npz", x=np.random.default_rng(0).random((300_000, 4), "float32"), y=np.arange(300_000) % 2
@@ -382,8 +421,10 @@ def test_ctrl_c_within_the_first_epoch(tmp_path):
     process.send_signal(signal.SIGINT)
     out, _ = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert "after 0 epochs; nothing was learnt yet, and the initial weights are saved" in out
-    assert nn.Network.load(tmp_path / "out/model.safetensors", device="numpy").epoch == 0
+    assert re.search(r"after 0 epochs, \d+,000 steps; what was learnt is saved", out)
+    net = nn.Network.load(tmp_path / "out/model.safetensors", device="numpy")
+    assert net.epoch == 0
+    assert 0 < net.steps < 240_000
 
 
 @posix

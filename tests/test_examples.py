@@ -22,6 +22,7 @@ ENDS = {
     "ten_lines.py": r"it says ( \d){12}\n$",
     "every_device.py": r"numpy:cpu .* 0\.0e\+00",
     "mnist_recipe.py": r"\d\d\.\d\d% of 180 test images are right, on .*, in \d:\d\d\n$",
+    "ensemble.py": r"the best alone, at \d+: 9\d\.\d% of the test digits\nthe vote of all: 9\d\.\d%\n$",
     "own_data.py": r"9\d\.\d% of 150 test points are right.*\nthe picture is in own_data.png\n$",
     "book_chapter_1.py": r"\[64, 30, 10\]\W+2\d\d\W+9\d\.\d\d%",
 }

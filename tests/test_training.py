@@ -30,7 +30,7 @@ def test_history_of_a_run(backend):
     assert history["test_loss"][-1] == pytest.approx(net.loss(DATA))
     assert history["validation_correct"][-1] == net.evaluate((X[:10], Y[:10]))
     assert history.device == str(backend.device)
-    assert history.engine == backend.device.engine.name
+    assert history.engine == backend.device.training_engine("auto").name
     assert set(history.to_dict()) == set(history.records[0])
     assert "3 epochs" in repr(history)
     with pytest.raises(KeyError, match="column: expected one of epoch, loss"):

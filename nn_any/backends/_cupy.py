@@ -6,32 +6,12 @@ from typing import Any
 
 import array_api_compat.cupy as xp
 import cupy
-import cupyx.scipy.special
 import numpy as np
 
+from nn_any.backends._cupy_engine import CupyEngine
+from nn_any.backends._cupy_kernels import REPLACEMENTS
 from nn_any.backends._standard import StandardBackend
-from nn_any.backends.engine import EagerEngine
 from nn_any.core.typing import Array
-
-
-def _sigmoid(z: Array, *, xp: Any) -> Array:
-    return cupyx.scipy.special.expit(z)
-
-
-def _clip(x: Array, *, low: float | None = None, high: float | None = None, xp: Any) -> Array:
-    return cupy.clip(x, low, high)  # array-api-compat's own reads a mask back to the host
-
-
-class CupyEngine(EagerEngine):
-    """The plain loop with one GPU made current, since CuPy creates and computes on the current one."""
-
-    def __init__(self, index: int) -> None:
-        self._index = index
-
-    def scope(self) -> AbstractContextManager[Any]:
-        """The GPU made current."""
-        device: AbstractContextManager[Any] = cupy.cuda.Device(self._index)
-        return device
 
 
 class CupyBackend(StandardBackend):
@@ -39,7 +19,7 @@ class CupyBackend(StandardBackend):
 
     def __init__(self) -> None:
         super().__init__("cupy", xp)
-        self.replacements = {"sigmoid": _sigmoid, "clip": _clip}
+        self.replacements = REPLACEMENTS
 
     @property
     def version(self) -> str:
@@ -72,8 +52,8 @@ class CupyBackend(StandardBackend):
         return f"cuda:{raw.id}"
 
     def engine(self, name: str, mode: str = "auto") -> CupyEngine:
-        """The plain loop on one GPU."""
-        return CupyEngine(self.raw(name).id)
+        """A new engine on one GPU: the fused kernel, a captured graph, or one step after another."""
+        return CupyEngine(self.raw(name).id, mode)
 
     def scope(self, name: str) -> AbstractContextManager[Any]:
         """The GPU made current, since CuPy creates and computes on the current one."""
@@ -106,6 +86,12 @@ class CupyBackend(StandardBackend):
             return array
         with self.raw(name):
             return cupy.array(array, copy=True)
+
+    def free_memory(self, name: str) -> int | None:
+        """What CUDA has to give, once CuPy's pool has given back what it keeps."""
+        with self.raw(name) as gpu:
+            cupy.get_default_memory_pool().free_all_blocks()
+            return int(gpu.mem_info[0])
 
     def synchronize(self, name: str) -> None:
         """Wait for all the GPU's streams."""

@@ -57,6 +57,9 @@ def fold(call: Call, image: Array, parts: Array, *, window: Pair, stride: Pair) 
     rows, columns = parts.shape[-4:-2]
     (height, width), (down, right), channels = window, stride, image.shape[-1]
     lines = parts.reshape(*parts.shape[:-2], height, width * channels)
+    if not np.may_share_memory(lines, parts):  # broadcast parts cannot be viewed so; a copy made now would grow stale
+        lines = np.empty(lines.shape, lines.dtype)
+        call(np.copyto, lines.reshape(parts.shape), parts)
     pixels = image.reshape(*image.shape[:-2], -1)
     call(image.fill, 0)
     for i in range(height):

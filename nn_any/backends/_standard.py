@@ -5,6 +5,7 @@ Each of the other modules here says what its own library does differently.
 
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
@@ -110,5 +111,22 @@ class StandardBackend:
         """What has to be entered around work on the device."""
         return nullcontext()
 
+    def is_out_of_memory(self, error: BaseException) -> bool:
+        """Whether an error says that a device's memory did not suffice."""
+        return isinstance(error, MemoryError)
+
+    def free_memory(self, name: str) -> int | None:
+        """How many bytes a device has to give, once what the library merely keeps is given back; None: not known."""
+        return _free_on_the_host()
+
     def synchronize(self, name: str) -> None:
         """Wait until the device has done all that it was given."""
+
+
+def _free_on_the_host() -> int | None:
+    """How many bytes of memory Linux would give without swapping."""
+    try:
+        lines = Path("/proc/meminfo").read_text().splitlines()
+    except OSError:
+        return None
+    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:")), None)

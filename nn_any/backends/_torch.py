@@ -8,12 +8,39 @@ import numpy as np
 import torch
 
 from nn_any.backends._standard import StandardBackend
+from nn_any.backends._torch_engine import CompiledEngine, GraphEngine, TorchEngine
+from nn_any.backends.engine import Engine
 from nn_any.core.primitives import definition
 from nn_any.core.typing import Array
 
 
 def _sigmoid(z: Array, *, xp: Any) -> Array:
     return torch.sigmoid(z)
+
+
+def _sigmoid_gradient(a: Array, delta: Array, *, xp: Any) -> Array:
+    return torch.ops.aten.sigmoid_backward(delta, a)
+
+
+def _relu(z: Array, *, xp: Any) -> Array:
+    return torch.relu(z)
+
+
+def _relu_gradient(z: Array, delta: Array, *, xp: Any) -> Array:
+    return torch.ops.aten.threshold_backward(delta, z, 0)
+
+
+def _one_hot(labels: Array, *, classes: int, dtype: Any, xp: Any) -> Array:
+    places = torch.arange(classes, dtype=labels.dtype, device=labels.device)
+    return (labels[..., None] == places).to(dtype)  # torch's own one_hot reads the labels back to check them
+
+
+def _total(x: Array, *, axis: int, xp: Any) -> Array:
+    return x.sum(axis)
+
+
+def _vecdot(a: Array, b: Array, *, xp: Any) -> Array:
+    return (a * b).sum(-1)  # by one product and one sum; the standard's vecdot makes a dozen calls of it
 
 
 def _affine(x: Array, weights: Array, biases: Array, *, xp: Any) -> Array:
@@ -101,6 +128,12 @@ class TorchBackend(StandardBackend):
         super().__init__("torch", xp)
         self.replacements = {
             "sigmoid": _sigmoid,
+            "sigmoid_gradient": _sigmoid_gradient,
+            "relu": _relu,
+            "relu_gradient": _relu_gradient,
+            "one_hot": _one_hot,
+            "total": _total,
+            "vecdot": _vecdot,
             "affine": _affine,
             "sgd_update": _sgd_update,
             "clip": _clip,
@@ -145,6 +178,12 @@ class TorchBackend(StandardBackend):
         """``"cpu"``, ``"cuda:0"``, ``"mps"``."""
         return self.canonical(str(raw))
 
+    def engine(self, name: str, mode: str = "auto") -> Engine:
+        """CUDA graphs on a CUDA GPU, compiled steps if they are asked for, else the plain loop."""
+        if mode == "eager" or (mode == "auto" and not name.startswith("cuda")):
+            return TorchEngine()
+        return GraphEngine(mode, name) if name.startswith("cuda") else CompiledEngine(mode)
+
     def supports(self, dtype: str, name: str) -> bool:
         """Apple's GPUs have no float64."""
         return dtype != "float64" or not name.startswith("mps")
@@ -163,6 +202,18 @@ class TorchBackend(StandardBackend):
     def move(self, array: Array, name: str) -> Array:
         """The detached tensor on another device."""
         return array.detach().to(torch.device(name))
+
+    def is_out_of_memory(self, error: BaseException) -> bool:
+        """PyTorch's own error for GPUs; on the CPU it is told by its text alone."""
+        torchs = isinstance(error, torch.OutOfMemoryError) or "not enough memory" in str(error)
+        return torchs or super().is_out_of_memory(error)
+
+    def free_memory(self, name: str) -> int | None:
+        """What CUDA has to give, once PyTorch's cache has given back what it keeps."""
+        if not name.startswith("cuda"):
+            return super().free_memory(name)
+        torch.cuda.empty_cache()
+        return int(torch.cuda.mem_get_info(torch.device(name))[0])
 
     def synchronize(self, name: str) -> None:
         """Wait for the GPU's streams."""

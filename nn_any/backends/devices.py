@@ -151,6 +151,14 @@ class Device:
         if dtype == "float64" and not self.supports(dtype):
             raise InvalidTypeError(f"dtype: device {self} has no float64; {self._backend.float64_remedy}")
 
+    def is_out_of_memory(self, error: BaseException) -> bool:
+        """Whether an error of the library says that memory did not suffice here."""
+        return self._backend.is_out_of_memory(error)
+
+    def free_memory(self) -> int | None:
+        """How many bytes there are to be had here, once what the library merely keeps is given back; None: unknown."""
+        return self._backend.free_memory(self.name)
+
     def scope(self) -> AbstractContextManager[Any]:
         """What to enter around work here that no engine runs: for CuPy, the GPU made current."""
         return self._backend.scope(self.name)
@@ -262,6 +270,11 @@ def select_device(spec: "str | Device | None" = None) -> Device:
         return _auto()
     if spec == "cpu":
         return Device("numpy", "cpu")
+    if spec == "fastest":
+        raise InvalidValueError(
+            f"{origin}: 'fastest' has to be measured with a network and data: use nn_any.fastest_device(network, data, "
+            "batch_size), or `nn-any train --device fastest`"
+        )
     if library == "cuda" and (name == "" or name.isdecimal()):
         return _cuda(f"cuda:{name or 0}", spec)
     if is_known(library):

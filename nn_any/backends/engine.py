@@ -29,7 +29,7 @@ class Engine(Protocol):
     Attributes
     ----------
     name : str
-        What runs the steps: ``"eager"``, ``"jax.lax.scan"``, … It changes if the engine has to fall back.
+        What runs the steps: ``"eager"``, ``"jax.lax.fori_loop"``, … It changes if the engine has to fall back.
     compile_seconds : float
         How long this engine has compiled so far.
     """
@@ -73,6 +73,12 @@ def fall_back(engine: Engine, mode: str, reason: str) -> None:
     if mode == "compiled":
         raise EngineError(f"engine: 'compiled' was asked for, but {reason}; use engine='auto'")
     _logger.warning("%s cannot run these steps, they run eagerly: %s", engine.name, reason)
+
+
+def one_line(error: Exception) -> str:
+    """An error's kind and the first line of its message: a reason to tell."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return f"{type(error).__name__}: {lines[0].rstrip('.')}" if lines else type(error).__name__
 
 
 class EagerEngine:

@@ -74,6 +74,12 @@ class Sigmoid(Activation):
         """A (1 - a)."""
         return a * (1 - a)
 
+    def vjp(self, z: Array, a: Array, delta: Array, *, xp: Namespace) -> Array:
+        """∂C/∂a · a (1 - a)."""
+        if type(self) is not Sigmoid:  # a subclass may have a slope of its own
+            return super().vjp(z, a, delta, xp=xp)
+        return primitives.sigmoid_gradient(a, delta, xp=xp)
+
 
 class Tanh(Activation):
     """a = tanh(z), with σ' = 1 - a²."""
@@ -96,11 +102,17 @@ class ReLU(Activation):
 
     def __call__(self, z: Array, *, xp: Namespace) -> Array:
         """max(z, 0)."""
-        return xp.maximum(z, xp.zeros_like(z))
+        return primitives.relu(z, xp=xp)
 
     def derivative(self, z: Array, a: Array, *, xp: Namespace) -> Array:
         """1 where z > 0, else 0."""
         return xp.astype(z > 0, z.dtype)
+
+    def vjp(self, z: Array, a: Array, delta: Array, *, xp: Namespace) -> Array:
+        """∂C/∂a where z > 0, else 0."""
+        if type(self) is not ReLU:
+            return super().vjp(z, a, delta, xp=xp)
+        return primitives.relu_gradient(z, delta, xp=xp)
 
 
 @dataclass(frozen=True, repr=False)

@@ -79,7 +79,7 @@ class Quadratic(Loss):
     def __call__(self, a: Array, y: Array, *, xp: Namespace) -> Array:
         """½ ‖a - y‖²."""
         difference = a - y
-        return 0.5 * xp.vecdot(difference, difference, axis=-1)
+        return 0.5 * primitives.vecdot(difference, difference, xp=xp)
 
     def derivative(self, a: Array, y: Array, *, xp: Namespace) -> Array:
         """A - y."""
@@ -188,7 +188,7 @@ class LogLikelihood(Loss):
     def _value(self, z: Array, y: Array, *, xp: Namespace) -> Array:
         z = z - xp.max(z, axis=-1, keepdims=True)
         log_sum = xp.log(xp.sum(xp.exp(z), axis=-1, keepdims=True))
-        return xp.vecdot(self._smooth(y), log_sum - z, axis=-1)
+        return primitives.vecdot(self._smooth(y), log_sum - z, xp=xp)
 
     def _delta(self, z: Array, a: Array, y: Array, *, xp: Namespace) -> Array:
         y = self._smooth(y)

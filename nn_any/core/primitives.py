@@ -79,6 +79,36 @@ def one_hot(labels: Array, *, classes: int, dtype: object, xp: Namespace) -> Arr
 
 
 @primitive
+def sigmoid_gradient(a: Array, delta: Array, *, xp: Namespace) -> Array:
+    """``delta * a * (1 - a)``: from ∂C/∂a to ∂C/∂z for a = sigmoid(z); shapes and dtypes are alike."""
+    return delta * (a * (1 - a))
+
+
+@primitive
+def relu(z: Array, *, xp: Namespace) -> Array:
+    """``max(z, 0)``, in the shape and dtype of `z`."""
+    return xp.maximum(z, xp.zeros_like(z))
+
+
+@primitive
+def relu_gradient(z: Array, delta: Array, *, xp: Namespace) -> Array:
+    """``delta`` where z > 0 and 0 elsewhere: from ∂C/∂a to ∂C/∂z for a = relu(z); shapes and dtypes are alike."""
+    return delta * xp.astype(z > 0, z.dtype)
+
+
+@primitive
+def matmul(a: Array, b: Array, *, xp: Namespace) -> Array:
+    """``a @ b``: (..., m, k) and (..., k, n) -> (..., m, n)."""
+    return a @ b
+
+
+@primitive
+def vecdot(a: Array, b: Array, *, xp: Namespace) -> Array:
+    """The sum of ``a * b`` over the last axis: (..., n) twice -> (...)."""
+    return xp.vecdot(a, b, axis=-1)
+
+
+@primitive
 def affine(x: Array, weights: Array, biases: Array, *, xp: Namespace) -> Array:
     """``x @ weightsᵀ + biases`` for each row of x.
 
@@ -92,7 +122,7 @@ def affine(x: Array, weights: Array, biases: Array, *, xp: Namespace) -> Array:
     -------
     array, (..., n, units)
     """
-    return x @ weights.mT + biases[..., None, :]
+    return matmul(x, weights.mT, xp=xp) + biases[..., None, :]
 
 
 @primitive
@@ -130,7 +160,7 @@ def sgd_update(
     -------
     array, in the shape and dtype of `weights`, sharing memory with none of the arguments
     """
-    return beta * weights + alpha * (delta.mT @ inputs)
+    return beta * weights + alpha * matmul(delta.mT, inputs, xp=xp)
 
 
 @primitive
@@ -223,7 +253,7 @@ def convolve(x: Array, kernels: Array, *, stride: Pair, xp: Namespace) -> tuple[
     parts = unfold(x, window=tuple(window), stride=stride, xp=xp)
     *lead, n, rows, columns, area, _ = parts.shape
     patches = xp.reshape(parts, (*lead, n * rows * columns, area * channels))
-    z = patches @ xp.reshape(kernels, (*kernels.shape[:-4], filters, area * channels)).mT
+    z = matmul(patches, xp.reshape(kernels, (*kernels.shape[:-4], filters, area * channels)).mT, xp=xp)
     return xp.reshape(z, (*z.shape[:-2], n, rows, columns, filters)), patches
 
 
@@ -231,7 +261,7 @@ def convolve(x: Array, kernels: Array, *, stride: Pair, xp: Namespace) -> tuple[
 def convolve_kernels_gradient(residual: Any, delta: Array, *, kernel_size: Pair, stride: Pair, xp: Namespace) -> Array:
     """∂C/∂kernels for δ = ∂C/∂z (..., n, rows, columns, filters), in the shape of the kernels."""
     *lead, n, rows, columns, filters = delta.shape
-    gradient = xp.reshape(delta, (*lead, n * rows * columns, filters)).mT @ residual
+    gradient = matmul(xp.reshape(delta, (*lead, n * rows * columns, filters)).mT, residual, xp=xp)
     return xp.reshape(gradient, (*gradient.shape[:-1], *kernel_size, gradient.shape[-1] // math.prod(kernel_size)))
 
 
@@ -242,7 +272,7 @@ def convolve_inputs_gradient(delta: Array, kernels: Array, *, stride: Pair, size
     *lead, n, rows, columns, _ = delta.shape
     flat = xp.reshape(delta, (*lead, n * rows * columns, filters))
     area = math.prod(window)
-    patches = flat @ xp.reshape(kernels, (*kernels.shape[:-4], filters, area * channels))
+    patches = matmul(flat, xp.reshape(kernels, (*kernels.shape[:-4], filters, area * channels)), xp=xp)
     parts = xp.reshape(patches, (*patches.shape[:-2], n, rows, columns, area, channels))
     return fold(parts, window=tuple(window), stride=stride, size=size, xp=xp)
 

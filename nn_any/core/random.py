@@ -93,17 +93,17 @@ def random_bits(key: Array, layer: int, step: Array, count: int, *, xp: Namespac
     Parameters
     ----------
     key : array, (1,), int32
-        From `draw_key`.
+        From `draw_key`; (m, 1) for an ensemble of m networks.
     layer : int
         The layer's place in the network.
     step : array, (), int32
-        The number of steps taken before this one.
+        The number of steps taken before this one; (m,) where the members of an ensemble have their own.
 
     Returns
     -------
-    array, (count,), int32
+    array, (count,), int32; (m, count) for an ensemble
         The first word of Threefry under key (seed, layer) and counter (step, element).
     """
     element = xp.arange(count, dtype=xp.int32, device=array_api_compat.device(key))
     zero = xp.zeros_like(element)
-    return threefry2x32((key, xp.zeros_like(key) + layer), (zero + step, element))[0]
+    return threefry2x32((key, xp.zeros_like(key) + layer), (zero + step[..., None], element))[0]

@@ -12,8 +12,10 @@ from nn_any.core.trees import per_parameter, tree_leaves, tree_map
 from nn_any.core.typing import Array, Namespace, Params
 
 
-def add_weight_decay(gradients: Params, params: Params, decayed: Any, weight_decay: float) -> Params:
+def add_weight_decay(gradients: Params, params: Params, decayed: Any, weight_decay: float | Array) -> Params:
     """∇C + λ w, the gradient of C + ½ λ ‖w‖² (Nielsen, chapter 3, equation 88, whose λ/n is this λ).
+
+    λ is a number, or an array (m,) for an ensemble whose members have their own.
 
     Examples
     --------
@@ -22,7 +24,7 @@ def add_weight_decay(gradients: Params, params: Params, decayed: Any, weight_dec
     >>> add_weight_decay(gradients, params, ((True, False),), 0.5)
     ((array([[2.]]), array([1.])),)
     """
-    return _where(decayed, lambda g, w: g + weight_decay * w, gradients, params)
+    return _where(decayed, lambda g, w: g + per_parameter(weight_decay, w) * w, gradients, params)
 
 
 def add_l1(gradients: Params, params: Params, decayed: Any, l1: float, *, xp: Namespace) -> Params:
@@ -30,9 +32,9 @@ def add_l1(gradients: Params, params: Params, decayed: Any, l1: float, *, xp: Na
     return _where(decayed, lambda g, w: g + l1 * xp.sign(w), gradients, params)
 
 
-def shrink(params: Params, decayed: Any, weight_decay: float, learning_rate: Array) -> Params:
+def shrink(params: Params, decayed: Any, weight_decay: float | Array, learning_rate: Array) -> Params:
     """W - η λ w: weight decay apart from the gradient (Loshchilov and Hutter, arXiv:1711.05101)."""
-    return _where(decayed, lambda w: w * (1.0 - weight_decay * per_parameter(learning_rate, w)), params)
+    return _where(decayed, lambda w: w * (1.0 - per_parameter(weight_decay * learning_rate, w)), params)
 
 
 def limit_norms(params: Params, decayed: Any, max_norm: float, *, lead: int, xp: Namespace) -> Params:

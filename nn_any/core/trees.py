@@ -34,8 +34,11 @@ def tree_leaves(tree: Any) -> Iterator[Array]:
         yield tree
 
 
-def per_parameter(learning_rate: Array, parameter: Array) -> Array:
-    """The learning rate in a shape that broadcasts against `parameter`: () stays, (m,) gains trailing axes."""
-    if learning_rate.ndim == 0:
+def per_parameter(learning_rate: Array | float, parameter: Array) -> Array | float:
+    """The learning rate in a shape that broadcasts against `parameter`: () and numbers stay, (m,) gains trailing axes.
+
+    So it is with whatever else each member of an ensemble has for itself, a weight decay or a count of steps.
+    """
+    if isinstance(learning_rate, float) or learning_rate.ndim == 0:
         return learning_rate
     return learning_rate[(..., *(None,) * (parameter.ndim - learning_rate.ndim))]

@@ -242,6 +242,25 @@ def test_small_work_has_one_thread(monkeypatch):
     assert seen[-1] == {1}
 
 
+def test_two_trainings_at_once_leave_the_threads_as_they_were():
+    import threading
+
+    from threadpoolctl import threadpool_info, threadpool_limits
+
+    def work(seed):
+        net = nn.Network([72, 5, 3], device="numpy", seed=seed)
+        net.fit((X.reshape(37, 72), LABELS), epochs=20 + 10 * seed, batch_size=5, optimizer=nn.SGD(1.0))
+
+    with threadpool_limits(2, user_api="blas"):
+        before = [pool["num_threads"] for pool in threadpool_info()]
+        threads = [threading.Thread(target=work, args=(seed,)) for seed in range(3)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert [pool["num_threads"] for pool in threadpool_info()] == before
+
+
 def test_memory_is_a_few_batches_of_activations():
     """No copy of an epoch, and no more than three times what a batch's activations and the parameters take."""
     import tracemalloc

@@ -30,7 +30,8 @@ def test_one_hot_replacement_equals_its_definition(backend):
 
 def test_replacements_are_registered_by_namespace():
     with pytest.raises(
-        ValueError, match=r"name: expected a primitive \(affine, .*one_hot, sgd_update, sigmoid, .*\), got 'sigmoidal'"
+        ValueError,
+        match=r"name: expected a primitive \(affine, .*one_hot, .*sigmoid, .*\), got 'sigmoidal'",
     ):
         primitives.replace("sigmoidal", np, np.tanh)
 
@@ -62,6 +63,46 @@ def test_affine_equals_the_formula(float64, x_lead, lead):
     for function in (primitives.definition("affine"), primitives.affine):
         got = function(float64.asarray(x), float64.asarray(weights), float64.asarray(biases), xp=float64.xp)
         np.testing.assert_allclose(nn.to_numpy(got), expected, rtol=1e-12, atol=1e-14)
+
+
+@pytest.mark.parametrize(("a_lead", "b_lead"), [((), ()), ((3,), (3,)), ((3,), ()), ((), (3,))])
+@pytest.mark.parametrize("transposed", [False, True])
+def test_matmul_equals_the_formula(float64, a_lead, b_lead, transposed):
+    rng = np.random.default_rng(0)
+    a, b = rng.normal(size=(*a_lead, 5, 6)), rng.normal(size=(*b_lead, 6, 4))
+    expected = np.einsum("...mk,...kn->...mn", a, b)
+    if transposed:
+        a = np.swapaxes(a, -1, -2)
+    for function in (primitives.definition("matmul"), primitives.matmul):
+        left = float64.asarray(a)
+        got = function(left.mT if transposed else left, float64.asarray(b), xp=float64.xp)
+        np.testing.assert_allclose(nn.to_numpy(got), expected, rtol=1e-12, atol=1e-14)
+
+
+def test_vecdot_equals_the_formula(float64):
+    rng = np.random.default_rng(0)
+    a, b = rng.normal(size=(2, 3, 5, 6)), rng.normal(size=(3, 1, 6))
+    for function in (primitives.definition("vecdot"), primitives.vecdot):
+        got = function(float64.asarray(a), float64.asarray(b), xp=float64.xp)
+        np.testing.assert_allclose(nn.to_numpy(got), np.einsum("...n,...n->...", a, b), rtol=1e-12, atol=1e-14)
+
+
+def test_the_ways_back_through_sigmoid_and_relu_are_their_slopes(float64):
+    """Against central differences, away from relu's corner; at the corner itself the slope is 0."""
+    z, delta = np.array([-3.0, -0.5, 0.25, 2.0]), np.array([2.0, -1.0, 0.5, 3.0])
+    step = 1e-6
+    xp, asarray = float64.xp, float64.asarray
+    sigmoid_slope = (expit(z + step) - expit(z - step)) / (2 * step)
+    relu_slope = (np.maximum(z + step, 0) - np.maximum(z - step, 0)) / (2 * step)
+    for kind in (primitives.definition, lambda name: getattr(primitives, name)):
+        got = kind("sigmoid_gradient")(asarray(expit(z)), asarray(delta), xp=xp)
+        np.testing.assert_allclose(nn.to_numpy(got), delta * sigmoid_slope, rtol=1e-8)
+        got = kind("relu_gradient")(asarray(z), asarray(delta), xp=xp)
+        np.testing.assert_allclose(nn.to_numpy(got), delta * relu_slope, rtol=1e-8)
+        np.testing.assert_array_equal(nn.to_numpy(kind("relu")(asarray(z), xp=xp)), np.maximum(z, 0))
+        zero = asarray(np.zeros(1))
+        assert nn.to_numpy(kind("relu_gradient")(zero, zero + 1, xp=xp))[0] == 0
+        assert np.isnan(nn.to_numpy(kind("relu")(zero + np.nan, xp=xp))[0])
 
 
 @pytest.mark.parametrize("axis", [-1, -2])

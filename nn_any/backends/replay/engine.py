@@ -1,8 +1,8 @@
 """The engine that records a training step once, and replays it."""
 
+import threading
 import time
-from contextlib import AbstractContextManager, nullcontext
-from functools import cache
+from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
@@ -33,7 +33,7 @@ class ReplayEngine(EagerEngine):
             return super().run(step, carry, data, order, rates, start, stop)
         losses = np.empty(rates[start:stop].shape, rates.dtype)
         program.load(carry)
-        with _one_thread() if program.serial else nullcontext(), np.errstate(all="ignore"):
+        with _ONE_THREAD if program.serial else nullcontext(), np.errstate(all="ignore"):
             program.run(order[start:stop], rates[start:stop], losses)
         return program.unload(carry), losses
 
@@ -54,14 +54,29 @@ class ReplayEngine(EagerEngine):
         return self._programs[key]
 
 
-@cache
-def _thread_pools() -> Any:
-    from threadpoolctl import ThreadpoolController
+class _OneThread:
+    """BLAS with one thread, for as long as any program that wants it runs: the setting is the whole process's."""
 
-    return ThreadpoolController()  # it looks through all libraries that are loaded, so once
+    def __init__(self) -> None:
+        self._lock, self._inside = threading.Lock(), 0
+        self._pools: Any = None
+        self._limits: Any = None
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if self._inside == 0:
+                if self._pools is None:
+                    from threadpoolctl import ThreadpoolController
+
+                    self._pools = ThreadpoolController()  # it looks through all libraries that are loaded, so once
+                self._limits = self._pools.limit(limits=1, user_api="blas")
+            self._inside += 1
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self._inside -= 1
+            if self._inside == 0:
+                self._limits.restore_original_limits()
 
 
-def _one_thread() -> AbstractContextManager[Any]:
-    """BLAS with one thread."""
-    limits: AbstractContextManager[Any] = _thread_pools().limit(limits=1, user_api="blas")
-    return limits
+_ONE_THREAD = _OneThread()

@@ -38,7 +38,7 @@ def record(step: Step, carry: Carry, data: Batch, rows: np.ndarray, rate: np.nda
         batch = take_rows(tuple([tape.constant(column) for column in data]), taken, RECORDING)
         try:
             after, loss = step(state, batch, now)
-        except UnrecordableError:
+        except (UnrecordableError, MemoryError):
             raise
         except Exception as error:  # a layer of the user's may use more than the standard has
             raise UnrecordableError(f"the step cannot be recorded ({type(error).__name__}: {error})") from error

@@ -8,7 +8,7 @@ import array_api_compat
 
 from nn_any.core import options
 from nn_any.core.layers.base import Context, Layer, image_shape
-from nn_any.core.primitives import clip
+from nn_any.core.primitives import clip, matmul
 from nn_any.core.typing import Array, LayerParams, Namespace, Shape
 
 
@@ -135,7 +135,8 @@ class ElasticDistortion(_Distortion):
         xp, (n, height, width) = context.xp, shape
         field = context.random_fractions(2 * n * height * width, dtype) * 2 - 1
         field = xp.reshape(field, (*field.shape[:-1], n, 2, height, width))
-        field = self._gaussian(height, dtype, context) @ field @ self._gaussian(width, dtype, context).mT
+        field = matmul(self._gaussian(height, dtype, context), field, xp=xp)
+        field = matmul(field, self._gaussian(width, dtype, context).mT, xp=xp)
         down, across = (_centred(length, dtype, context) + (length - 1) / 2 for length in (height, width))
         return field[..., 0, :, :] * self.strength + down[:, None], field[..., 1, :, :] * self.strength + across
 

@@ -27,7 +27,7 @@ class Context(NamedTuple):
     key: Array
     """The draw key of the network, (1,), int32; (m, 1) for an ensemble of m networks."""
     step: Array
-    """The number of steps taken so far, (), int32."""
+    """The number of steps taken so far, (), int32; (m,) for an ensemble."""
     layer: int
     """The layer's place in the stack, from 0."""
 

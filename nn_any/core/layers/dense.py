@@ -9,7 +9,7 @@ import numpy as np
 from nn_any.core import options
 from nn_any.core.errors import InvalidValueError
 from nn_any.core.layers.base import Context, WeightedLayer
-from nn_any.core.primitives import affine, sgd_update, total
+from nn_any.core.primitives import affine, matmul, sgd_update, total
 from nn_any.core.typing import Array, LayerParams, Shape
 
 
@@ -69,11 +69,11 @@ class Dense(WeightedLayer):
 
     def backward(self, params: LayerParams, saved: Any, delta: Array, context: Context) -> Array:
         """∂C/∂X = δ W (Nielsen, chapter 2, equation BP2, without its σ')."""
-        return delta @ params[0]
+        return matmul(delta, params[0], xp=context.xp)
 
     def gradients(self, params: LayerParams, saved: Any, delta: Array, context: Context) -> LayerParams:
         """∂C/∂W = δᵀ X and ∂C/∂b = Σ δ over the batch (Nielsen, chapter 2, equations BP4 and BP3)."""
-        return delta.mT @ saved, total(delta, axis=-2, xp=context.xp)
+        return matmul(delta.mT, saved, xp=context.xp), total(delta, axis=-2, xp=context.xp)
 
     def descend(self, params: LayerParams, saved: Any, delta: Array, context: Context) -> LayerParams:
         """W - δᵀ X and b - Σ δ over the batch, where δ carries the learning rate."""

@@ -64,7 +64,7 @@ class Adam(Regularized):
         root = xp.sqrt(_bias(self.beta2, count, xp))
 
         def move(w: Array, m: Array, v: Array) -> Array:
-            return w - per_parameter(rate, w) * m / (xp.sqrt(v) / root + self.epsilon)
+            return w - per_parameter(rate, w) * m / (xp.sqrt(v) / per_parameter(root, v) + self.epsilon)
 
         return tree_map(move, params, means, squares), (means, squares, count)
 
@@ -86,10 +86,10 @@ class AdamW(Adam):
     weight_decay: float = field(default=0.01, kw_only=True)
 
     def apply_weight_decay(
-        self, gradients: Params, params: Params, learning_rate: Array, decayed: Any
+        self, gradients: Params, params: Params, learning_rate: Array, decayed: Any, weight_decay: float | Array
     ) -> tuple[Params, Params]:
         """Weight decay, before `update`: returns ``(gradients, params)``, here with the weights made smaller."""
-        return gradients, regularization.shrink(params, decayed, self.weight_decay, learning_rate)
+        return gradients, regularization.shrink(params, decayed, weight_decay, learning_rate)
 
 
 @dataclass(frozen=True, repr=False)

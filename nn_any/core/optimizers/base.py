@@ -7,7 +7,7 @@ import numpy as np
 from array_api_compat import array_namespace
 
 from nn_any.core import regularization
-from nn_any.core.errors import InvalidValueError
+from nn_any.core.errors import InvalidTypeError, InvalidValueError
 from nn_any.core.options import number
 from nn_any.core.schedules.base import Records, Schedule, as_schedule, positive, settle
 from nn_any.core.trees import tree_map
@@ -48,7 +48,10 @@ class Optimizer:
         return False
 
     def init(self, params: Params) -> Any:
-        """The state before the first step, a tree of arrays in the shapes of `params`; ``()`` if there is none."""
+        """The state before the first step, a tree of arrays in the shapes of `params`; ``()`` if there is none.
+
+        In an ensemble every array of it has one more leading axis, as the parameters have.
+        """
         return ()
 
     def update(self, gradients: Params, state: Any, params: Params, learning_rate: Array) -> tuple[Params, Any]:
@@ -63,11 +66,18 @@ class Optimizer:
         raise NotImplementedError(f"{type(self).__name__} must define update(gradients, state, params, learning_rate)")
 
     def step(
-        self, gradients: Params, state: Any, params: Params, learning_rate: Array, decayed: Any
+        self,
+        gradients: Params,
+        state: Any,
+        params: Params,
+        learning_rate: Array,
+        decayed: Any,
+        weight_decay: Array | None = None,
     ) -> tuple[Params, Any]:
         """What training does: clip the gradients, add the penalties to them, `update`, limit the norms.
 
-        `decayed` is a tree of Python bools in the structure of `params`: which arrays are weights.
+        `decayed` is a tree of Python bools in the structure of `params`: which arrays are weights. `weight_decay` is
+        that of each member, (m,), in an ensemble that has such, in place of the optimiser's.
         """
         xp, lead = array_namespace(learning_rate), learning_rate.ndim
         if self.clip_value is not None:
@@ -76,22 +86,40 @@ class Optimizer:
             gradients = regularization.clip_global_norm(gradients, self.clip_norm, lead=lead, xp=xp)
         if self.l1:
             gradients = regularization.add_l1(gradients, params, decayed, self.l1, xp=xp)
-        if self.weight_decay:
-            gradients, params = self.apply_weight_decay(gradients, params, learning_rate, decayed)
+        if weight_decay is not None or self.weight_decay:
+            decay = self.weight_decay if weight_decay is None else weight_decay
+            gradients, params = self.apply_weight_decay(gradients, params, learning_rate, decayed, decay)
         params, state = self.update(gradients, state, params, learning_rate)
         if self.max_norm is not None:
             params = regularization.limit_norms(params, decayed, self.max_norm, lead=lead, xp=xp)
         return params, state
 
     def apply_weight_decay(
-        self, gradients: Params, params: Params, learning_rate: Array, decayed: Any
+        self, gradients: Params, params: Params, learning_rate: Array, decayed: Any, weight_decay: float | Array
     ) -> tuple[Params, Params]:
         """Weight decay, before `update`: returns ``(gradients, params)``, here with λ w added to the gradients."""
-        return regularization.add_weight_decay(gradients, params, decayed, self.weight_decay), params
+        return regularization.add_weight_decay(gradients, params, decayed, weight_decay), params
 
     def rule(self) -> "Optimizer":
         """What `step` depends on: equal rules share one compiled step. The rate is an argument, so it is no part."""
         return self
+
+    def member(self, learning_rate: float | None, weight_decay: float | None) -> "Optimizer":
+        """This optimiser for one member of an ensemble, with its own rate and weight decay; None leaves them.
+
+        A schedule keeps its course, as `Schedule.with_rate` has it.
+        """
+        given: dict[str, Any] = {} if weight_decay is None else {"weight_decay": weight_decay}
+        if learning_rate is not None:
+            own = self.learning_rate
+            given["learning_rate"] = own.with_rate(learning_rate) if isinstance(own, Schedule) else learning_rate
+        try:
+            return replace(self, **given) if given else self  # type: ignore[type-var]
+        except TypeError as error:
+            raise InvalidTypeError(
+                f"optimizer: expected a dataclass with fields {' and '.join(given)}, so that each member of the "
+                f"ensemble can have its own, got {self!r} ({error})"
+            ) from error
 
     def rates(self, epoch: int, steps: int, records: Records = ()) -> np.ndarray:
         """The learning rates of one epoch's steps, as `Schedule` has them: float64, (steps,)."""

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -34,6 +34,14 @@ class Schedule:
         NumPy array, (steps,), float64
         """
         raise NotImplementedError(f"{type(self).__name__} must define __call__(epoch, steps, records)")
+
+    def with_rate(self, rate: float) -> "Schedule":
+        """This schedule at another rate: of the same course, with `rate` in place of its first or largest one."""
+        try:
+            return replace(self, rate=rate)  # type: ignore[type-var]
+        except TypeError as error:
+            message = f"{type(self).__name__} must define with_rate(rate), or be a dataclass with a field rate: float"
+            raise InvalidTypeError(message) from error
 
     def finished(self, records: Records) -> bool:
         """Whether training should end after these epochs."""

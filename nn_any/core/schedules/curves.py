@@ -1,7 +1,7 @@
 """Schedules that are a formula of the time alone."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -109,6 +109,10 @@ class OneCycle(Schedule):
     def __post_init__(self) -> None:
         settle(self, peak=positive, epochs=positive, warmup=below_one, start_factor=positive, final_factor=positive)
 
+    def with_rate(self, rate: float) -> Schedule:
+        """The cycle with another peak."""
+        return replace(self, peak=rate)
+
     def __call__(self, epoch: int, steps: int, records: Records = ()) -> np.ndarray:
         """The cycle, counted in steps."""
         step = epoch * steps + np.arange(steps)
@@ -140,6 +144,10 @@ class WarmUp(Schedule):
     def __post_init__(self) -> None:
         settle(self, epochs=positive, start=partial(number, maximum=1.0))
         object.__setattr__(self, "schedule", as_schedule(self.schedule, "schedule"))
+
+    def with_rate(self, rate: float) -> Schedule:
+        """The rise to the other schedule at another rate."""
+        return replace(self, schedule=self.schedule.with_rate(rate))
 
     def __call__(self, epoch: int, steps: int, records: Records = ()) -> np.ndarray:
         """The rise, then the other schedule."""

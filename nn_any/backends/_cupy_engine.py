@@ -1,0 +1,86 @@
+"""How CuPy runs training steps: the fused kernel, else a captured graph, else one by one."""
+
+import logging
+import time
+from contextlib import AbstractContextManager
+from typing import Any
+
+import cupy
+
+from nn_any.backends._cupy_fused import FusedSteps
+from nn_any.backends._cupy_graph import CapturedSteps
+from nn_any.backends._cupy_kernels import eager_products
+from nn_any.backends.cuda import Unsuitable, chosen_math, products_fill_the_gpu
+from nn_any.backends.engine import EagerEngine, Step, fall_back
+from nn_any.core.typing import Array, Batch, Carry
+
+_logger = logging.getLogger("nn_any")
+
+Runner = FusedSteps | CapturedSteps | None
+
+
+class CupyEngine(EagerEngine):
+    """One GPU, made current, since CuPy creates and computes on the current one.
+
+    Attributes
+    ----------
+    fused_reason : str
+        Why the fused kernel does not run the steps, if it does not.
+    """
+
+    fused_reason = ""
+
+    def __init__(self, index: int, mode: str = "auto") -> None:
+        self._index, self._mode, self._math = index, mode, chosen_math()
+        self._runners: dict[Any, tuple[Batch, Runner]] = {}
+        self.name = "eager" if mode == "eager" else "cupy"
+
+    def scope(self) -> AbstractContextManager[Any]:
+        """The GPU made current."""
+        device: AbstractContextManager[Any] = cupy.cuda.Device(self._index)
+        return device
+
+    def run(
+        self, step: Step, carry: Carry, data: Batch, order: Array, rates: Array, start: int, stop: int
+    ) -> tuple[Carry, Array]:
+        """Run the steps by whatever has been found, or is now found, to run such steps fastest."""
+        with self.scope():
+            key = step, order.shape, rates.shape, tuple(id(column) for column in data)
+            if key not in self._runners:  # the data are kept, so that no others come to have their ids
+                self._runners[key] = data, self._runner(step, carry, data, order, rates)
+            runner = self._runners[key][1]
+            if runner is not None:
+                return runner.run(carry, order, rates, start, stop)
+            with eager_products(self._math):
+                return super().run(step, carry, data, order, rates, start, stop)
+
+    def _runner(self, step: Step, carry: Carry, data: Batch, order: Array, rates: Array) -> Runner:
+        """What runs these steps: None means one by one. Sets the engine's name, and adds to the time for compiling."""
+        if self._mode == "eager":
+            return None
+        begun = time.perf_counter()
+        runner: Runner = self._fused(step, data, order)
+        if runner is None and self._mode == "auto" and products_fill_the_gpu(carry[0], order.shape[-1]):
+            self.name = "eager, large products by cuBLAS"  # no falling back: this is the fastest there is
+            return None
+        try:
+            runner = runner or CapturedSteps(step, carry, data, order, rates, self._math)
+        except Exception as error:
+            self.name = CapturedSteps.name
+            fall_back(self, self._mode, f"{type(error).__name__}: {error}")
+            self.name = "eager"
+            return None
+        self.compile_seconds += time.perf_counter() - begun
+        self.name = runner.name
+        return runner
+
+    def _fused(self, step: Step, data: Batch, order: Array) -> FusedSteps | None:
+        """The fused kernel, if it is for these steps; where it should be and CUDA refuses it, that is told."""
+        try:
+            return FusedSteps(step, data, order)
+        except Unsuitable as reason:
+            self.fused_reason = str(reason)
+        except Exception as error:
+            self.fused_reason = f"{type(error).__name__}: {error}"
+            _logger.warning("%s cannot run these steps, a graph is tried: %s", FusedSteps.name, self.fused_reason)
+        return None

@@ -1,0 +1,243 @@
+"""How PyTorch runs an epoch of steps: one by one, compiled by Inductor, or captured in a CUDA graph.
+
+On a CPU ``"auto"`` is one by one: a compile takes ten seconds or more, which only long runs of small steps pay back,
+and which a run should not begin or leave out by the clock, lest its rounding differ. ``"compiled"`` asks for it. On a
+CUDA GPU ``"auto"`` captures the steps as they are, within a second; ``"compiled"`` captures the compiled ones.
+
+Reference: https://docs.pytorch.org/docs/stable/notes/cuda.html#cuda-graphs
+"""
+
+import time
+import warnings
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from functools import lru_cache
+from types import SimpleNamespace
+from typing import Any
+
+import torch
+
+from nn_any.backends.engine import EagerEngine, Step, fall_back, one_line, take_rows
+from nn_any.core.trees import tree_leaves, tree_map
+from nn_any.core.typing import Array, Batch, Carry
+
+_WARM_UP = 3
+"""How often a step runs before it is captured: PyTorch's own examples take three."""
+
+_rows = SimpleNamespace(take=lambda x, rows, axis: torch.index_select(x, axis, rows), reshape=torch.reshape)
+"""Bare functions for `take_rows`: array-api-compat's `take` does without negative indices in three more operations."""
+
+
+class TorchEngine(EagerEngine):
+    """The plain loop, in which autograd records nothing: gradients are ours."""
+
+    def scope(self) -> AbstractContextManager[Any]:
+        """No autograd."""
+        context: AbstractContextManager[Any] = torch.no_grad()
+        return context
+
+    def run(
+        self, step: Step, carry: Carry, data: Batch, order: Array, rates: Array, start: int, stop: int
+    ) -> tuple[Carry, Array]:
+        """Run the steps one by one, taking each batch's rows when it is due."""
+        losses, given = [], _storages(carry)
+        with self.scope():
+            for rows, rate in zip(order[start:stop].unbind(), rates[start:stop].unbind(), strict=True):
+                carry, loss = step(carry, take_rows(data, rows, _rows), rate)
+                losses.append(loss)
+            return _apart(carry, given), torch.stack(losses)
+
+
+class CompiledEngine(TorchEngine):
+    """The loop over a step that Inductor has compiled, once per shape; the plain loop where that fails.
+
+    The step is recorded on tensors without values, so what would read one, or leave PyTorch, is found out.
+
+    Parameters
+    ----------
+    mode : {"auto", "compiled"}
+        What happens where it fails: the reason is logged, or an `EngineError`.
+    """
+
+    def __init__(self, mode: str, name: str = "torch.compile") -> None:
+        self.name, self._mode = name, mode
+
+    def run(
+        self, step: Step, carry: Carry, data: Batch, order: Array, rates: Array, start: int, stop: int
+    ) -> tuple[Carry, Array]:
+        """Run the compiled step again and again."""
+        if self.name != EagerEngine.name:
+            try:
+                with self.scope():
+                    return self._run(step, carry, data, order, rates, start, stop)
+            except _CannotError as error:
+                fall_back(self, self._mode, str(error))
+                self.name = EagerEngine.name
+        return super().run(step, carry, data, order, rates, start, stop)
+
+    def _run(
+        self, step: Step, carry: Carry, data: Batch, order: Array, rates: Array, start: int, stop: int
+    ) -> tuple[Carry, Array]:
+        carry = tree_map(lambda leaf: leaf.contiguous(), carry)
+        compiled = self._compiled(step, (carry, take_rows(data, order[start], _rows), rates[start]))
+        return super().run(compiled, carry, data, order, rates, start, stop)
+
+    def _compiled(self, step: Step, arguments: tuple[Carry, Batch, Array]) -> Step:
+        slot = _slot(step, tree_map(_description, arguments))
+        if not slot:
+            slot.append(self._timed(lambda: _compile(step, arguments)))
+        compiled: Step = slot[0]
+        return compiled
+
+    def _timed(self, make: Callable[[], Any]) -> Any:
+        """What `make` makes, its seconds counted; any failure of it is one that the plain loop gets around."""
+        began = time.perf_counter()
+        try:
+            made = make()
+        except Exception as error:  # if the step itself is wrong, the plain loop will tell better
+            raise _CannotError(one_line(error)) from error
+        self.compile_seconds += time.perf_counter() - began
+        return made
+
+
+class GraphEngine(CompiledEngine):
+    """Steps captured in a CUDA graph, replayed without a word from the host; the plain loop where that fails.
+
+    A graph holds on to the columns it was captured with, and to buffers of its own for all else, so each engine keeps
+    its own graphs: one for the full batches of an epoch and one for a short last one.
+    """
+
+    def __init__(self, mode: str, device: str) -> None:
+        super().__init__(mode, "torch.cuda.graph")
+        self._device = torch.device(device)
+        self._graphs: dict[Any, _Graph] = {}
+
+    def _run(
+        self, step: Step, carry: Carry, data: Batch, order: Array, rates: Array, start: int, stop: int
+    ) -> tuple[Carry, Array]:
+        carry = tree_map(lambda leaf: leaf.contiguous(), carry)
+        key = step, tree_map(_description, (carry, data, order, rates)), tuple([column.data_ptr() for column in data])
+        with torch.cuda.device(self._device):
+            if key not in self._graphs:
+                if self._mode == "compiled":
+                    step = self._compiled(step, (carry, take_rows(data, order[start], _rows), rates[start]))
+                self._graphs[key] = self._timed(lambda: _Graph(StaticSteps(step, carry, data, order, rates)))
+            graph = self._graphs[key]
+            graph.steps.load(carry, order, rates, start)
+            for _ in range(start, stop):
+                graph.replay()
+            return graph.steps.results(start, stop)
+
+
+class StaticSteps:
+    """Steps as CUDA graphs want them: `advance` reads and writes buffers that stay where they are.
+
+    A counter on the device says which row of the order is due, so that every step is the same for the host.
+    """
+
+    def __init__(self, step: Step, carry: Carry, data: Batch, order: Array, rates: Array) -> None:
+        self._step, self._data = step, data
+        self._carry: Carry = tree_map(torch.clone, carry)
+        self._order, self._rates = order.clone(), rates.clone()
+        self._losses = torch.zeros_like(rates)
+        self._count = torch.zeros(1, dtype=torch.int64, device=order.device)
+
+    def load(self, carry: Carry, order: Array, rates: Array, start: int) -> None:
+        """Copy in what the next steps begin with."""
+        for own, given in zip(tree_leaves(self._carry), tree_leaves(carry), strict=True):
+            own.copy_(given)
+        self._order.copy_(order)
+        self._rates.copy_(rates)
+        self._count.fill_(start)
+
+    def advance(self) -> None:
+        """One step, in place."""
+        rows, rate = (torch.index_select(table, 0, self._count)[0] for table in (self._order, self._rates))
+        carry, loss = self._step(self._carry, take_rows(self._data, rows, _rows), rate)
+        carry = _apart(carry, _storages(self._carry))  # nothing is written before all has been read
+        for own, new in zip(tree_leaves(self._carry), tree_leaves(carry), strict=True):
+            own.copy_(new)
+        self._losses.index_copy_(0, self._count, loss[None])
+        self._count.add_(1)
+
+    def results(self, start: int, stop: int) -> tuple[Carry, Array]:
+        """Copies of the carry and of the losses of the steps number `start` … `stop` - 1."""
+        carry: Carry = tree_map(torch.clone, self._carry)
+        return carry, self._losses[start:stop].clone()
+
+
+class _Graph:
+    """One step, captured; its memory pool, and all that it points into, live as long as this object."""
+
+    def __init__(self, steps: StaticSteps) -> None:
+        self.steps = steps
+        main, side = torch.cuda.current_stream(), torch.cuda.Stream()
+        side.wait_stream(main)
+        with torch.cuda.stream(side):  # libraries allocate and choose kernels at first use, which no capture may do
+            for _ in range(_WARM_UP):
+                steps._count.zero_()
+                steps.advance()
+        main.wait_stream(side)
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph, stream=side, capture_error_mode="thread_local"):  # the default one is of one GPU
+            steps.advance()
+        self.replay: Callable[[], None] = graph.replay
+
+
+class _CannotError(Exception):
+    """Why a faster way cannot be gone."""
+
+
+def _storages(tree: Any) -> set[int]:
+    return {leaf.untyped_storage().data_ptr() for leaf in tree_leaves(tree)}
+
+
+def _apart(tree: Any, given: set[int]) -> Any:
+    """`tree`, with a copy in the place of what shares memory with arrays that are somebody else's."""
+    return tree_map(lambda leaf: leaf.clone() if leaf.untyped_storage().data_ptr() in given else leaf, tree)
+
+
+def _description(tensor: Array) -> str:
+    return f"{tuple(tensor.shape)} {tensor.stride()} {tensor.dtype} {tensor.device}"
+
+
+@lru_cache(maxsize=64)
+def _slot(step: Step, description: Any) -> list[Step]:
+    """Where the compiled step for arguments like these is kept."""
+    return []
+
+
+def _compile(step: Step, arguments: tuple[Carry, Batch, Array]) -> Step:
+    """The step for arguments of these shapes: recorded as a graph of PyTorch's operations, which Inductor compiles.
+
+    `torch.compile` would read the Python code instead, and cannot: it knows no dictionaries keyed by namespaces, in
+    which the replacements of primitives are found.
+    """
+    structure: list[Any] = []
+
+    def flat(*leaves: Array) -> list[Array]:
+        results = step(*_filled(arguments, leaves))
+        structure[:] = [results]
+        return [leaf.contiguous() for leaf in tree_leaves(results)]
+
+    inputs = list(tree_leaves(arguments))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # PyTorch uses parts of itself that it deprecates
+        from torch._inductor import compile as inductor  # a second to import
+        from torch.fx.experimental.proxy_tensor import make_fx
+
+        graph = make_fx(flat, tracing_mode="fake")(*inputs)
+        run = inductor(graph, inputs)
+    shape = tree_map(lambda _: None, structure[0])
+
+    def compiled(*arguments: Any) -> tuple[Carry, Array]:
+        results: tuple[Carry, Array] = _filled(shape, run(*tree_leaves(arguments)))
+        return results
+
+    return compiled
+
+
+def _filled(tree: Any, leaves: Any) -> Any:
+    """A tree like this one, of other leaves."""
+    remaining = iter(leaves)
+    return tree_map(lambda _: next(remaining), tree)

@@ -1,0 +1,338 @@
+"""The CUDA sources give the definition's numbers: the very same text, built for the host with threads as fibres."""
+
+import math
+
+import numpy as np
+import pytest
+from conftest import need
+from cuda_tools import HostKernel
+from oracle import batch_gradients, batch_loss
+
+import nn_any as nn
+from nn_any.backends.cuda import plan_fused, product_operands, window_shape
+from nn_any.backends.cuda.sources import MATHS
+from nn_any.backends.engine import EagerEngine
+from nn_any.core import functional, primitives
+from nn_any.core.batches import Preparation
+
+
+@pytest.fixture(autouse=True)
+def _compiler():
+    need("cxx")
+
+
+class Fused:
+    """The fused kernel on the host, used as an engine uses it on a GPU."""
+
+    def __init__(self, folder, step, data, batch, *, shared_limit=227 * 1024, threads=None):
+        columns = [(str(column.dtype), column.shape[1:]) for column in data]
+        self.plan = plan_fused(step.recipe, batch, columns, shared_limit)
+        macros = [f"THREADS={threads}" if threads and m.startswith("THREADS=") else m for m in self.plan.macros]
+        self.threads = threads or self.plan.threads
+        self.kernel = HostKernel(folder, "fused_mlp", "fused_mlp", macros)
+        self.data = data
+
+    def run(self, params, order, rates, start=0, stop=None):
+        """Parameters, (m, ...) for an ensemble, after the steps, and the losses (steps,) or (steps, m)."""
+        stop = len(order) if stop is None else stop
+        members = order.shape[1] if order.ndim == 3 else 1
+        leaves = [leaf.reshape(members, -1) for layer in params for leaf in layer]
+        flat = np.concatenate(leaves, axis=1)
+        losses = np.full((len(order), members), np.nan, dtype=flat.dtype)
+        x, y, weights = (*self.data, None)[:3]
+        arguments = (flat, x, y, weights, order, rates, np.int32(rates.ndim == 2), losses)
+        self.kernel((members,), (self.threads,), (*arguments, np.int64(start), np.int64(stop)))
+        lead = (members,) if order.ndim == 3 else ()
+        ends = np.cumsum([math.prod(shape) for shape in self.plan.shapes])
+        parts = zip(np.split(flat, ends[:-1], axis=1), self.plan.shapes, strict=True)
+        out = [part.reshape(*lead, *shape) for part, shape in parts]
+        losses = losses[start:stop] if order.ndim == 3 else losses[start:stop, 0]
+        return tuple(zip(out[::2], out[1::2], strict=True)), losses
+
+
+def make(layers, loss, data, *, dtype="float32", scale=None, initializer="scaled_normal"):
+    net = nn.Network(layers, loss=loss, initializer=initializer, dtype=dtype, seed=3, device="cpu")
+    labels = data[1].ndim == 1
+    prepare = Preparation(dtype, net.outputs, scale, labels)
+    return net, functional.train_step(net.layers, net._loss, nn.SGD(1.0), prepare)
+
+
+def compare(got, expected, rtol=2e-5):
+    for got_layer, layer in zip(got, expected, strict=True):
+        for a, b in zip(got_layer, layer, strict=True):
+            assert a.dtype == b.dtype
+            np.testing.assert_allclose(a, b, rtol=rtol, atol=rtol)
+
+
+def images(n=60, inputs=41, outputs=6, seed=0):
+    rng = np.random.default_rng(seed)
+    return rng.integers(0, 256, (n, inputs)).astype("uint8"), rng.integers(0, outputs, n)
+
+
+def orders(steps, batch, examples, seed=1, members=None):
+    shape = (steps, batch) if members is None else (steps, members, batch)
+    return np.random.default_rng(seed).integers(0, examples, shape)
+
+
+def dense(*layers):
+    return [nn.Dense(units, activation=activation) for units, activation in layers]
+
+
+CASES = {
+    "quadratic": ([41, *dense((13, "sigmoid"), (6, "sigmoid"))], "quadratic"),
+    "quadratic-tanh": ([41, *dense((9, "tanh"), (7, "relu"), (6, "tanh"))], "quadratic"),
+    "cross-entropy": ([41, *dense((33, "relu"), (6, "sigmoid"))], nn.losses.CrossEntropy(label_smoothing=0.2)),
+    "log-likelihood": ([41, *dense((12, "tanh"), (6, "softmax"))], nn.losses.LogLikelihood(label_smoothing=0.1)),
+    "leaky": ([41, *dense((12, nn.activations.LeakyReLU(0.3)), (6, "linear"))], "mean_squared_error"),
+    "one-layer": ([41, *dense((6, "softmax"))], "log_likelihood"),
+}
+
+
+@pytest.mark.parametrize("batch", [10, 7])
+@pytest.mark.parametrize("case", CASES)
+def test_steps_equal_the_definition(tmp_path, case, batch):
+    """Each activation and loss, batches that differ, rates that change; the short batch is a kernel of its own."""
+    layers, loss = CASES[case]
+    data = images()
+    net, step = make(layers, loss, data, scale=255)
+    order, rates = orders(8, batch, 60), np.linspace(0.5, 0.05, 8, dtype="float32")
+    carry, losses = EagerEngine().run(step, net._carry, data, order, rates, 0, 8)
+    got, got_losses = Fused(tmp_path, step, data, batch, threads=64).run(net.params, order, rates)
+    np.testing.assert_allclose(got_losses, losses, rtol=2e-5)
+    compare(got, carry[0])
+    assert abs(got[0][0] - net.params[0][0]).max() > 1e-3
+
+
+def test_segments_rates_and_orders_take_effect(tmp_path):
+    data = images()
+    net, step = make(CASES["quadratic"][0], "quadratic", data, scale=255)
+    kernel = Fused(tmp_path, step, data, 10, threads=96)
+    order, rates = orders(6, 10, 60), np.full(6, 0.5, "float32")
+    whole, losses = kernel.run(net.params, order, rates)
+    half, first = kernel.run(net.params, order, rates, 0, 2)
+    rest, second = kernel.run(half, order, rates, 2, 6)
+    np.testing.assert_array_equal(np.concatenate([first, second]), losses)
+    compare(rest, whole, rtol=0)
+    still, _ = kernel.run(net.params, order, 0 * rates)
+    compare(still, net.params, rtol=0)
+    other, other_losses = kernel.run(net.params, order[::-1].copy(), rates)
+    assert other_losses[0] != losses[0]
+    assert abs(other[0][0] - whole[0][0]).max() > 1e-5
+    slower, _ = kernel.run(net.params, order[:1], 0.5 * rates[:1])
+    faster, _ = kernel.run(net.params, order[:1], rates[:1])
+    moved = [2 * (s - p) - (f - p) for s, f, p in zip(slower[0], faster[0], net.params[0], strict=True)]
+    assert max(abs(m).max() for m in moved) < 1e-6
+
+
+@pytest.mark.parametrize("loss", ["quadratic", "cross_entropy"])
+def test_steps_equal_the_book_one_example_at_a_time(tmp_path, loss):
+    """In float64, against the loop over examples."""
+    rng = np.random.default_rng(0)
+    x, labels = rng.uniform(0, 1, (30, 11)), rng.integers(0, 4, 30)
+    net, step = make([11, 8, 4], loss, (x, labels), dtype="float64")
+    order, rates = orders(5, 9, 30), np.array([1.0, 0.5, 2.0, 0.1, 1.5])
+    got, losses = Fused(tmp_path, step, (x, labels), 9, threads=32).run(net.params, order, rates)
+    weights, biases = net.weights, net.biases
+    targets = np.eye(4)[labels]
+    for rows, rate, value in zip(order, rates, losses, strict=True):
+        assert value == pytest.approx(batch_loss(weights, biases, x[rows], targets[rows], loss), rel=1e-12)
+        nabla_b, nabla_w = batch_gradients(weights, biases, x[rows], targets[rows], loss)
+        weights = [w - rate * g for w, g in zip(weights, nabla_w, strict=True)]
+        biases = [b - rate * g for b, g in zip(biases, nabla_b, strict=True)]
+    for (w, b), weight, bias in zip(got, weights, biases, strict=True):
+        np.testing.assert_allclose(w, weight, rtol=1e-11, atol=1e-13)
+        np.testing.assert_allclose(b, bias, rtol=1e-11, atol=1e-13)
+
+
+@pytest.mark.parametrize("shared_limit", [227 * 1024, 12 * 1024])
+def test_the_book_network_in_shared_memory_and_out_of_it(tmp_path, shared_limit):
+    data = images(50, 784 if shared_limit > 100_000 else 100, 10)
+    net, step = make([data[0].shape[1], 30, 10], "quadratic", data, scale=255)
+    kernel = Fused(tmp_path, step, data, 10, shared_limit=shared_limit)
+    assert f"SHARED_WEIGHTS={int(shared_limit > 100_000)}" in kernel.plan.macros
+    order, rates = orders(3, 10, 50), np.full(3, 3.0, "float32")
+    carry, losses = EagerEngine().run(step, net._carry, data, order, rates, 0, 3)
+    got, got_losses = kernel.run(net.params, order, rates)
+    np.testing.assert_allclose(got_losses, losses, rtol=1e-5)
+    compare(got, carry[0], rtol=1e-5)
+
+
+@pytest.mark.parametrize("own_rates", [False, True])
+def test_an_ensemble_is_one_block_a_member(tmp_path, own_rates):
+    """Members with orders and rates of their own; each equals its solo run exactly."""
+    data = images()
+    net, step = make(CASES["quadratic"][0], "quadratic", data, scale=255)
+    kernel = Fused(tmp_path, step, data, 10, threads=64)
+    rng = np.random.default_rng(5)
+    params = tuple(tuple(rng.normal(size=(3, *leaf.shape)).astype("float32") for leaf in layer) for layer in net.params)
+    order = orders(4, 10, 60, members=3)
+    rates = rng.uniform(0.1, 1, (4, 3) if own_rates else 4).astype("float32")
+    got, losses = kernel.run(params, order, rates)
+    key = np.zeros((3, 1), "int32")
+    carry, expected = EagerEngine().run(step, (params, ((), ()), (), net._carry[3], key), data, order, rates, 0, 4)
+    np.testing.assert_allclose(losses, expected, rtol=2e-5)
+    compare(got, carry[0])
+    for member in range(3):
+        own = tuple(tuple(leaf[member] for leaf in layer) for layer in params)
+        solo, solo_losses = kernel.run(own, order[:, member].copy(), rates[:, member].copy() if own_rates else rates)
+        np.testing.assert_array_equal(solo_losses, losses[:, member])
+        compare(solo, tuple(tuple(leaf[member] for leaf in layer) for layer in got), rtol=0)
+
+
+def test_weighted_examples_real_targets_and_large_batches(tmp_path):
+    rng = np.random.default_rng(2)
+    data = tuple(rng.normal(size=shape).astype("float32") for shape in ((40, 5), (40, 3)))
+    data = (*data, rng.uniform(0, 2, 40).astype("float32"))
+    net, step = make([5, *dense((8, "tanh"), (3, "linear"))], "mean_squared_error", data)
+    order, rates = orders(5, 33, 40), np.full(5, 0.3, "float32")
+    carry, losses = EagerEngine().run(step, net._carry, data, order, rates, 0, 5)
+    got, got_losses = Fused(tmp_path, step, data, 33).run(net.params, order, rates)
+    np.testing.assert_allclose(got_losses, losses, rtol=2e-5)
+    compare(got, carry[0])
+
+
+def test_one_output_and_labels(tmp_path):
+    x, y = np.array([[0, 0], [0, 1], [1, 0], [1, 1]], "float32"), np.array([0, 1, 1, 0])
+    net, step = make([2, *dense((4, "sigmoid"), (1, "sigmoid"))], "quadratic", (x, y), initializer="normal")
+    order, rates = np.tile(np.arange(4), (20, 1)), np.full(20, 5.0, "float32")
+    carry, losses = EagerEngine().run(step, net._carry, (x, y), order, rates, 0, 20)
+    got, got_losses = Fused(tmp_path, step, (x, y), 4).run(net.params, order, rates)
+    np.testing.assert_allclose(got_losses, losses, rtol=1e-4)
+    compare(got, carry[0], rtol=1e-4)
+
+
+@pytest.mark.parametrize("case", ["quadratic", "log-likelihood", "leaky"])
+def test_a_divergent_member_shows(tmp_path, case):
+    """Weights that are not a number give losses that are not, as the definition's do, and never a silent 0."""
+    data = images()
+    net, step = make(*CASES[case], data, scale=255)
+    params = tuple(tuple(np.full_like(leaf, np.nan) for leaf in layer) for layer in net.params)
+    _, losses = Fused(tmp_path, step, data, 10, threads=32).run(params, orders(1, 10, 60), np.ones(1, "float32"))
+    assert np.isnan(losses).all()
+
+
+class Product:
+    """The matrix product on the host, called as the CuPy engine calls it on a GPU."""
+
+    def __init__(self, folder, real, math, tile):
+        macros = ["__shared__=static", f"REAL={real}", f"MATH={MATHS.index(math)}", f"TILE={tile}"]
+        self.kernel, self.tile = HostKernel(folder, "matmul", "matmul", macros), tile
+
+    def __call__(self, a, b, d=None, alpha=1.0, beta=1.0):
+        operands = product_operands(a, b, d, np)
+        c = np.full(operands.shape, np.nan, a.dtype)
+        m, n, depth = operands.sizes
+        matrices = [item for pair in zip(operands.arrays, operands.strides, strict=True) for item in pair]
+        numbers = np.int32(m), np.int32(n), np.int32(depth), a.dtype.type(alpha), a.dtype.type(beta)
+        blocks = -(-m // self.tile), -(-n // self.tile), operands.batch
+        self.kernel(blocks, (256,), (*matrices, c, *numbers))
+        return c
+
+
+def normal(*shape, seed=0, dtype="float64"):
+    return np.random.default_rng((seed, *shape)).normal(size=shape).astype(dtype)
+
+
+@pytest.mark.parametrize(("real", "tile"), [("double", 32), ("float", 64), ("float", 128)])
+def test_matmul(tmp_path, real, tile):
+    dtype = {"double": "float64", "float": "float32"}[real]
+    product = Product(tmp_path, real, "float32", tile)
+    rtol = {"float64": 1e-12, "float32": 2e-5}[dtype]
+
+    def check(a, b, d=None, alpha=1.0, beta=1.0):
+        a, b = a.astype(dtype, order="K"), b.astype(dtype, order="K")
+        expected = alpha * (a.astype("float64") @ b.astype("float64")) + (0 if d is None else beta * d)
+        got = product(a, b, None if d is None else d.astype(dtype, order="K"), alpha, beta)
+        assert got.dtype == dtype
+        np.testing.assert_allclose(got, expected, rtol=rtol, atol=rtol)
+
+    check(normal(10, 84), normal(84, 30))
+    check(normal(10, 84), normal(30, 84).T, normal(30)[None, :])  # a layer's forward pass
+    check(normal(10, 30).T, normal(10, 84), normal(30, 84), alpha=-1.0)  # its update
+    check(normal(33, 17).T, normal(65, 33).T, normal(65, 17).T, alpha=0.5, beta=-2.0)
+    check(normal(1, 1), normal(1, 1))
+    check(normal(5, 7, 3), normal(5, 3, 4))
+    check(normal(7, 3), normal(5, 3, 4), normal(5, 1, 4))  # an ensemble on shared inputs
+    check(normal(5, 7, 3)[:, ::2, ::-1], normal(4, 3).T, normal(4, 4), alpha=2.0)
+    check(normal(2, 3, 4, 5), normal(3, 5, 6))
+    check(normal(140, 35), normal(35, 133))
+
+
+def rounded(x, math):
+    """float32 numbers rounded as the tensor cores' operands are: 10 bits of mantissa, or 7."""
+    bits = x.view("uint32").astype("uint64")
+    if math == "tf32":
+        bits = (bits + 0x1000) & ~np.uint64(0x1FFF)
+    else:
+        bits = (bits + 0x7FFF + ((bits >> np.uint64(16)) & np.uint64(1))) & ~np.uint64(0xFFFF)
+    return bits.astype("uint32").view("float32").astype("float64")
+
+
+@pytest.mark.parametrize("tile", [32, 64, 128])
+@pytest.mark.parametrize("math", MATHS[1:])
+def test_tensor_cores_round_their_operands_and_nothing_else(tmp_path, math, tile):
+    product = Product(tmp_path, "float", math, tile)
+    for a, b in (
+        (normal(70, 50), normal(50, 40)),
+        (normal(16, 24).T, normal(9, 16).T),
+        (normal(2, 8, 5), normal(5, 3)),
+    ):
+        a, b = a.astype("float32", order="K"), b.astype("float32", order="K")
+        exact = a.astype("float64") @ b.astype("float64")
+        expected = rounded(np.ascontiguousarray(a), math) @ rounded(np.ascontiguousarray(b), math)
+        got = product(a, b)
+        np.testing.assert_allclose(got, expected, rtol=1e-5, atol=1e-5)
+        assert abs(got - exact).max() > {"tf32": 1e-4, "bfloat16": 1e-3}[math]
+
+
+@pytest.fixture(scope="module")
+def windows(tmp_path_factory):
+    need("cxx")
+
+    def build(entry):
+        return HostKernel(tmp_path_factory.mktemp(entry), "windows", entry, ["REAL=float"])
+
+    return {entry: build(entry) for entry in ("unfold", "fold", "max_pool", "max_pool_gradient")}
+
+
+@pytest.mark.parametrize(
+    ("size", "window", "stride"),
+    [((9, 7), (3, 2), (1, 1)), ((9, 8), (3, 3), (2, 3)), ((8, 6), (2, 2), (2, 2)), ((7, 7), (2, 3), (3, 3))],
+)
+def test_windows_equal_their_definitions(windows, size, window, stride):
+    xp = nn.select_device("numpy").xp
+    shape = window_shape(size, 3, window, stride)
+    rows, columns, area = int(shape["rows"]), int(shape["columns"]), math.prod(window)
+    images = normal(2, 4, *size, 3, dtype="float32").round(1)  # with equals among the largest
+    settings = {"window": window, "stride": stride, "xp": xp}
+
+    def call(name, *arrays):
+        out = arrays[1] if name == "max_pool" else arrays[-1]
+        windows[name]((-(-out.size // 256),), (256,), (*arrays, shape, np.int64(out.size)))
+        return out
+
+    parts = call("unfold", images, np.full((2, 4, rows, columns, area, 3), np.nan, "float32"))
+    np.testing.assert_array_equal(parts, primitives.definition("unfold")(images, **settings))
+    parts = normal(*parts.shape, dtype="float32")
+    folded = call("fold", parts, np.full_like(images, np.nan))
+    expected = primitives.definition("fold")(parts, size=size, **settings)
+    np.testing.assert_allclose(folded, expected, rtol=1e-6, atol=1e-6)
+
+    places = np.full((2, 4, rows, columns, 3), -1, "int32")
+    largest = call("max_pool", images, np.full(places.shape, np.nan, "float32"), places)
+    expected, expected_places = primitives.definition("max_pool")(images, **settings)
+    np.testing.assert_array_equal(largest, expected)
+    np.testing.assert_array_equal(places, expected_places)
+    delta = normal(*largest.shape, dtype="float32")
+    gradient = call("max_pool_gradient", places, delta, np.full_like(images, np.nan))
+    expected = primitives.definition("max_pool_gradient")(expected_places, delta, size=size, **settings)
+    np.testing.assert_allclose(gradient, expected, rtol=1e-6, atol=1e-6)
+
+
+def test_the_largest_of_what_is_not_a_number(windows):
+    images = np.array([1, np.nan, 3, 2, 5, 4, 0, np.nan], "float32").reshape(2, 2, 2, 1)
+    largest, places = np.zeros((2, 1, 1, 1), "float32"), np.zeros((2, 1, 1, 1), "int32")
+    shape = window_shape((2, 2), 1, (2, 2), (2, 2))
+    windows["max_pool"]((1,), (256,), (images, largest, places, shape, np.int64(2)))
+    assert np.isnan(largest).all()
+    assert places.ravel().tolist() == [1, 3]

@@ -1,0 +1,158 @@
+"""Every CUDA source compiles for every GPU that is served, in each combination of macros that the engines use."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+from conftest import need
+from cuda_tools import nvrtc
+
+import nn_any as nn
+from nn_any.backends.cuda import MATHS, Unsuitable, chosen_math, plan_fused, product_operands, product_tile
+from nn_any.backends.cuda.products import TILES, product_options
+from nn_any.core import functional
+from nn_any.core.batches import Preparation
+
+CAPABILITIES = (75, 80, 90)
+UINT8_IMAGES = (("uint8", (784,)), ("int64", ()))
+
+
+@pytest.fixture
+def compiled():
+    need("nvrtc")
+
+    def compile_for(name, options, capability):
+        binary = nvrtc(name, options, capability)
+        assert binary[:4] == b"\x7fELF"
+        return binary
+
+    return compile_for
+
+
+def recipe(layers, loss="quadratic", optimizer=None, **preparation):
+    net = nn.Network(layers, loss=loss, seed=0, device="cpu")
+    prepare = Preparation(**{"dtype": "float32", "outputs": net.outputs, "labels": True} | preparation)
+    return functional.train_step(net.layers, net._loss, (optimizer or nn.SGD(1.0)).rule(), prepare).recipe
+
+
+SIGMOIDS = [784, nn.Dense(30, activation="sigmoid"), nn.Dense(10, activation="sigmoid")]
+SOFTMAX = [64, nn.Dense(30, activation="relu"), nn.Dense(20, activation="tanh"), nn.Dense(10, activation="softmax")]
+LINEAR = [13, nn.Dense(8, activation=nn.activations.LeakyReLU(0.2)), nn.Dense(2, activation="linear")]
+
+
+def plans():
+    """The kernels that are tried: the names of their settings, and what they are compiled with."""
+    limit = 227 * 1024
+    yield "book", plan_fused(recipe(SIGMOIDS, scale=255), 10, UINT8_IMAGES, limit)
+    yield "book-last-batch-of-one", plan_fused(recipe(SIGMOIDS, scale=255), 1, UINT8_IMAGES, limit)
+    yield "book-small-gpu", plan_fused(recipe(SIGMOIDS, scale=255), 10, UINT8_IMAGES, 64 * 1024)
+    yield (
+        "cross-entropy",
+        plan_fused(recipe(SIGMOIDS, "cross_entropy"), 32, (("float32", (784,)), ("int64", ())), limit),
+    )
+    digits = (("uint8", (8, 8, 1)), ("int32", ()))
+    smooth = nn.losses.LogLikelihood(label_smoothing=0.1)
+    yield "softmax", plan_fused(recipe([(8, 8, 1), nn.Flatten(), *SOFTMAX[1:]], smooth), 128, digits, limit)
+    numbers = (("float64", (13,)), ("float32", (2,)), ("float64", ()))
+    yield (
+        "double-weighted",
+        plan_fused(recipe(LINEAR, "mean_squared_error", labels=False, dtype="float64"), 7, numbers, limit),
+    )
+
+
+PLANS = dict(plans())
+
+
+@pytest.mark.parametrize("capability", CAPABILITIES)
+@pytest.mark.parametrize("name", PLANS)
+def test_fused_mlp_compiles(compiled, name, capability):
+    plan = PLANS[name]
+    limit = {75: 64, 80: 163, 90: 227}[capability] * 1024
+    if plan.shared_bytes <= limit:
+        compiled("fused_mlp", plan.options, capability)
+
+
+@pytest.mark.parametrize("capability", CAPABILITIES)
+@pytest.mark.parametrize("tile", TILES)
+@pytest.mark.parametrize(("real", "math"), [*[("float", math) for math in MATHS], ("double", "float32")])
+def test_matmul_compiles(compiled, real, math, tile, capability):
+    compiled("matmul", product_options(real, math, tile), capability)
+
+
+@pytest.mark.parametrize("capability", CAPABILITIES)
+@pytest.mark.parametrize("real", ["float", "double"])
+def test_windows_compile(compiled, real, capability):
+    compiled("windows", ("--std=c++17", f"-DREAL={real}"), capability)
+
+
+def test_tensor_cores_are_used_where_they_are(compiled):
+    """The binary for sm_80 differs with the arithmetic; for sm_75, which has no such products, it does not."""
+    for capability, different in ((75, 1), (80, 3)):
+        assert len({compiled("matmul", product_options("float", math, 64), capability) for math in MATHS}) == different
+
+
+def test_weights_leave_shared_memory_where_they_do_not_fit():
+    assert "SHARED_WEIGHTS=1" in PLANS["book"].macros
+    assert "SHARED_WEIGHTS=0" in PLANS["book-small-gpu"].macros
+    assert PLANS["book"].shared_bytes - PLANS["book-small-gpu"].shared_bytes == 4 * (784 * 30 + 30 + 30 * 10 + 10)
+    assert PLANS["book"].shapes == [(30, 784), (30,), (10, 30), (10,)]
+
+
+@dataclasses.dataclass(frozen=True, repr=False)
+class MyTanh(nn.activations.Activation):
+    name = "tanh"
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"optimizer": nn.SGD(0.1, momentum=0.9)}, r"plain SGD, not for SGD\("),
+        ({"optimizer": nn.Adam()}, r"plain SGD, not for Adam\("),
+        ({"layers": [784, nn.Dense(30), nn.Dropout(0.5), nn.Dense(10)]}, r"dense layers, not for Dropout"),
+        ({"layers": [784, nn.Dense(30, trainable=False), nn.Dense(10)]}, "some are frozen"),
+        ({"layers": [784, nn.Dense(30, activation="gelu"), 10]}, "does not know <activation gelu>"),
+        ({"layers": [784, nn.Dense(30, activation=MyTanh()), 10]}, "does not know <activation tanh>"),
+        ({"layers": [784, nn.Dense(10, activation="softmax")]}, "quadratic> after softmax"),
+        ({"layers": [784, nn.Dense(10, activation="linear")], "loss": "huber"}, "does not know <loss huber"),
+        ({"batch": 10_000}, "too much work for one multiprocessor"),
+        ({"batch": 100}, r"needs \d+ bytes of shared memory, a block has 65536"),
+        ({"columns": (("float16", (784,)), ("int64", ()))}, "does not read float16"),
+        ({"columns": (("uint8", (784,)), ("float32", (10,)))}, "do not fit 10 outputs"),
+        ({"columns": (*UINT8_IMAGES, ("float64", ()))}, "weights of float64 do not fit a network of float32"),
+    ],
+)
+def test_what_the_fused_kernel_refuses(changes, reason):
+    settings = {"layers": SIGMOIDS, "loss": "quadratic", "optimizer": None, "batch": 10, "columns": UINT8_IMAGES}
+    settings |= changes
+    made = recipe(settings["layers"], settings["loss"], settings["optimizer"])
+    with pytest.raises(Unsuitable, match=reason):
+        plan_fused(made, settings["batch"], settings["columns"], 64 * 1024)
+
+
+def test_a_tile_is_large_only_where_that_keeps_the_gpu_busy():
+    assert product_tile(4096, 4096, 1, 132) == 128
+    assert product_tile(1024, 1024, 1, 132) == 64
+    assert product_tile(10, 30, 1, 132) == 32
+    assert product_tile(10, 30, 4096, 132) == 128
+
+
+def test_operands_are_views():
+    a, b = np.zeros((5, 7, 3), "float32").swapaxes(-1, -2), np.zeros((7, 4), "float32")
+    operands = product_operands(a, b, np.zeros(4, "float32")[None, :], np)
+    assert operands.shape == (5, 3, 4)
+    assert operands.sizes == (3, 4, 7)
+    assert operands.batch == 5
+    assert [s.item() for s in operands.strides] == [(1, 3, 21), (4, 1, 0), (0, 1, 0)]
+    assert np.shares_memory(operands.arrays[0], a)
+    with pytest.raises(ValueError, match=r"matmul: expected \(\.\.\., m, k\) and \(\.\.\., k, n\), got shapes"):
+        product_operands(a, a, None, np)
+
+
+def test_the_arithmetic_is_chosen_by_the_environment(monkeypatch):
+    monkeypatch.delenv("NN_ANY_CUDA_MATH", raising=False)
+    assert chosen_math() == "float32"
+    monkeypatch.setenv("NN_ANY_CUDA_MATH", "bfloat16")
+    assert chosen_math() == "bfloat16"
+    monkeypatch.setenv("NN_ANY_CUDA_MATH", "half")
+    with pytest.raises(ValueError, match="NN_ANY_CUDA_MATH: expected one of float32, tf32, bfloat16, got 'half'"):
+        chosen_math()

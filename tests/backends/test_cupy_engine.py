@@ -1,0 +1,216 @@
+"""The CuPy engine on a GPU: fused kernel and captured graph give the eager results, and write nothing of others."""
+
+import logging
+
+import numpy as np
+import pytest
+from conftest import need
+
+import nn_any as nn
+from nn_any.backends.engine import EngineError
+from nn_any.core import functional, primitives
+from nn_any.core.batches import Preparation
+from nn_any.core.trees import tree_leaves, tree_map
+
+pytestmark = pytest.mark.gpu
+
+
+@pytest.fixture(autouse=True)
+def _gpu():
+    need("cupy")
+
+
+@pytest.fixture
+def device():
+    return nn.select_device("cupy")
+
+
+def images(device, n=50, shape=(20,), classes=4):
+    rng = np.random.default_rng(0)
+    arrays = rng.integers(0, 256, (n, *shape)).astype("uint8"), rng.integers(0, classes, n)
+    return tuple(device.asarray(array) for array in arrays)
+
+
+def make(device, layers, optimizer, loss="quadratic", dtype="float32"):
+    net = nn.Network(layers, loss=loss, initializer="scaled_normal", seed=1, device=device, dtype=dtype)
+    rule = optimizer.rule()
+    prepare = Preparation(dtype, net.outputs, 255.0, True)
+    params, state, _, count, key = net._carry
+    return functional.train_step(net.layers, net._loss, rule, prepare), (params, state, rule.init(params), count, key)
+
+
+def host(tree):
+    return tree_map(lambda leaf: np.array(nn.to_numpy(leaf)), tree)
+
+
+def equal(got, expected, rtol):
+    for a, b in zip(tree_leaves(got), tree_leaves(expected), strict=True):
+        assert a.dtype == b.dtype
+        np.testing.assert_allclose(a, b, rtol=rtol, atol=rtol)
+
+
+def orders(device, steps, batch, members=None, seed=2):
+    shape = (steps, batch) if members is None else (steps, members, batch)
+    return device.asarray(np.random.default_rng(seed).integers(0, 50, shape))
+
+
+RATES = np.linspace(0.5, 0.1, 37, dtype="float32")
+
+CONVOLUTION = [
+    (9, 9, 1),
+    nn.Conv2D(6, 3, activation="relu"),
+    nn.MaxPool2D(2),
+    nn.Conv2D(3, 2, activation="relu", padding="same"),
+    nn.Flatten(),
+    nn.Dropout(0.2),
+    nn.Dense(4, activation="softmax"),
+]
+OVERLAPPING = [(9, 9, 1), nn.Conv2D(4, 3), nn.MaxPool2D(3, stride=1), nn.BatchNorm(), nn.Flatten(), nn.Dense(4)]
+
+CASES = {
+    "fused": ("cupy fused kernel", [20, 8, 4], nn.SGD(1.0), "quadratic"),
+    "fused-cross-entropy": ("cupy fused kernel", [20, 8, 4], nn.SGD(1.0), "cross_entropy"),
+    "fused-book": ("cupy fused kernel", [784, 30, 10], nn.SGD(1.0), "quadratic"),
+    "fused-softmax": ("cupy fused kernel", [20, 70, nn.Dense(4, activation="softmax")], nn.SGD(1.0), "log_likelihood"),
+    "graph-momentum": ("cupy graph", [20, 8, 4], nn.SGD(1.0, momentum=0.9), "quadratic"),
+    "graph-adam": ("cupy graph", [20, 8, 4], nn.Adam(), "cross_entropy"),
+    "graph-convolution": ("cupy graph", CONVOLUTION, nn.SGD(1.0), "log_likelihood"),
+    "graph-normalised": ("cupy graph", OVERLAPPING, nn.SGD(1.0, weight_decay=0.01), "quadratic"),
+}
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("case", CASES)
+def test_equals_eager(device, case, dtype):
+    """Segments, other rates, other batches, a short last batch; what callers hold stays as it is."""
+    name, layers, optimizer, loss = CASES[case]
+    step, carry = make(device, layers, optimizer, loss, dtype)
+    shape = layers[0] if isinstance(layers[0], tuple) else (layers[0],)
+    data = images(device, shape=shape)
+    rates = device.asarray(0.1 * RATES, dtype)
+    fast, eager = device.training_engine("compiled"), device.training_engine("eager")
+    kept, rtol = host(carry), {"float32": 2e-4, "float64": 1e-10}[dtype]
+    results = []
+    for steps, batch, factor, seed in ((37, 5, 1.0, 2), (37, 5, 0.5, 2), (37, 5, 0.5, 3), (1, 3, 1.0, 2)):
+        order, now, wanted = orders(device, steps, batch, seed=seed), carry, carry
+        for start, stop in ((0, 18), (18, 37)) if steps > 1 else ((0, 1),):
+            now, losses = fast.run(step, now, data, order, factor * rates, start, stop)
+            wanted, expected = eager.run(step, wanted, data, order, factor * rates, start, stop)
+            np.testing.assert_allclose(nn.to_numpy(losses), nn.to_numpy(expected), rtol=rtol)
+        results.append((now, host(now)))
+        equal(results[-1][1], host(wanted), rtol)
+        assert fast.name == name
+    equal(host(carry), kept, 0)
+    for now, then in results:
+        equal(host(now), then, 0)
+    first, slower, other = (then[0][-1][0] for _, then in results[:3])
+    assert abs(first - slower).max() > 1e-4
+    assert abs(slower - other).max() > 1e-5
+    assert fast.compile_seconds > 0
+    assert eager.name == "eager"
+
+
+@pytest.mark.parametrize("own_rates", [False, True])
+@pytest.mark.parametrize("name", ["cupy fused kernel", "cupy graph"])
+def test_an_ensemble(device, name, own_rates):
+    optimizer = nn.SGD(1.0) if "fused" in name else nn.SGD(1.0, momentum=0.9)
+    step, (params, state, _, count, _) = make(device, [20, 8, 4], optimizer)
+    xp = device.xp
+    several = tree_map(lambda leaf: xp.stack([leaf, leaf + 0.1, -leaf]), params)
+    carry = several, state, optimizer.init(several), count, xp.zeros((3, 1), dtype=xp.int32)
+    rates = RATES[:20, None] * np.array([1, 2, 0.5], "float32") if own_rates else RATES[:20]
+    arguments = step, carry, images(device), orders(device, 20, 5, 3), device.asarray(rates), 0, 20
+    engine = device.training_engine("compiled")
+    got, losses = engine.run(*arguments)
+    expected, expected_losses = device.training_engine("eager").run(*arguments)
+    assert engine.name == name
+    np.testing.assert_allclose(nn.to_numpy(losses), nn.to_numpy(expected_losses), rtol=1e-4)
+    equal(host(got), host(expected), 1e-4)
+
+
+def test_the_graphs_memory_is_its_own(device):
+    """Much that is allocated, written and freed between replays changes nothing."""
+    import cupy
+
+    step, carry = make(device, CONVOLUTION, nn.SGD(1.0), "log_likelihood")
+    data, order, rates = images(device, shape=(9, 9, 1)), orders(device, 32, 5), device.asarray(0.1 * RATES[:32])
+    engine = device.training_engine("compiled")
+    expected = host(engine.run(step, carry, data, order, rates, 0, 32))
+    for size in (64, 512, 4096, 65_536, 1_000_000):
+        noise = [cupy.full(size, float("nan"), dtype="float32") for _ in range(20)]
+        del noise
+        cupy.get_default_memory_pool().free_all_blocks()
+        equal(host(engine.run(step, carry, data, order, rates, 0, 32)), expected, 1e-5)
+
+
+@pytest.mark.parametrize("layers", [[20, 8, 4], CONVOLUTION])
+def test_a_segment_moves_nothing_between_host_and_device(device, layers, monkeypatch):
+    import cupy
+
+    convolution = layers is CONVOLUTION
+    step, carry = make(device, layers, nn.SGD(1.0), "log_likelihood" if convolution else "quadratic")
+    data = images(device, shape=(9, 9, 1) if convolution else (20,))
+    order, rates = orders(device, 20, 5), device.asarray(0.1 * RATES[:20])
+    engine = device.training_engine("compiled")
+    engine.run(step, carry, data, order, rates, 0, 20)
+
+    def refuse(*args, **kwargs):
+        raise AssertionError("a transfer within a segment")
+
+    for function in ("asnumpy", "array", "asarray"):
+        monkeypatch.setattr(cupy, function, refuse)
+    engine.run(step, carry, data, order, rates, 0, 20)
+
+
+def test_falling_back_is_told(device, caplog):
+    class Reading(nn.layers.Layer):
+        """A layer that reads a value, which no graph can."""
+
+        def forward(self, params, state, x, context):
+            return x * (1.0 if float(x.sum()) > -1e30 else 0.0), state, x
+
+    step, carry = make(device, [20, Reading(), nn.Dense(4)], nn.SGD(1.0))
+    arguments = step, carry, images(device), orders(device, 3, 5), device.asarray(RATES[:3]), 0, 3
+    engine = device.training_engine("auto")
+    with caplog.at_level(logging.WARNING, logger="nn_any"):
+        got, _ = engine.run(*arguments)
+    assert engine.name == "eager"
+    assert len(caplog.messages) == 1
+    assert caplog.messages[0].startswith("cupy graph cannot run these steps, they run eagerly: ")
+    expected, _ = device.training_engine("eager").run(*arguments)
+    equal(host(got), host(expected), 1e-5)
+    with pytest.raises(EngineError, match="'compiled' was asked for, but"):
+        device.training_engine("compiled").run(*arguments)
+
+
+@pytest.mark.parametrize("math", ["float32", "tf32", "bfloat16"])
+def test_our_product(device, math):
+    """Any strides, in each arithmetic; operands rounded, sums not."""
+    from nn_any.backends._cupy_kernels import own_products
+
+    rng = np.random.default_rng(0)
+    rtol = {"float32": 1e-5, "tf32": 2e-3, "bfloat16": 2e-2}[math]
+    for a, b in (((10, 784), (784, 30)), ((300, 70), (70, 500)), ((5, 33, 17), (17, 65)), ((1, 1), (1, 1))):
+        a, b = rng.normal(size=a).astype("float32"), rng.normal(size=b).astype("float32")
+        expected = a.astype("float64") @ b.astype("float64")
+        size = np.sqrt(a.shape[-1])
+        with own_products(math):
+            got = primitives.matmul(device.asarray(a), device.asarray(b), xp=device.xp)
+            turned = device.asarray(np.ascontiguousarray(np.swapaxes(a, -1, -2))).mT
+            again = primitives.matmul(turned, device.asarray(np.ascontiguousarray(b.T)).mT, xp=device.xp)
+        np.testing.assert_allclose(nn.to_numpy(got) / size, expected / size, rtol=rtol, atol=2 * rtol)
+        np.testing.assert_allclose(nn.to_numpy(again) / size, expected / size, rtol=rtol, atol=2 * rtol)
+
+
+def test_fit_names_its_engine(device, digits):
+    x, _, y, _ = digits
+    histories = {}
+    for engine in ("auto", "eager"):
+        net = nn.Network([64, 30, 10], initializer="scaled_normal", device=device, seed=0)
+        history = net.fit((x, y), epochs=2, batch_size=10, optimizer=nn.SGD(3.0), engine=engine)
+        histories[engine] = history
+    assert histories["auto"].engine == "cupy fused kernel"
+    assert histories["auto"].compile_seconds > 0
+    assert histories["eager"].engine == "eager"
+    losses = [[record["loss"] for record in history.records] for history in histories.values()]
+    np.testing.assert_allclose(*losses, rtol=1e-3)

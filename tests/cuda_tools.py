@@ -1,0 +1,94 @@
+"""Compilers for the CUDA sources that need no GPU: NVRTC for a GPU's binary, C++ with a shim for the host."""
+
+import ctypes
+import os
+import shutil
+import subprocess
+import sys
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+
+from nn_any.backends.cuda import source
+
+SHIM = Path(__file__).parent / "cuda_shim.h"
+
+
+@cache
+def find_nvrtc():
+    """The path of NVRTC's library in its wheel, or None."""
+    try:
+        import nvidia
+    except ImportError:
+        return None
+    for folder in nvidia.__path__:
+        for pattern in ("lib/libnvrtc.so.*", "bin/nvrtc64_*_0.dll"):
+            for path in sorted(Path(folder, "cuda_nvrtc").glob(pattern)):
+                if ".alt." not in path.name:
+                    return path
+    return None
+
+
+@cache
+def find_cxx():
+    """A C++ compiler, or None."""
+    if not sys.platform.startswith("linux"):  # the shim's fibres are ucontext's
+        return None
+    return next(filter(None, map(shutil.which, (os.environ.get("CXX", "c++"), "g++", "clang++"))), None)
+
+
+def nvrtc(name, options, capability):
+    """Compile a source of the package for a GPU: the binary; RuntimeError with the compiler's log otherwise."""
+    library = ctypes.CDLL(str(find_nvrtc()))
+    program = ctypes.c_void_p()
+    assert library.nvrtcCreateProgram(ctypes.byref(program), source(name).encode(), b"", 0, None, None) == 0
+    options = [f"--gpu-architecture=sm_{capability}", "-ftz=true", *options]  # as CuPy does
+    options = [option.encode() for option in options]
+    status = library.nvrtcCompileProgram(program, len(options), (ctypes.c_char_p * len(options))(*options))
+    log = _fetch(library, program, "ProgramLog").rstrip(b"\0").decode()
+    if status or "warning" in log:
+        raise RuntimeError(log)
+    binary = _fetch(library, program, "CUBIN")
+    library.nvrtcDestroyProgram(ctypes.byref(program))
+    return binary
+
+
+def _fetch(library, program, what):
+    size = ctypes.c_size_t()
+    getattr(library, f"nvrtcGet{what}Size")(program, ctypes.byref(size))
+    buffer = ctypes.create_string_buffer(size.value)
+    getattr(library, f"nvrtcGet{what}")(program, buffer)
+    return buffer.raw
+
+
+class HostKernel:
+    """A kernel of a source of the package, built with the shim, that is called as CuPy's ``RawKernel`` is.
+
+    Arrays go as pointers, None as a null pointer; NumPy's scalars, and records that stand for a C struct, by value.
+    """
+
+    def __init__(self, folder, name, entry, macros):
+        lines = [f"#define {macro.replace('=', ' ', 1)}" for macro in macros]
+        lines += [f'#include "{SHIM}"', source(name), f"KERNEL({entry})"]
+        code = Path(folder) / f"{name}.cpp"
+        code.write_text("\n".join(lines), encoding="utf-8")
+        library = code.with_suffix(".so")
+        command = [find_cxx(), "-std=c++17", "-O1", "-w", "-shared", "-fPIC", "-o", library, code]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr[:3000]
+        self.library = ctypes.CDLL(str(library))
+        self._launch = getattr(self.library, f"launch_{entry}")
+
+    def __call__(self, grid, block, arguments, shared_mem=0):
+        assert shared_mem <= 256 * 1024
+        values = [_value(argument) for argument in arguments]
+        addresses = (ctypes.c_void_p * len(values))(*[value.ctypes.data for value in values])
+        self._launch(*(*grid, 1, 1)[:3], block[0], addresses)
+
+
+def _value(argument):
+    """The memory in which an argument's value lies: for an array its address, and what is passed by value itself."""
+    if isinstance(argument, np.ndarray) and argument.dtype.names is None:
+        return np.array(argument.ctypes.data)
+    return np.array(0 if argument is None else argument)
