@@ -8,6 +8,7 @@ from io import StringIO
 from typing import TYPE_CHECKING, Any, NoReturn, TextIO, cast
 
 from nn_any.core import options
+from nn_any.core.errors import InvalidTypeError, InvalidValueError
 from nn_any.core.schedules.monitoring import grows
 
 if TYPE_CHECKING:
@@ -100,7 +101,7 @@ class EarlyStopping(Callback):
         restore_best: bool = True,
     ) -> None:
         if not isinstance(monitor, str):
-            raise TypeError(f"monitor: expected the name of a column of the history, got {monitor!r}")
+            raise InvalidTypeError(f"monitor: expected the name of a column of the history, got {monitor!r}")
         self.monitor = monitor
         self.patience = options.integer("patience", patience)
         self.min_delta = options.number("min_delta", min_delta)
@@ -142,7 +143,7 @@ class EarlyStopping(Callback):
             self._weights._carry = (*self._weights._read("checkpoint", state), *self._weights._carry[2:])
 
     def _refuse(self, columns: Iterable[str]) -> NoReturn:
-        raise ValueError(
+        raise InvalidValueError(
             f"monitor: expected one of {', '.join(columns)}, got {self.monitor!r}; "
             "for validation_… give fit validation_data"
         )
@@ -271,7 +272,7 @@ def epoch_line(record: "Record", epochs: int) -> str:
 def as_callbacks(callbacks: Any) -> list[Callback]:
     """Callbacks as a list; plain functions of the run are called after each epoch."""
     if not isinstance(callbacks, Iterable):
-        raise TypeError(f"callbacks: expected a list of them, got {callbacks!r}; put it in brackets")
+        raise InvalidTypeError(f"callbacks: expected a list of them, got {callbacks!r}; put it in brackets")
     made: list[Callback] = []
     for callback in callbacks:
         if isinstance(callback, Callback):
@@ -279,5 +280,7 @@ def as_callbacks(callbacks: Any) -> list[Callback]:
         elif callable(callback):
             made.append(OnEpochEnd(callback))
         else:
-            raise TypeError(f"callbacks: expected nn_any.Callback instances or functions of the run, got {callback!r}")
+            raise InvalidTypeError(
+                f"callbacks: expected nn_any.Callback instances or functions of the run, got {callback!r}"
+            )
     return made

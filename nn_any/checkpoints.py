@@ -13,6 +13,7 @@ import numpy as np
 from nn_any import validation as check
 from nn_any.backends import to_numpy
 from nn_any.callbacks import Callback
+from nn_any.core.errors import InvalidTypeError, InvalidValueError
 from nn_any.core.schedules.monitoring import grows
 from nn_any.core.trees import tree_leaves, tree_map
 from nn_any.files import load_model, save_model
@@ -56,13 +57,13 @@ class Checkpoint:
         keep_every: int | None = None,
     ) -> None:
         if not isinstance(path, str | os.PathLike):
-            raise TypeError(f"checkpoint: expected a path, or a Checkpoint, got {path!r}")
+            raise InvalidTypeError(f"checkpoint: expected a path, or a Checkpoint, got {path!r}")
         self.path = Path(path)
         self.every = check.check_integer("every", every, minimum=1)
         self.every_steps = None if every_steps is None else check.check_integer("every_steps", every_steps, minimum=1)
         self.keep_every = None if keep_every is None else check.check_integer("keep_every", keep_every, minimum=1)
         if not (best is None or isinstance(best, str)):
-            raise TypeError(f"best: expected the name of a column of the history, or None, got {best!r}")
+            raise InvalidTypeError(f"best: expected the name of a column of the history, or None, got {best!r}")
         self.best = best
         self.ready = False
         """Whether the run has begun, or gone on: before that the file is not touched."""
@@ -100,7 +101,7 @@ class Checkpoint:
         if not self.path.absolute().parent.is_dir():
             raise FileNotFoundError(f"checkpoint: expected a folder, found none; make {self.path.absolute().parent}")
         if self.best is not None and self.best not in columns:
-            raise ValueError(f"best: expected one of {', '.join(columns)}, got {self.best!r}")
+            raise InvalidValueError(f"best: expected one of {', '.join(columns)}, got {self.best!r}")
         if resume and self.path.exists():
             about, self._tensors = load_model(self.path)
             self._training = self._check(network, about, callbacks)
@@ -180,18 +181,22 @@ class Checkpoint:
         """What the file says of its run, once it has shown to be this one."""
         training: Any = about.get("training")
         if not isinstance(training, dict):
-            raise ValueError(f"{self.path}: expected a checkpoint, got a model file without a training run's state")
+            raise InvalidValueError(
+                f"{self.path}: expected a checkpoint, got a model file without a training run's state"
+            )
         mine = self._settings | _kind(json.loads(json.dumps(network._description())))
         its = training["settings"] | _kind(about)
         for name in mine:
             if mine[name] != its.get(name):
-                raise ValueError(
+                raise InvalidValueError(
                     f"resume: expected {name} as in {self.path}, {its.get(name)!r}, got {mine[name]!r}; "
                     "use the same, or another checkpoint"
                 )
         kinds = [kept["type"] for kept in training["callbacks"]]
         if kinds != (given := [type(callback).__name__ for callback in _remembering(callbacks)]):
-            raise ValueError(f"resume: expected the callbacks of {self.path}, {kinds}, got {given}; use the same")
+            raise InvalidValueError(
+                f"resume: expected the callbacks of {self.path}, {kinds}, got {given}; use the same"
+            )
         return training
 
 
@@ -226,7 +231,7 @@ def with_leaves(tree: Any, prefix: str, tensors: dict[str, np.ndarray]) -> Any:
     def one(leaf: Any) -> np.ndarray:
         name = f"{prefix}.{next(count)}"
         if name not in tensors or tensors[name].shape != tuple(leaf.shape):
-            raise ValueError(f"checkpoint: expected an array {name} of shape {tuple(leaf.shape)}, found none")
+            raise InvalidValueError(f"checkpoint: expected an array {name} of shape {tuple(leaf.shape)}, found none")
         return tensors[name]
 
     return tree_map(one, tree)

@@ -21,6 +21,7 @@ from nn_any.backends import survey
 from nn_any.callbacks import Progress, unfailing_console
 from nn_any.cli_options import Flag, Integer
 from nn_any.cli_sweep import sweep
+from nn_any.core.errors import InvalidValueError
 from nn_any.files import write_atomically
 from nn_any.interrupts import EXIT_CODES
 from nn_any.training import TrainingRun
@@ -130,7 +131,7 @@ def train(
         stopping = None if patience is None else nn.EarlyStopping(patience=patience)
         check_integer("epochs", epochs, minimum=0)
         if resume and checkpoint is None:
-            raise ValueError("resume: expected --checkpoint FILE with it, got none")
+            raise InvalidValueError("resume: expected --checkpoint FILE with it, got none")
     parts = training, validation, test = options.load(data, place)
     rates = {"learning_rate": learning_rate, "momentum": momentum, "weight_decay": weight_decay}
     kind: dict[str, Any] = {"activation": activation, "loss": loss, "initializer": initializer, "dropout": dropout}

@@ -12,6 +12,7 @@ from cyclopts import Parameter
 
 from nn_any.backends import MODES, Device, to_numpy
 from nn_any.core import activations, initializers, losses
+from nn_any.core.errors import InvalidValueError
 from nn_any.core.layers import Dense, Dropout, Layer
 from nn_any.core.lbfgs import LBFGS
 from nn_any.core.optimizers import SGD, Adagrad, Adam, AdamW, Optimizer, RMSprop
@@ -41,7 +42,7 @@ def _integer(_: Any, tokens: Any) -> int:
     try:
         return int(text)
     except ValueError:
-        raise ValueError(f"expected an integer, got {text!r}") from None
+        raise InvalidValueError(f"expected an integer, got {text!r}") from None
 
 
 Integer = Annotated[int, Parameter(converter=_integer)]  # cyclopts alone would round fractions
@@ -74,7 +75,7 @@ def output_folder(output: Path | None, data: str, overwrite: bool) -> Path:
     if output is None:
         return Path("runs") / f"{Path(data).stem}-{datetime.now():%Y%m%d-%H%M%S-%f}"
     if (output / "model.safetensors").exists() and not overwrite:
-        raise ValueError(f"output: {output} holds a model already; choose another folder, or add --overwrite")
+        raise InvalidValueError(f"output: {output} holds a model already; choose another folder, or add --overwrite")
     return output
 
 
@@ -100,12 +101,14 @@ def stack(training: Dataset, layers: str | None, dropout: float, loss: str) -> l
     outputs = training.classes or int(training.y.shape[1])
     sizes = [inputs, 30, outputs] if layers is None else _parse_sizes(layers)
     if (sizes[0], sizes[-1]) != (inputs, outputs):
-        raise ValueError(f"layers: expected {inputs} first and {outputs} last, as the data have it, got {layers}")
+        raise InvalidValueError(
+            f"layers: expected {inputs} first and {outputs} last, as the data have it, got {layers}"
+        )
     if dropout and len(sizes) == 2:
-        raise ValueError(f"dropout: expected a hidden layer to put it after, got layers {layers}")
+        raise InvalidValueError(f"dropout: expected a hidden layer to put it after, got layers {layers}")
     task, chosen = "classes" if training.classes else "numbers", losses.get(loss)
     if chosen.task not in (None, task):
-        raise ValueError(f"loss: expected one for {task}, as the data have them, got {loss}, for {chosen.task}")
+        raise InvalidValueError(f"loss: expected one for {task}, as the data have them, got {loss}, for {chosen.task}")
     last = "sigmoid" if chosen.task is None and training.classes else chosen.suits
     hidden: list[int | Layer] = []
     for size in sizes[1:-1]:
@@ -119,7 +122,7 @@ def _parse_sizes(layers: str) -> list[int]:
     except ValueError:
         sizes = []
     if len(sizes) < 2:
-        raise ValueError(f"layers: expected sizes such as 784,30,10, got {layers!r}")
+        raise InvalidValueError(f"layers: expected sizes such as 784,30,10, got {layers!r}")
     return sizes
 
 
@@ -129,7 +132,9 @@ def build_optimizer(name: str, **given: float | None) -> Optimizer:
     settings: dict[str, Any] = {"learning_rate": 3.0} if name == "sgd" else {}
     for option, value in given.items():
         if value is not None and name not in having[option]:
-            raise ValueError(f"{option}: expected it with {' or '.join(having[option])} only, got it with {name}")
+            raise InvalidValueError(
+                f"{option}: expected it with {' or '.join(having[option])} only, got it with {name}"
+            )
         settings |= {} if value is None else {option: value}
     return _OPTIMIZERS[name](**settings)
 
@@ -139,7 +144,7 @@ def with_schedule(optimizer: Optimizer, name: str, training: Dataset, epochs: in
     if name == "constant":
         return optimizer
     if optimizer.whole_batch:
-        raise ValueError(f"schedule: expected constant for lbfgs, which searches for each step, got {name}")
+        raise InvalidValueError(f"schedule: expected constant for lbfgs, which searches for each step, got {name}")
     rate: Any = optimizer.learning_rate
     schedules: dict[str, Schedule] = {
         "cosine": Cosine(rate, epochs=max(epochs, 1)),
@@ -154,9 +159,9 @@ def check_batch_size(batch_size: int | None, optimizer: Optimizer, net: Network,
     if not optimizer.whole_batch:
         return check_integer("batch_size", 10 if batch_size is None else batch_size, minimum=1)
     if batch_size is not None:
-        raise ValueError(f"batch_size: expected none for lbfgs, which takes all examples, got {batch_size}")
+        raise InvalidValueError(f"batch_size: expected none for lbfgs, which takes all examples, got {batch_size}")
     if any(layer.random for layer in net.layers):
-        raise ValueError("dropout: expected none for lbfgs, whose loss must not change by chance; use adam")
+        raise InvalidValueError("dropout: expected none for lbfgs, whose loss must not change by chance; use adam")
     return examples
 
 

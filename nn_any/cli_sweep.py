@@ -19,6 +19,7 @@ from nn_any import cli_options as options
 from nn_any import plotting
 from nn_any.callbacks import Progress, unfailing_console
 from nn_any.cli_options import Flag, Integer
+from nn_any.core.errors import InvalidValueError
 from nn_any.core.optimizers import Optimizer
 from nn_any.core.random import stream
 from nn_any.files import write_atomically
@@ -182,7 +183,7 @@ def _numbers(name: str, text: str) -> list[float]:
         values = [nan]
     if not all(isfinite(value) and (value > 0 or (value == 0 and name == "weight_decays")) for value in values):
         least = "of at least 0" if name == "weight_decays" else "above 0"
-        raise ValueError(f"{name}: expected numbers {least}, such as 0.1,0.3,1, got {text!r}")
+        raise InvalidValueError(f"{name}: expected numbers {least}, such as 0.1,0.3,1, got {text!r}")
     return values
 
 

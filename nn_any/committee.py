@@ -12,6 +12,7 @@ from nn_any.backends import to_numpy
 from nn_any.backends.blocks import block_sizes, run_blocks
 from nn_any.core import evaluation, members, metrics
 from nn_any.core.batches import Preparation
+from nn_any.core.errors import InvalidTypeError
 from nn_any.core.trees import tree_leaves, tree_map
 from nn_any.core.typing import Array, Batch, Carry
 from nn_any.history import Record
@@ -161,7 +162,7 @@ class Committee(Trainable):
     def evaluate(self, data: Any) -> int:
         """How many examples the vote classifies rightly."""
         if self.is_regression:
-            raise TypeError("evaluate: expected classifiers, got regression networks; use losses(data)")
+            raise InvalidTypeError("evaluate: expected classifiers, got regression networks; use losses(data)")
         (x, y, *_), prepare, _ = self._columns("data", data)
         labels, votes = to_numpy(y), to_numpy(self._votes(x, prepare.scale))
         if labels.ndim == 2:
@@ -186,7 +187,7 @@ class Committee(Trainable):
     def accuracies(self, data: Any) -> np.ndarray:
         """The share of the examples that each member classifies rightly: NumPy array, (m,), float64."""
         if self.is_regression:
-            raise TypeError("accuracies: expected classifiers, got regression networks; use losses(data)")
+            raise InvalidTypeError("accuracies: expected classifiers, got regression networks; use losses(data)")
         columns, prepare, _ = self._columns("data", data)
         return self._evaluate_members(columns, prepare)[1] / int(columns[0].shape[0])
 

@@ -12,7 +12,7 @@ from nn_any import validation as check
 from nn_any.backends import Device, Engine, select_device, to_numpy
 from nn_any.committee import Committee
 from nn_any.core import layers, losses, options, random
-from nn_any.core.errors import ModelFileError
+from nn_any.core.errors import InvalidTypeError, InvalidValueError, ModelFileError
 from nn_any.core.losses import Loss
 from nn_any.core.optimizers import Optimizer
 from nn_any.core.trees import tree_map
@@ -110,7 +110,7 @@ class Ensemble(Committee):
             first = random.new_seed() if seed is None else check.check_seed(seed)
             seeds = range(first, first + n)
         elif seed is not None:
-            raise ValueError(f"seed: expected none beside seeds, got {seed!r}; leave one of them out")
+            raise InvalidValueError(f"seed: expected none beside seeds, got {seed!r}; leave one of them out")
         self.seeds = tuple(check.check_seed(one) for one in _listed("seeds", seeds, n))
         self.learning_rates = _numbers("learning_rates", learning_rates, n, above=True)
         self.weight_decays = _numbers("weight_decays", weight_decays, n)
@@ -163,7 +163,7 @@ class Ensemble(Committee):
 
     def _begin(self, optimizer: Optimizer) -> None:
         if optimizer.whole_batch:
-            raise ValueError(f"optimizer: expected one that takes steps in mini-batches, got {optimizer!r}")
+            raise InvalidValueError(f"optimizer: expected one that takes steps in mini-batches, got {optimizer!r}")
         n = len(self)
         rates, decays = self.learning_rates or (None,) * n, self.weight_decays or (None,) * n
         each = tuple(optimizer.member(*own) for own in zip(rates, decays, strict=True))
@@ -187,7 +187,9 @@ class Ensemble(Committee):
 
     def _train(self, *data: Any, checkpoint: Any = None, **arguments: Any) -> History:
         if checkpoint is not None:
-            raise ValueError(f"checkpoint: expected none for an ensemble, got {checkpoint!r}; save(path) after fit")
+            raise InvalidValueError(
+                f"checkpoint: expected none for an ensemble, got {checkpoint!r}; save(path) after fit"
+            )
         history: History = super()._train(*data, **arguments)
         return history
 
@@ -264,9 +266,9 @@ def _of_member(i: int, tensors: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
 def _listed(name: str, values: Any, n: int) -> list[Any]:
     """Something for each of n members."""
     if isinstance(values, str) or not hasattr(values, "__len__") or not hasattr(values, "__iter__"):
-        raise TypeError(f"{name}: expected {n} of them, one a member, got {values!r}; pass a list")
+        raise InvalidTypeError(f"{name}: expected {n} of them, one a member, got {values!r}; pass a list")
     if len(values) != n:
-        raise ValueError(f"{name}: expected {n} of them, one a member, got {len(values)}")
+        raise InvalidValueError(f"{name}: expected {n} of them, one a member, got {len(values)}")
     return list(values)
 
 

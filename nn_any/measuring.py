@@ -10,6 +10,7 @@ import numpy as np
 from nn_any import validation as check
 from nn_any.backends import MODES, Device, devices, select_device
 from nn_any.core import functional, options
+from nn_any.core.errors import InvalidTypeError
 from nn_any.core.optimizers import SGD, Optimizer
 from nn_any.datasets import as_dataset
 from nn_any.network import Network
@@ -101,13 +102,15 @@ def time_devices(
     ('numpy:cpu', True, None)
     """
     if not isinstance(network, Network):
-        raise TypeError(f"network: expected a Network, got {type(network).__name__}")
+        raise InvalidTypeError(f"network: expected a Network, got {type(network).__name__}")
     batch_size = check.check_integer("batch_size", batch_size, minimum=1)
     seconds = options.number("seconds", seconds, above=True)
     options.choice("engine", engine, *MODES)
     optimizer = SGD(1.0) if optimizer is None else optimizer
     if not isinstance(optimizer, Optimizer) or optimizer.whole_batch:
-        raise TypeError(f"optimizer: expected one that takes batches, such as nn_any.SGD(0.5), got {optimizer!r}")
+        raise InvalidTypeError(
+            f"optimizer: expected one that takes batches, such as nn_any.SGD(0.5), got {optimizer!r}"
+        )
     dataset = as_dataset("data", data, network.device, network.dtype)
     network._columns("data", dataset)  # what is wrong with the data is no device's fault
     if places is None:

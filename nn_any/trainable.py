@@ -11,6 +11,7 @@ from nn_any.backends import MODES, Engine
 from nn_any.callbacks import Callback, Progress, as_callbacks
 from nn_any.checkpoints import Checkpoint
 from nn_any.core import functional, options
+from nn_any.core.errors import InvalidTypeError, InvalidValueError
 from nn_any.core.lbfgs import LBFGS
 from nn_any.core.optimizers import SGD, Optimizer
 from nn_any.core.typing import Batch
@@ -44,7 +45,7 @@ def _saver(checkpoint: Any, resume: bool) -> Checkpoint | None:
     options.flag("resume", resume)
     if checkpoint is None:
         if resume:
-            raise ValueError("resume: expected a checkpoint to resume from, got none; pass checkpoint=PATH")
+            raise InvalidValueError("resume: expected a checkpoint to resume from, got none; pass checkpoint=PATH")
         return None
     return checkpoint if isinstance(checkpoint, Checkpoint) else Checkpoint(checkpoint)
 
@@ -165,9 +166,9 @@ class Trainable(Resumable):
         array([0, 1, 1, 0], dtype=int32)
         """
         if not isinstance(optimizer, Optimizer):
-            raise TypeError(f"optimizer: expected an Optimizer such as nn_any.SGD(0.5), got {optimizer!r}")
+            raise InvalidTypeError(f"optimizer: expected an Optimizer such as nn_any.SGD(0.5), got {optimizer!r}")
         if type(optimizer).__hash__ is None:
-            raise TypeError(f"optimizer: expected a hashable one, got {optimizer!r}; make it a frozen dataclass")
+            raise InvalidTypeError(f"optimizer: expected a hashable one, got {optimizer!r}; make it a frozen dataclass")
         if monitor_training or sample_weight is not None or class_weight is not None:
             training_data = as_dataset("training_data", training_data, self.device, self.dtype)
         if sample_weight is not None or class_weight is not None:
@@ -215,7 +216,7 @@ class Trainable(Resumable):
             batch_size = len(dataset)
         batch_size = check.check_integer("batch_size", batch_size, minimum=1)
         if optimizer.whole_batch and batch_size < len(dataset):
-            raise ValueError(
+            raise InvalidValueError(
                 f"batch_size: expected all {len(dataset)} examples for {optimizer!r}, got {batch_size}; leave it out"
             )
         tests = {
@@ -223,9 +224,11 @@ class Trainable(Resumable):
         }
         moving = functional.trained(self.layers, self.params)
         if not any(moving):
-            raise ValueError("layers: expected at least one to train, got none or only frozen ones; use net.unfreeze()")
+            raise InvalidValueError(
+                "layers: expected at least one to train, got none or only frozen ones; use net.unfreeze()"
+            )
         if functions and not tests:
-            raise ValueError("metrics: expected data to measure as well, got none; give validation_data")
+            raise InvalidValueError("metrics: expected data to measure as well, got none; give validation_data")
         saver = _saver(checkpoint, resume)
         settings = {
             "optimizer": repr(optimizer),

@@ -11,6 +11,7 @@ import numpy as np
 
 from nn_any.backends import Device, Engine, to_numpy
 from nn_any.callbacks import Callback
+from nn_any.core.errors import NnAnyError
 from nn_any.core.functional import Step
 from nn_any.core.typing import Array, Batch, Carry
 from nn_any.history import History, Record
@@ -20,18 +21,18 @@ if TYPE_CHECKING:
     from nn_any.checkpoints import Checkpoint
 
 
-class TrainingDivergedError(RuntimeError):
+class TrainingDivergedError(NnAnyError, RuntimeError):
     """The loss stopped being a finite number; the weights are the last finite ones."""
 
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 
-class OutOfMemoryError(RuntimeError, MemoryError):
+class OutOfMemoryError(NnAnyError, RuntimeError, MemoryError):
     """A device's memory did not suffice for a batch; the message says which batch size would fit."""
 
 
-class NetworkBusyError(RuntimeError):
+class NetworkBusyError(NnAnyError, RuntimeError):
     """A network that is being trained was told to train."""
 
 

@@ -269,7 +269,7 @@ def select_device(spec: "str | Device | None" = None) -> Device:
     if spec == "cpu":
         return Device("numpy", "cpu")
     if spec == "fastest":
-        raise ValueError(
+        raise InvalidValueError(
             f"{origin}: 'fastest' has to be measured with a network and data: use nn_any.fastest_device(network, data, "
             "batch_size), or `nn-any train --device fastest`"
         )

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from nn_any.backends.cuda.sources import MATHS
+from nn_any.core.errors import InvalidValueError
 from nn_any.core.typing import Array, Shape
 
 TILES = (128, 64, 32)
@@ -39,7 +40,7 @@ def product_operands(a: Array, b: Array, d: Array | None, xp: Any) -> Operands:
     """
     m, depth, n = a.shape[-2], a.shape[-1], b.shape[-1]
     if b.shape[-2] != depth:
-        raise ValueError(f"matmul: expected (..., m, k) and (..., k, n), got shapes {a.shape} and {b.shape}")
+        raise InvalidValueError(f"matmul: expected (..., m, k) and (..., k, n), got shapes {a.shape} and {b.shape}")
     if d is not None:
         d = xp.broadcast_to(d, (*d.shape[:-2], m, n))
     given = [a, b] if d is None else [a, b, d]

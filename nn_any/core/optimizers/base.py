@@ -7,7 +7,7 @@ import numpy as np
 from array_api_compat import array_namespace
 
 from nn_any.core import regularization
-from nn_any.core.errors import InvalidValueError
+from nn_any.core.errors import InvalidTypeError, InvalidValueError
 from nn_any.core.options import number
 from nn_any.core.schedules.base import Records, Schedule, as_schedule, positive, settle
 from nn_any.core.trees import tree_map
@@ -116,7 +116,7 @@ class Optimizer:
         try:
             return replace(self, **given) if given else self  # type: ignore[type-var]
         except TypeError as error:
-            raise TypeError(
+            raise InvalidTypeError(
                 f"optimizer: expected a dataclass with fields {' and '.join(given)}, so that each member of the "
                 f"ensemble can have its own, got {self!r} ({error})"
             ) from error

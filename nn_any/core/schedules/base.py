@@ -41,7 +41,7 @@ class Schedule:
             return replace(self, rate=rate)  # type: ignore[type-var]
         except TypeError as error:
             message = f"{type(self).__name__} must define with_rate(rate), or be a dataclass with a field rate: float"
-            raise TypeError(message) from error
+            raise InvalidTypeError(message) from error
 
     def finished(self, records: Records) -> bool:
         """Whether training should end after these epochs."""
