@@ -187,7 +187,7 @@ class Ensemble(Committee):
 
     def _train(self, *data: Any, checkpoint: Any = None, **arguments: Any) -> History:
         if checkpoint is not None:
-            raise ValueError(f"checkpoint: expected none for an ensemble, got {checkpoint!r}; save(path) after fit")
+            raise InvalidValueError(f"checkpoint: expected none for an ensemble, got {checkpoint!r}; save(path) after fit")
         history: History = super()._train(*data, **arguments)
         return history
 
@@ -203,7 +203,7 @@ class Ensemble(Committee):
         """The ensemble in a model file that `save` wrote, whichever device wrote it; as `Network.load`."""
         about, tensors = load_model(path)
         if "ensemble" not in about:
-            raise ValueError(f"{path}: expected an ensemble, got one network; use nn_any.Network.load")
+            raise InvalidValueError(f"{path}: expected an ensemble, got one network; use nn_any.Network.load")
         own = about["ensemble"]
         stack = [tuple(about["input_shape"]), *(layers.from_config(config) for config in about["layers"])]
         loss, given = losses.from_config(about["loss"]), ("seeds", "learning_rates", "weight_decays")
