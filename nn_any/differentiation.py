@@ -93,7 +93,9 @@ class Differentiable(Predictor):
 
     def _rates(self, rates: np.ndarray) -> Array:
         """Learning rates on the device, once each is a finite number in the network's dtype."""
-        if not np.isfinite(rates.astype(self.dtype)).all():
+        with np.errstate(over="ignore"):
+            finite = np.isfinite(rates.astype(self.dtype)).all()
+        if not finite:
             raise InvalidValueError(
                 f"learning_rate: expected a finite {self.dtype} number, got {rates.max():g}; use a smaller one"
             )

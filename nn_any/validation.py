@@ -67,7 +67,8 @@ def as_array(name: str, obj: Any) -> Array:
         raise InvalidValueError(
             f"{name}: expected rows of one length, got ragged ones ({error}); pad or cut them"
         ) from error
-    if isinstance(array, np.ndarray) and array.dtype.kind not in "buif":
+    wide = isinstance(array, np.ndarray) and array.dtype.kind == "f" and array.dtype.itemsize > 8
+    if isinstance(array, np.ndarray) and (wide or array.dtype.kind not in "buif"):
         kind = {"c": "complex numbers", "O": "Python objects", "U": "text", "S": "bytes"}.get(array.dtype.kind, "")
         raise InvalidTypeError(
             f"{name}: expected real numbers, got {kind or array.dtype} (dtype {array.dtype}, shape {array.shape}); "
@@ -75,8 +76,20 @@ def as_array(name: str, obj: Any) -> Array:
         )
     xp = array_namespace(array)
     if not xp.isdtype(array.dtype, ("bool", "integral", "real floating")):
-        raise InvalidTypeError(f"{name}: expected real numbers, got {describe(array)}; convert them to float32")
+        kind = "complex numbers, " if xp.isdtype(array.dtype, "complex floating") else ""
+        raise InvalidTypeError(f"{name}: expected real numbers, got {kind}{describe(array)}; convert them to float32")
     return array
+
+
+def check_integers_fit(name: str, array: Array, device: Device) -> None:
+    """Integers of 64 bits from the host lie within 32 where the device has no more: they would wrap around."""
+    if isinstance(array, np.ndarray) and array.dtype in (np.int64, np.uint64) and device.integer_dtype == "int32":
+        lowest, highest = int(array.min()), int(array.max())
+        if lowest < -(2**31) or highest >= 2**31:
+            raise InvalidValueError(
+                f"{name}: expected integers that int32 can hold, the widest of {device}, got {lowest} … {highest}; "
+                "convert them to real numbers with .astype('float32')"
+            )
 
 
 def check_same_place(name: str, array: Array, other_name: str, other: Array) -> None:

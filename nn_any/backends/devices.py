@@ -132,6 +132,8 @@ class Device:
         array = np.asarray(obj)
         if dtype is None and array.dtype == np.float64 and not (hasattr(obj, "dtype") and self.supports("float64")):
             dtype = "float32"
+        if dtype is None and array.dtype == np.float16 and not hasattr(self.xp, "float16"):
+            dtype = "float32"
         wanted = array.dtype.newbyteorder("=") if dtype is None else np.dtype(dtype)
         return array.astype(wanted, order="C", copy=False)  # rows are taken from it: keep each in one piece
 

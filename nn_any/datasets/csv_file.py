@@ -81,9 +81,8 @@ def _lines(path: Path) -> Iterator[tuple[int, list[str]]]:
 
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
-            first = next((line for line in text() if line.strip("\r\n")), "")
+            first = next((line for line in iter(partial(file.readline, _LONGEST_LINE), "") if line.strip("\r\n")), "")
             file.seek(0)
-            taken = 0
             delimiter = max("\t;,", key=first.count)  # whichever the first line has most of
             reader = csv.reader(text(), delimiter=delimiter)
             for fields in reader:

@@ -107,6 +107,7 @@ class Dataset:
 
         def place(array: Array, listed: bool) -> Array:
             if not check.is_real(array):
+                check.check_integers_fit("x", array, self.device)
                 return self.device.asarray(array)
             return self.device.asarray(array, dtype or ("float32" if listed else None))
 

@@ -84,7 +84,8 @@ class _Unpickler(pickle.Unpickler):
             ("_codecs", "encode"): self._encode,
         }.get((module.replace("numpy.core", "numpy._core"), name))
         if found is None:
-            raise ValueError(f"expected arrays and nothing else, got {module}.{name}; nothing was run")
+            called = f"{module}.{name}".encode("unicode_escape").decode()
+            raise ValueError(f"expected arrays and nothing else, got {called:.100}; nothing was run")
         return found
 
     def _encode(self, text: Any, encoding: Any) -> bytes:

@@ -22,7 +22,7 @@ import numpy as np
 import nn_any as nn
 
 RESULTS = Path(__file__).parent / "results"
-_EPOCHS = 25
+_EPOCHS = 60
 
 
 def in_a_child(function, *arguments):
