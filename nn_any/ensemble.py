@@ -187,7 +187,9 @@ class Ensemble(Committee):
 
     def _train(self, *data: Any, checkpoint: Any = None, **arguments: Any) -> History:
         if checkpoint is not None:
-            raise InvalidValueError(f"checkpoint: expected none for an ensemble, got {checkpoint!r}; save(path) after fit")
+            raise InvalidValueError(
+                f"checkpoint: expected none for an ensemble, got {checkpoint!r}; save(path) after fit"
+            )
         history: History = super()._train(*data, **arguments)
         return history
 
