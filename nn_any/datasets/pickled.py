@@ -84,7 +84,7 @@ class _Unpickler(pickle.Unpickler):
             ("_codecs", "encode"): self._encode,
         }.get((module.replace("numpy.core", "numpy._core"), name))
         if found is None:
-            called = f"{module}.{name}".encode("unicode_escape").decode()
+            called = ascii(f"{module}.{name}")[1:-1]
             raise ValueError(f"expected arrays and nothing else, got {called:.100}; nothing was run")
         return found
 

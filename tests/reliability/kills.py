@@ -110,10 +110,10 @@ def training(count, seed, epochs, longest):
         while kills < count:
             for old in (finished, path):
                 old.unlink(missing_ok=True)
-            runs += 1
+            runs, patience, stood = runs + 1, longest, None
             while True:
                 child = in_a_child(train, path, finished, epochs)
-                deadline = time.monotonic() + rng.uniform(0.01, longest)
+                deadline = time.monotonic() + rng.uniform(0.01, patience)
                 while not (ended := os.waitpid(child, os.WNOHANG))[0] and time.monotonic() < deadline:
                     time.sleep(0.002)
                 if not ended[0]:
@@ -122,6 +122,9 @@ def training(count, seed, epochs, longest):
                 if os.WIFEXITED(ended[1]):
                     break
                 kills += 1
+                stands = path.stat().st_mtime_ns if path.exists() else None
+                patience = longest if stands != stood else 1.5 * patience  # a slow machine must get on as well
+                stood = stands
                 if path.exists():
                     try:
                         nn.Network.load(path, device="numpy")
