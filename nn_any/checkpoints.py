@@ -186,10 +186,10 @@ class Checkpoint:
             )
         mine = self._settings | _kind(json.loads(json.dumps(network._description())))
         its = training["settings"] | _kind(about)
-        for name in mine:
-            if mine[name] != its.get(name):
+        for name in mine | its:
+            if mine.get(name) != its.get(name):
                 raise InvalidValueError(
-                    f"resume: expected {name} as in {self.path}, {its.get(name)!r}, got {mine[name]!r}; "
+                    f"resume: expected {name} as in {self.path}, {its.get(name)!r}, got {mine.get(name)!r}; "
                     "use the same, or another checkpoint"
                 )
         kinds = [kept["type"] for kept in training["callbacks"]]
@@ -207,7 +207,12 @@ def _remembering(callbacks: Sequence[Callback]) -> list[Callback]:
 
 def _kind(description: dict[str, Any]) -> dict[str, Any]:
     """What makes two networks trainable by one another's checkpoints."""
-    return {name: description[name] for name in ("input_shape", "layers", "loss", "dtype")}
+    kind = {name: description[name] for name in ("input_shape", "layers", "loss", "dtype")}
+    if "ensemble" in description:
+        members = description["ensemble"]
+        kind |= {"members": len(members["seeds"])}
+        kind |= {name: members[name] for name in ("learning_rates", "weight_decays")}
+    return kind
 
 
 def _plain(value: Any) -> Any:

@@ -145,23 +145,20 @@ def sweep(
     if not quiet:
         _announce(notes, data, parts, choices, seeds, ensemble)
     folder.mkdir(parents=True, exist_ok=True)
-    seen: list[nn.History] = []
-    callbacks: list[Any] = [lambda run: seen.append(run.history), *([] if quiet else [Progress(notes)])]
     start, code = time.perf_counter(), 0
     try:
-        ensemble.fit(
+        history = ensemble.fit(
             training,
             epochs=epochs,
             batch_size=batch_size,
             optimizer=method,
             validation_data=validation,
-            callbacks=callbacks,
+            callbacks=[] if quiet else [Progress(notes)],
             engine=engine,
         )
     except nn.TrainingInterrupted as interruption:
-        code = EXIT_CODES[interruption.signal]
+        code, history = EXIT_CODES[interruption.signal], interruption.history
     seconds = time.perf_counter() - start
-    history = seen[-1]
     results: dict[str, Any] = {"data": data, "scale": training.scale, "classes": options.class_names(training)}
     results |= {**kind, "dropout": dropout, "optimizer": optimizer, "momentum": momentum, "schedule": schedule}
     results |= {"batch_size": batch_size, "dtype": dtype, "device": str(place), "engine": history.engine}

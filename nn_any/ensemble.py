@@ -3,29 +3,27 @@
 import math
 import operator
 from collections.abc import Callable, Iterator, Sequence
-from os import PathLike
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 
 from nn_any import validation as check
 from nn_any.backends import Device, Engine, to_numpy
-from nn_any.committee import Committee
-from nn_any.core import layers, losses, options, random
+from nn_any.committee_files import SavableCommittee
+from nn_any.core import options, random
 from nn_any.core.errors import InvalidTypeError, InvalidValueError
 from nn_any.core.losses import Loss
 from nn_any.core.optimizers import Optimizer
 from nn_any.core.trees import tree_map
 from nn_any.core.typing import Carry
-from nn_any.files import load_model
-from nn_any.history import History, Record
+from nn_any.history import Record
 from nn_any.member_batches import MemberBatches
 from nn_any.network import Network
 from nn_any.summary import parameter_count, shape_text, summary_table
 from nn_any.trainable import Epoch, Plan
 
 
-class Ensemble(Committee):
+class Ensemble(SavableCommittee):
     """`n` networks of the same layers, trained together; each is equal, to rounding, to its own run alone.
 
     Every parameter, running average and optimiser's array has one more leading axis, and the training step is the very
@@ -184,36 +182,6 @@ class Ensemble(Committee):
             if not math.isnan(record["member_loss"][i]):
                 mine = {name.removeprefix("member_"): record[name][i] for name in own}
                 self._member_records[i] = [*records, {"epoch": self.epochs[i], "seconds": record["seconds"], **mine}]
-
-    def _train(self, *data: Any, checkpoint: Any = None, **arguments: Any) -> History:
-        if checkpoint is not None:
-            raise ValueError(f"checkpoint: expected none for an ensemble, got {checkpoint!r}; save(path) after fit")
-        history: History = super()._train(*data, **arguments)
-        return history
-
-    # files
-
-    def _description(self) -> dict[str, Any]:
-        own = {name: getattr(self, name) for name in ("seeds", "learning_rates", "weight_decays", "epochs")}
-        own["steps"] = [int(step) for carry in self._carries for step in to_numpy(carry[3])]
-        return super()._description() | {"ensemble": own | {"diverged": self.diverged.tolist()}}
-
-    @classmethod
-    def load(cls, path: str | PathLike[str], device: str | Device | None = None) -> Self:
-        """The ensemble in a model file that `save` wrote, whichever device wrote it; as `Network.load`."""
-        about, tensors = load_model(path)
-        if "ensemble" not in about:
-            raise ValueError(f"{path}: expected an ensemble, got one network; use nn_any.Network.load")
-        own = about["ensemble"]
-        stack = [tuple(about["input_shape"]), *(layers.from_config(config) for config in about["layers"])]
-        loss, given = losses.from_config(about["loss"]), ("seeds", "learning_rates", "weight_decays")
-        settings = {name: own[name] for name in given}
-        net = cls(stack, len(own["seeds"]), loss=loss, dtype=about["dtype"], device=device, **settings)
-        net.epoch, net.steps = int(about["epoch"]), int(about["steps"])
-        net.epochs, net.diverged = tuple(own["epochs"]), np.array(own["diverged"])
-        steps, (params, state) = net.device.asarray(np.array(own["steps"], dtype="int32")), net._read(path, tensors)
-        net._carry = (params, state, (), steps, net._carry[4])
-        return net
 
     # about it
 

@@ -429,8 +429,6 @@ def test_files(backend, tmp_path):
     ensemble[0].save(tmp_path / "one.safetensors")
     with pytest.raises(ValueError, match=r"expected an ensemble, got one network; use nn_any\.Network\.load"):
         nn.Ensemble.load(tmp_path / "one.safetensors")
-    with pytest.raises(ValueError, match="checkpoint: expected none for an ensemble"):
-        loaded.fit((X, X[:, :1]), epochs=1, batch_size=10, optimizer=nn.SGD(0.5), checkpoint=tmp_path / "c")
 
 
 @dataclass(frozen=True)
@@ -472,3 +470,42 @@ def test_optimisers_and_schedules_of_your_own(backend):
         same(ensemble[i], alone, rtol=1e-5)
     with pytest.raises(TypeError, match="must define with_rate"):
         nn.schedules.Schedule().with_rate(0.1)
+
+
+@pytest.mark.parametrize("ended", [1, 3])
+@pytest.mark.parametrize(
+    "optimizer", [nn.SGD(0.5, momentum=0.9), nn.Adam(nn.schedules.Cosine(0.01, epochs=5))], ids=repr
+)
+@pytest.mark.parametrize("decays", [None, [0.0, 0.01, 0.1]])
+def test_an_ensemble_that_is_interrupted_and_resumed_is_as_never_interrupted(
+    backend, tmp_path, optimizer, decays, ended
+):
+    import signal
+
+    rng = np.random.default_rng(0)
+    x, y = rng.random((31, 6)).astype("float32"), rng.integers(0, 3, 31)
+
+    def ensemble(**options):
+        rates = [0.1, 0.02, 0.3]
+        layers = [6, nn.Dense(5), nn.BatchNorm(), nn.Dropout(0.2), nn.Dense(3)]
+        return nn.Ensemble(layers, 3, learning_rates=rates, weight_decays=decays, device=backend.device, **options)
+
+    def ends(run):
+        if len(run.history) == ended:
+            signal.raise_signal(signal.SIGINT)
+
+    path = tmp_path / "run.safetensors"
+    given = {"epochs": 5, "batch_size": 10, "optimizer": optimizer, "validation_data": (x[:10], y[:10])}
+    whole, first, second = ensemble(seeds=[1, 2, 3]), ensemble(seeds=[1, 2, 3]), ensemble(seed=50)
+    expected = whole.fit((x, y), **given)
+    with pytest.raises(nn.TrainingInterrupted):
+        first.fit((x, y), **given, checkpoint=path, callbacks=[ends])
+    history = second.fit((x, y), **given, checkpoint=path, resume=True)
+    assert second.seeds == (1, 2, 3)
+    for got, wanted in zip(tree_leaves(second._carry), tree_leaves(whole._carry), strict=True):
+        np.testing.assert_array_equal(nn.to_numpy(got), nn.to_numpy(wanted))
+    for name in ("member_loss", "validation_loss", "member_validation_accuracy"):
+        np.testing.assert_array_equal(history[name], expected[name])
+    np.testing.assert_array_equal(nn.Ensemble.load(path, device="numpy").predict(x), nn.to_numpy(whole.predict(x)))
+    with pytest.raises(ValueError, match="resume: expected (members|layers) as in"):
+        nn.Network([6, 5, 3], device=backend.device).fit((x, y), **given, checkpoint=path, resume=True)

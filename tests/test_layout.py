@@ -33,6 +33,7 @@ RANKS = [
     {"trainable"},
     {"network"},
     {"committee"},
+    {"committee_files"},
     {"ensemble"},
     {"measuring"},
     {"plotting", "parity", "testing", "estimators", "book"},

@@ -1,6 +1,7 @@
 """``nn-any sweep``: what is tried, the table, the files, and the picture."""
 
 import json
+import signal
 import sys
 
 import numpy as np
@@ -123,7 +124,7 @@ def test_ctrl_c_keeps_what_was_learnt(folder, capsys, monkeypatch):
             pass
 
         def on_epoch_end(self, run):
-            raise KeyboardInterrupt
+            signal.raise_signal(signal.SIGINT)
 
     monkeypatch.setattr(cli_sweep, "Progress", Impatient)
     with pytest.raises(SystemExit) as ended:
