@@ -10,7 +10,7 @@ from nn_any import validation as check
 from nn_any.backends import Device, select_device, to_numpy
 from nn_any.checkpoints import with_leaves
 from nn_any.committee import Committee
-from nn_any.core import functional, layers, losses, random
+from nn_any.core import activations, architecture, functional, initializers, layers, losses, random
 from nn_any.core.errors import ModelFileError
 from nn_any.core.trees import tree_map
 from nn_any.core.typing import Carry
@@ -48,6 +48,9 @@ class SavableCommittee(Committee):
             dtype, n = check.check_dtype(about["dtype"]), len(own["seeds"])
         select_device(device).check_dtype(dtype)
         with describing(path):
+            built = architecture.build(stack, activations.get("sigmoid"), initializers.get("normal"), loss)
+            for i in range(n):  # before anything of these sizes is drawn
+                find_tensors(path, built, _of_member(i, tensors))
             make: Any = cls
             net: Self = make(stack, n, loss=loss, dtype=dtype, device=device, **settings)
             net._carry = net._read_all(path, about, tensors)

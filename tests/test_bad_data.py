@@ -164,7 +164,7 @@ def test_the_check_for_finite_numbers_can_be_switched_off(backend, value):
 
 @pytest.mark.parametrize("place", [0, 1_000_000, 1_599_999])
 def test_a_large_array_is_looked_at_in_parts(backend, place):
-    """16 parts: the first, one in the middle, and the last number, each found and named rightly."""
+    """The first number, one in the middle, and the last, each found and named rightly."""
     x = np.zeros((40_000, 40), dtype="float32")
     y = np.arange(len(x)) % 2
     nn.Dataset(x, y, device=backend.device)

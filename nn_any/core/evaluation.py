@@ -63,7 +63,7 @@ def differentiator(
     return differentiate
 
 
-_LARGE, _PARTS = 2**20, 16
+_LARGE, _PARTS = 2**20, 4
 
 
 def is_finite(x: Array) -> Array:

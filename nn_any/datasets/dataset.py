@@ -12,7 +12,7 @@ from nn_any.core.batches import Preparation
 from nn_any.core.errors import InvalidTypeError, InvalidValueError
 from nn_any.core.random import epoch_order
 from nn_any.core.typing import Array
-from nn_any.datasets.counting import check_count, is_one_hot, label_range
+from nn_any.datasets.counting import cheapest, check_count, is_one_hot, label_range
 
 
 class Dataset:
@@ -119,8 +119,8 @@ class Dataset:
             self.y = place(y, listed_y) if check.is_real(y) else self.device.asarray(y, dtype or "float32")
             self.y = self.y[:, None] if y.ndim == 1 else self.y
         if options.flag("check_finite", check_finite):
-            check.check_finite("x", self.x)
-            check.check_finite("y", self.y)
+            check.check_finite("x", cheapest(x, self.x))
+            check.check_finite("y", cheapest(y, self.y))
         with self.device.scope():
             self.label_range = label_range(wide if is_host(wide) else self.y) if self.has_labels else None
             self.classes = self._classes(classes)

@@ -32,12 +32,12 @@ def forge(path, tensors=None, **changes):
     path.write_bytes(save(tensors, metadata={"nn_any": json.dumps(about, sort_keys=True)}))
 
 
-def refused(path, message):
+def refused(path, message, kind=nn.Network):
     """The one error that loading ends with; what it allocates on the way is little."""
     tracemalloc.start()
     try:
         with pytest.raises(nn.ModelFileError, match=message) as caught:
-            nn.Network.load(path, device="numpy")
+            kind.load(path, device="numpy")
         assert tracemalloc.get_traced_memory()[1] < 10 * path.stat().st_size + 2**20
     finally:
         tracemalloc.stop()
@@ -59,6 +59,20 @@ def test_huge_layers_allocate_nothing(path, digits):
     refused(path, r"expected params of shape \(5, 1000.*\) in layer 0, got \(5, 4\)")
     forge(path, input_shape=[units, units], layers=[{"type": "Flatten", "axes": 2}, dense(3)])
     refused(path, "expected 0 params in layer 0, got 2")
+
+
+@pytest.mark.parametrize("digits", [6, 9, 12])
+def test_huge_ensembles_allocate_nothing(path, digits):
+    nn.Ensemble([4, 5, 3], 2, device="numpy", seed=1).save(path)
+    honest, own = path.read_bytes(), load_model(path)[0]["ensemble"]
+    forge(path, layers=[dense(10**digits), dense(3)])
+    refused(path, r"expected params of shape \(1000.*, 4\) in layer 0, got \(5, 4\)", nn.Ensemble)
+    path.write_bytes(honest)
+    many = {name: value * 50 if isinstance(value, list) else value for name, value in own.items()}
+    forge(path, ensemble=many)
+    refused(path, "expected 2 params in layer 0, got 0", nn.Ensemble)
+    forge(path, ensemble={})
+    refused(path, "expected the description of a network, got one that makes none .*KeyError", nn.Ensemble)
 
 
 def test_a_huge_input_in_front_of_layers_without_parameters(path):
