@@ -9,6 +9,7 @@ import numpy as np
 
 from nn_any import validation as check
 from nn_any.backends import Device, Engine, to_numpy
+from nn_any.backends.blocks import block_engines
 from nn_any.committee_files import SavableCommittee
 from nn_any.core import options, random
 from nn_any.core.errors import InvalidTypeError, InvalidValueError
@@ -157,7 +158,7 @@ class Ensemble(SavableCommittee):
     # training
 
     def _engines(self, mode: str) -> list[Engine]:
-        return [self.device.training_engine(mode) for _ in self._sizes]
+        return block_engines(self.device, mode, len(self._sizes), self.threads)
 
     def _begin(self, optimizer: Optimizer) -> None:
         if optimizer.whole_batch:

@@ -237,7 +237,7 @@ def test_blocks_and_threads_change_nothing(monkeypatch, name, members, threads):
     device = BACKENDS[name].device
     whole = small(5, device=device, dtype="float32", threads=1)
     assert whole._sizes == [5]
-    monkeypatch.setattr(blocks, "_BYTES", {str(device): members * (36 * 6 + 6 + 6 * 4 + 4) * 4})
+    monkeypatch.setattr(blocks, "_BYTES", {str(device): (members * (36 * 6 + 6 + 6 * 4 + 4) * 4,) * 2})
     split = small(5, device=device, dtype="float32", threads=threads)
     assert len(split._sizes) > 1
     assert sum(split._sizes) == 5

@@ -10,11 +10,14 @@ from typing import Any, TypeVar
 import numpy as np
 
 from nn_any.backends.devices import Device
+from nn_any.backends.engine import Engine
+from nn_any.backends.replay import ReplayEngine
 
 T = TypeVar("T")
 
-_BYTES = {"numpy:cpu": 2**20, "jax:cpu": 2**20}
-"""How many bytes of parameters a block may have, as measured; on a device that is not named here all are one block."""
+_BYTES = {"numpy:cpu": (2**20, 2**22), "jax:cpu": (2**19, 2**19)}
+"""How many bytes of parameters a block may have on one thread and on several, as measured: what stays in the cache is
+quicker, but NumPy's threads wait for Python's lock between calls. On a device that is not named all are one block."""
 
 
 def usable_threads(device: Device, threads: int | None = None) -> int:
@@ -39,14 +42,25 @@ def block_sizes(device: Device, members: int, member_bytes: int, threads: int | 
     >>> block_sizes(Device("numpy", "cpu"), 7, 2**18, threads=2)
     [4, 3]
     """
-    limit = _BYTES.get(str(device))
-    if limit is None or members * member_bytes <= limit // 4:  # so little is not worth another call
+    if str(device) not in _BYTES:
+        return [members]
+    together = usable_threads(device, threads)
+    limit = _BYTES[str(device)][together > 1]
+    if members * member_bytes <= limit // 4:  # so little is not worth another call
         return [members]
     blocks = -(-members // max(1, limit // max(1, member_bytes)))
-    together = usable_threads(device, threads)
     blocks = min(members, -(-blocks // together) * together)
     small, more = divmod(members, blocks)
     return [small + 1] * more + [small] * (blocks - more)
+
+
+def block_engines(device: Device, mode: str, blocks: int, threads: int | None = None) -> list[Engine]:
+    """An engine for each block."""
+    engines = [device.training_engine(mode) for _ in range(blocks)]
+    for engine in engines:
+        if isinstance(engine, ReplayEngine):
+            engine.alone = min(usable_threads(device, threads), blocks) < 2
+    return engines
 
 
 def run_blocks(device: Device, jobs: Sequence[Callable[[], T]], threads: int | None = None) -> list[T]:

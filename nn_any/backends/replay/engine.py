@@ -18,6 +18,8 @@ class ReplayEngine(EagerEngine):
     """Replays a recorded step; what cannot be recorded runs eagerly, and a warning says why."""
 
     name = "replay"
+    alone = True
+    """Whether no other engine runs on another thread, as far as is known."""
 
     def __init__(self, mode: str = "auto") -> None:
         self._mode = mode
@@ -44,7 +46,7 @@ class ReplayEngine(EagerEngine):
             begun = time.perf_counter()
             try:
                 with np.errstate(all="ignore"):
-                    self._programs[key] = Program(step, carry, data, order[0], rates[0])
+                    self._programs[key] = Program(step, carry, data, order[0], rates[0], alone=self.alone)
             except UnrecordableError as error:
                 self._programs[key] = None
                 if self.name != "eager":

@@ -10,7 +10,6 @@ from typing import Any, NamedTuple
 import numpy as np
 from scipy.linalg import blas
 
-from nn_any.backends import _numpy_windows as windows
 from nn_any.backends.replay.emitter import Emitter, NotStaticError, fixed
 from nn_any.backends.replay.recorded import is_flipped
 from nn_any.backends.replay.tape import Node
@@ -25,6 +24,7 @@ class Form(NamedTuple):
 
 
 FORMS: dict[str, Form] = {}
+_CACHED = 2**19  # bytes
 _GEMM = {np.dtype("float32"): blas.sgemm, np.dtype("float64"): blas.dgemm}
 _GEMV = {np.dtype("float32"): blas.sgemv, np.dtype("float64"): blas.dgemv}
 
@@ -237,48 +237,30 @@ def _affine(emit: Emitter, out: Any, x: Any, weights: Any, biases: Any) -> None:
     emit(np.add, z, column, z)
 
 
+def _each(emit: Emitter, out: Any, delta: Any, inputs: Any) -> bool:
+    """A descent of each matrix by a product that is added to it: one call a member, which writes nothing else."""
+    if out.ndim == 2:
+        return _gemm(emit, out, -1.0, delta.mT, inputs, 1.0)
+    if not out.ndim == delta.ndim == inputs.ndim == 3 or emit.blas != "both":
+        return False
+    written = len(emit.lines)
+    for matrix, errors, rows in zip(out, delta, inputs, strict=True):
+        if not _gemm(emit, matrix, -1.0, errors.mT, rows, 1.0):
+            del emit.lines[written:]
+            return False
+    return True
+
+
 @form("sgd_update", overwrites=True)
 def _sgd_update(emit: Emitter, out: Any, weights: Any, delta: Any, inputs: Any, *factors: Any) -> None:
     fixed(out, weights, delta, inputs)
     if factors:
         raise NotStaticError
-    if weights is out and _gemm(emit, out, -1.0, delta.mT, inputs, 1.0):
+    if weights is out and _each(emit, out, delta, inputs):
         return
-    change = emit.scratch(out.shape, out.dtype)
-    _matmul(emit, change, delta.mT, inputs)
-    emit(np.subtract, weights, change, out)
-
-
-@form("unfold")
-def _unfold(emit: Emitter, out: Any, x: Any, **how: Any) -> None:
-    fixed(out, x)
-    windows.unfold(emit, out, x, **how)
-
-
-@form("convolve")
-def _convolve(emit: Emitter, out: Any, x: Any, kernels: Any, *, stride: Any) -> None:
-    fixed(x, kernels)
-    z, patches = out
-    filters, height, width, channels = kernels.shape
-    parts = patches.reshape(*z.shape[:3], height * width, channels)
-    windows.unfold(emit, parts, x, window=(height, width), stride=stride)
-    _matmul(emit, z.reshape(-1, filters), patches, kernels.reshape(filters, -1).mT)
-
-
-@form("fold")
-def _fold(emit: Emitter, out: Any, parts: Any, *, window: Any, stride: Any, size: Any) -> None:
-    fixed(out, parts)
-    windows.fold(emit, out, parts, window=window, stride=stride)
-
-
-@form("max_pool")
-def _max_pool(emit: Emitter, out: Any, x: Any, **how: Any) -> None:
-    fixed(x)
-    largest, which = out
-    windows.max_pool(emit, largest, which, emit.scratch(which.shape, which.dtype), x, **how)
-
-
-@form("max_pool_gradient")
-def _max_pool_gradient(emit: Emitter, out: Any, which: Any, delta: Any, *, size: Any, **how: Any) -> None:
-    fixed(out, which, delta)
-    windows.max_pool_gradient(emit, out, emit.scratch(delta.shape, np.bool_), which, delta, **how)
+    together = max(1, _CACHED // max(1, out[0].nbytes)) if out.ndim == 3 and delta.ndim == inputs.ndim == 3 else None
+    for at in [...] if together is None else [slice(i, i + together) for i in range(0, len(out), together)]:
+        change = emit.scratch(out[at].shape, out.dtype)  # of a few members, so that it stays in the cache
+        _matmul(emit, change, delta[at].mT, inputs[at])
+        emit(np.subtract, weights[at], change, out[at])
+        emit.release()

@@ -59,6 +59,8 @@ class Program:
     step, data : as `Engine.run` has them
     carry : tree of NumPy arrays, such as those that `load` will be given
     rows, rate : one step's, to record it with
+    alone : bool
+        Whether no other thread runs a program: SciPy's BLAS keeps Python's lock, NumPy's lets go of it.
 
     Attributes
     ----------
@@ -66,11 +68,15 @@ class Program:
         Whether the products are so small that threads would wait for each other: BLAS should have one.
     """
 
-    def __init__(self, step: Step, carry: Carry, data: Batch, rows: np.ndarray, rate: np.ndarray) -> None:
+    def __init__(
+        self, step: Step, carry: Carry, data: Batch, rows: np.ndarray, rate: np.ndarray, *, alone: bool = True
+    ) -> None:
         notes = record(step, carry, data, rows, rate)
         self._plan = Plan(notes)
         self.serial = self._plan.largest_product < _SERIAL
-        blas = "both" if self.serial else "scipy" if self._plan.matrices else "numpy"
+        blas = "scipy" if self._plan.matrices else "numpy"
+        if self.serial:
+            blas = "both" if alone else "numpy"
         self._state = [aligned_like(Layout.plain(leaf.shape, leaf.dtype)) for leaf in tree_leaves(carry)]
         writer = _Writer(notes, self._plan, self._state, blas=blas)
         self._handed_in, self._handed_out = writer.handed_in, writer.handed_out
