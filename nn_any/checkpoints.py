@@ -13,11 +13,14 @@ import numpy as np
 from nn_any import validation as check
 from nn_any.backends import to_numpy
 from nn_any.callbacks import Callback
-from nn_any.core.errors import InvalidTypeError, InvalidValueError
+from nn_any.core.errors import InvalidTypeError, InvalidValueError, ModelFileError
 from nn_any.core.schedules.monitoring import grows
 from nn_any.core.trees import tree_leaves, tree_map
 from nn_any.files import load_model, save_model
 from nn_any.training import TrainingRun
+
+
+_PARTS = ("settings", "history", "stop", "best", "callbacks", "records", "stale", "partial")
 
 
 class Checkpoint:
@@ -104,8 +107,14 @@ class Checkpoint:
             raise InvalidValueError(f"best: expected one of {', '.join(columns)}, got {self.best!r}")
         if resume and self.path.exists():
             about, self._tensors = load_model(self.path)
-            self._training = self._check(network, about, callbacks)
-            network._take_up(self.path, about, self._tensors, self._training)
+            try:
+                self._training = self._check(network, about, callbacks)
+                network._take_up(self.path, about, self._tensors, self._training)
+            except (LookupError, TypeError, AttributeError) as error:
+                raise ModelFileError(
+                    f"{self.path}: expected a checkpoint, got one whose parts do not fit together "
+                    f"({type(error).__name__}: {error!s:.300}); use another copy"
+                ) from error
 
     def begin(self, run: TrainingRun, callbacks: Sequence[Callback]) -> None:
         """Give history and callbacks what the file has of them."""
@@ -173,7 +182,7 @@ class Checkpoint:
         plain = json.loads(json.dumps(training, default=_plain))
         try:
             save_model(path, {**network._description(), "training": plain}, network._tensors() | tensors)
-        except OSError as error:
+        except (OSError, ValueError) as error:  # a full disk; or a history that is longer than a file may describe
             message = f"the checkpoint could not be written, training goes on: {error}"
             warnings.warn(message, RuntimeWarning, stacklevel=2)
 
@@ -184,6 +193,8 @@ class Checkpoint:
             raise InvalidValueError(
                 f"{self.path}: expected a checkpoint, got a model file without a training run's state"
             )
+        for part in _PARTS:
+            training[part]  # a KeyError before anything has changed
         mine = self._settings | _kind(json.loads(json.dumps(network._description())))
         its = training["settings"] | _kind(about)
         for name in mine | its:

@@ -346,6 +346,32 @@ def test_other_files_and_arguments_are_refused(path):
         net.fit((X, Y), **options(checkpoint=nn.Checkpoint(path, best="test_loss")))
 
 
+@pytest.mark.parametrize("missing", ["settings", "records", "callbacks", "partial", "history"])
+def test_a_forged_checkpoint_is_one_error_and_changes_nothing(path, missing):
+    from nn_any.files import load_model, save_model
+
+    network("numpy").fit((X, Y), **options(epochs=1, checkpoint=path))
+    about, tensors = load_model(path)
+    about.pop("format")
+    del about["training"][missing]
+    save_model(path, about, tensors)
+    net = network("numpy")
+    before = [w.copy() for w in net.weights]
+    with pytest.raises(nn.ModelFileError, match="parts do not fit together|expected a checkpoint"):
+        net.fit((X, Y), **options(checkpoint=path, resume=True))
+    for a, b in zip(net.weights, before, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_a_history_too_long_for_a_file_is_a_warning(path, monkeypatch):
+    def refuse(*_):
+        raise ValueError("the description is too long")
+
+    monkeypatch.setattr("nn_any.checkpoints.save_model", refuse)
+    with pytest.warns(RuntimeWarning, match="could not be written, training goes on: the description is too long"):
+        network("numpy").fit((X, Y), **options(epochs=1, checkpoint=path))
+
+
 def test_nothing_warns_on_the_way(path):
     with warnings.catch_warnings():
         warnings.simplefilter("error")

@@ -1,6 +1,5 @@
 """The proofs in short; the commands beside this file run them in full."""
 
-import inspect
 import json
 import os
 import subprocess
@@ -88,7 +87,6 @@ def test_kills_during_saving():
 
 
 @posix
-@pytest.mark.skipif("checkpoint" not in inspect.signature(nn.Network.fit).parameters, reason="fit has no checkpoints")
 def test_kills_during_training():
     found = killed("training", "--count", "5", "--epochs", "8", "--longest", "0.2")
     assert found["failed"] == []
