@@ -19,7 +19,6 @@ from nn_any.core.trees import tree_leaves, tree_map
 from nn_any.files import load_model, save_model
 from nn_any.training import TrainingRun
 
-
 _PARTS = ("settings", "history", "stop", "best", "callbacks", "records", "stale", "partial")
 
 

@@ -11,7 +11,7 @@ from scipy.special import expit
 from nn_any.backends import _numpy_windows as windows
 from nn_any.backends._standard import StandardBackend
 from nn_any.backends.engine import EagerEngine, Engine
-from nn_any.backends.replay import ReplayEngine, record_primitive
+from nn_any.backends.replay import ReplayEngine, record_convolution, record_primitive
 from nn_any.core.primitives import definition
 from nn_any.core.typing import Array
 
@@ -20,6 +20,10 @@ Pair = tuple[int, int]
 
 def _sigmoid(z: Array, *, xp: Any) -> Array:
     return expit(z)
+
+
+def _relu_gradient(z: Array, delta: Array, *, xp: Any) -> Array:
+    return np.multiply(delta, z > 0, dtype=delta.dtype)
 
 
 @lru_cache(maxsize=32)
@@ -64,10 +68,33 @@ def _convolve(x: Array, kernels: Array, *, stride: Pair, xp: Any) -> tuple[Array
     if max(x.ndim, kernels.ndim) > 4:
         z, residual = definition("convolve")(x, kernels, stride=stride, xp=xp)
         return z, residual
-    filters, height, width, _ = kernels.shape
-    parts = _unfold(x, window=(height, width), stride=stride, xp=xp)
-    patches = parts.reshape(math.prod(parts.shape[:3]), -1)  # a view, however the windows lie
-    return (patches @ kernels.reshape(filters, -1).mT).reshape(*parts.shape[:3], filters), patches
+    return _convolved(x, kernels, stride=stride), x
+
+
+def _convolved(x: Array, kernels: Array, *, stride: Pair) -> Array:
+    places = windows.counts(x.shape[1:3], kernels.shape[1:3], stride)
+    z = np.empty((len(x), *places, len(kernels)), x.dtype)
+    windows.convolve(windows.now, windows.AtOnce(), z, x, kernels, stride=stride)
+    return z
+
+
+def _kernels_gradient(residual: Any, delta: Array, *, kernel_size: Pair, stride: Pair, xp: Any) -> Array:
+    if delta.ndim > 4:
+        define = definition("convolve_kernels_gradient")
+        gradient: Array = define(residual, delta, kernel_size=kernel_size, stride=stride, xp=xp)
+        return gradient
+    out = np.empty((delta.shape[-1], *kernel_size, residual.shape[-1]), delta.dtype)
+    windows.kernels_gradient(windows.now, windows.AtOnce(), out, residual, delta, stride=stride)
+    return out
+
+
+def _inputs_gradient(delta: Array, kernels: Array, *, stride: Pair, size: Pair, xp: Any) -> Array:
+    if max(delta.ndim, kernels.ndim) > 4:
+        gradient: Array = definition("convolve_inputs_gradient")(delta, kernels, stride=stride, size=size, xp=xp)
+        return gradient
+    image = np.empty((len(delta), *size, kernels.shape[-1]), delta.dtype)
+    windows.inputs_gradient(windows.now, windows.AtOnce(), image, delta, kernels, stride=stride)
+    return image
 
 
 def _fold(parts: Array, *, window: Pair, stride: Pair, size: Pair, xp: Any) -> Array:
@@ -97,6 +124,7 @@ class NumpyBackend(StandardBackend):
         super().__init__("numpy", xp)
         self.replacements: dict[str, Any] = {
             "sigmoid": _sigmoid,
+            "relu_gradient": _relu_gradient,
             "one_hot": _one_hot,
             "affine": _affine,
             "total": _total,
@@ -104,13 +132,16 @@ class NumpyBackend(StandardBackend):
             "sgd_update": _sgd_update,
             "unfold": _unfold,
             "convolve": _convolve,
+            "convolve_kernels_gradient": _kernels_gradient,
+            "convolve_inputs_gradient": _inputs_gradient,
             "fold": _fold,
             "max_pool": _max_pool,
             "max_pool_gradient": _max_pool_gradient,
         }
 
         for name, function in (self.replacements | {"sigmoid": expit}).items():
-            record_primitive(name, function, single=name == "convolve")
+            record_primitive(name, function, single=name.startswith("convolve"))
+        record_convolution(_convolved)
 
     def engine(self, name: str, mode: str = "auto") -> Engine:
         """The replaying engine, unless the plain loop is asked for."""

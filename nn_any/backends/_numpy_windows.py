@@ -3,8 +3,9 @@
 Each function takes first how a call is made: `now` makes it, and the replaying engine notes it for every step.
 """
 
-from collections.abc import Callable
-from typing import Any
+import math
+from collections.abc import Callable, Iterator
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -13,6 +14,7 @@ from nn_any.core.typing import Array
 Pair = tuple[int, int]
 Call = Callable[..., None]
 _SHORT = 16  # elements of a window's line
+_CACHED = 2**21  # bytes of windows
 
 
 def now(function: Callable[..., Any], *args: Any, **kwargs: Any) -> None:
@@ -32,8 +34,8 @@ def counts(size: Pair, window: Pair, stride: Pair) -> Pair:
     return (size[0] - window[0]) // stride[0] + 1, (size[1] - window[1]) // stride[1] + 1
 
 
-def unfolded(x: Array, *, window: Pair, stride: Pair) -> Array:
-    """Room for the windows of `x`: (..., rows, columns, area, channels).
+def unfolded(x: Array, *, window: Pair, stride: Pair, empty: Callable[..., Array] = np.empty) -> Array:
+    """Room for the windows of `x`, made by `empty`: (..., rows, columns, area, channels).
 
     Each window lies in one piece, unless its lines are so short that it takes less time to copy the images line by
     line: then each element of all windows does.
@@ -41,8 +43,8 @@ def unfolded(x: Array, *, window: Pair, stride: Pair) -> Array:
     lead, channels = x.shape[:-3], x.shape[-1]
     places, parts = counts(x.shape[-3:-1], window, stride), (window[0] * window[1], channels)
     if window[1] * channels >= _SHORT or stride[1] > 1:
-        return np.empty((*lead, *places, *parts), x.dtype)
-    return np.moveaxis(np.empty((*parts, *lead, *places), x.dtype), (0, 1), (-2, -1))
+        return empty((*lead, *places, *parts), x.dtype)
+    return np.moveaxis(empty((*parts, *lead, *places), x.dtype), (0, 1), (-2, -1))
 
 
 def unfold(call: Call, out: Array, x: Array, *, window: Pair, stride: Pair) -> None:
@@ -50,6 +52,84 @@ def unfold(call: Call, out: Array, x: Array, *, window: Pair, stride: Pair) -> N
     views = np.lib.stride_tricks.sliding_window_view(x, window, axis=(-3, -2))
     views = np.moveaxis(views[..., :: stride[0], :: stride[1], :, :, :], -3, -1)
     call(np.copyto, out.reshape(views.shape), views)
+
+
+def _portions(x: Array, window: Pair, stride: Pair) -> Iterator[slice]:
+    """Images whose windows stay in the cache, some at a time."""
+    rows, columns = counts(x.shape[-3:-1], window, stride)
+    size = max(1, _CACHED // (rows * columns * window[0] * window[1] * x.shape[-1] * x.itemsize))
+    return (slice(start, start + size) for start in range(0, len(x), size))
+
+
+def _matrix(parts: Array) -> Array:
+    """Windows (n, rows, columns, area, channels) as rows of a matrix, which shows their memory however they lie."""
+    return parts.reshape(math.prod(parts.shape[:3]), -1)
+
+
+def convolve(call: Call, work: "Work", z: Array, x: Array, kernels: Array, *, stride: Pair) -> None:
+    """The windows of `x` (n, height, width, channels) times the kernels, into `z` (n, rows, columns, filters)."""
+    filters, height, width, _ = kernels.shape
+    how: Any = {"window": (height, width), "stride": stride}
+    for at in _portions(x, **how):
+        parts = unfolded(x[at], **how, empty=work.room)
+        unfold(call, parts, x[at], **how)
+        work.product(z[at].reshape(-1, filters), _matrix(parts), kernels.reshape(filters, -1).mT)
+        work.done()
+
+
+def kernels_gradient(call: Call, work: "Work", out: Array, x: Array, delta: Array, *, stride: Pair) -> None:
+    """δᵀ times the windows of `x`, summed over the images, into `out` (filters, height, width, channels)."""
+    filters, height, width, _ = out.shape
+    how: Any = {"window": (height, width), "stride": stride}
+    for at in _portions(x, **how):
+        parts = unfolded(x[at], **how, empty=work.room)
+        unfold(call, parts, x[at], **how)
+        errors = delta[at].reshape(-1, filters).mT
+        work.product(out.reshape(filters, -1), errors, _matrix(parts), add=at.start > 0)
+        work.done()
+
+
+def inputs_gradient(call: Call, work: "Work", image: Array, delta: Array, kernels: Array, *, stride: Pair) -> None:
+    """δ (n, rows, columns, filters) spread back through the kernels, into `image` (n, height, width, channels)."""
+    filters, height, width, channels = kernels.shape
+    how: Any = {"window": (height, width), "stride": stride}
+    for at in _portions(image, **how):
+        some = delta[at]
+        parts = work.room((*some.shape[:3], height * width, channels), some.dtype)
+        work.product(_matrix(parts), some.reshape(-1, filters), kernels.reshape(filters, -1))
+        fold(call, image[at], parts, **how)
+        work.done()
+
+
+class Work(Protocol):
+    """Where a routine has its room and its products from."""
+
+    def room(self, shape: tuple[int, ...], dtype: Any) -> Array:
+        """An array for the portion at hand."""
+
+    def product(self, out: Array, a: Array, b: Array, *, add: bool = False) -> None:
+        """``a @ b`` into a matrix, or added to it."""
+
+    def done(self) -> None:
+        """The portion needs its room no more."""
+
+
+class AtOnce:
+    """Room from NumPy, and products made when they are asked for."""
+
+    def room(self, shape: tuple[int, ...], dtype: Any) -> Array:
+        """A new array."""
+        return np.empty(shape, dtype)
+
+    def product(self, out: Array, a: Array, b: Array, *, add: bool = False) -> None:
+        """``a @ b`` into a matrix, or added to it."""
+        if add:
+            out += a @ b
+        else:
+            np.matmul(a, b, out=out)
+
+    def done(self) -> None:
+        """Nothing to do: Python counts who has an array."""
 
 
 def fold(call: Call, image: Array, parts: Array, *, window: Pair, stride: Pair) -> None:

@@ -10,7 +10,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import nn_any as nn
 from reliability import flips, fuzz, guard
 
 posix = pytest.mark.skipif(os.name != "posix", reason="SIGKILL and fork are POSIX's")

@@ -16,7 +16,8 @@ _AHEAD_BYTES = 4096  # of one array of one step: the inputs of a large batch are
 _BEHIND_BYTES = 65536  # of one step: what the loss needs is kept until its turn
 _CHUNK_BYTES = 2**19
 _CHUNK_STEPS = 64
-_PRODUCTS = {"matmul", "affine", "sgd_update"}  # a convolution has one as well, and the one of its gradient is larger
+_PRODUCTS = {"matmul", "affine", "sgd_update"}
+_CONVOLUTIONS = {"convolve", "convolve_kernels_gradient", "convolve_inputs_gradient"}
 _REDUCTIONS = {"sum", "mean", "max", "min", "total", "vecdot"}
 
 
@@ -116,11 +117,16 @@ def _bytes(node: Node) -> int:
 
 def _multiplications(node: Node) -> int:
     """Of one matrix product: the batch is among its axes, and of many products at once each is taken alone."""
-    if node.name not in _PRODUCTS or node.layout is None:
+    if node.layout is None or node.name not in _PRODUCTS | _CONVOLUTIONS:
         return 0
-    factor = node.args[1] if node.name == "sgd_update" else node.args[0]
-    inner = factor.layout.shape[-2] if node.name == "sgd_update" else factor.layout.shape[-1]
-    return math.prod(node.layout.shape[-2:]) * int(inner)
+    result = node.layout.shape
+    first, second = [i.layout.shape for i in node.inputs() if i.layout is not None][:2]
+    if node.name in _CONVOLUTIONS:  # the kernels, times the places where they lie
+        roles = {"convolve": (second, result), "convolve_kernels_gradient": (result, second)}
+        kernels, places = roles.get(node.name, (second, first))
+        return math.prod(kernels) * math.prod(places[:3])
+    inner = second[-2] if node.name == "sgd_update" else first[-1]
+    return math.prod(result[-2:]) * int(inner)
 
 
 def _passes(node: Node, moving: set[Node]) -> bool:

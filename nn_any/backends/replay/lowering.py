@@ -113,6 +113,15 @@ def _clip(emit: Emitter, out: Any, x: Any, *, low: float | None = None, high: fl
         emit(np.copyto, out, x)
 
 
+@form("relu_gradient", overwrites=True)
+def _relu_gradient(emit: Emitter, out: Any, z: Any, delta: Any) -> None:
+    fixed(z, delta)
+    positive = emit.scratch(z.mT.shape if is_flipped(z) else z.shape, np.bool_)
+    positive = positive.mT if is_flipped(z) else positive
+    emit(np.greater, z, _scalar(0, z.dtype), positive)
+    emit(np.multiply, delta, positive, out)
+
+
 @form("where")
 def _where(emit: Emitter, out: Any, condition: Any, a: Any, b: Any) -> None:
     emit(np.copyto, out, b)
@@ -204,18 +213,19 @@ def _vecdot(emit: Emitter, out: Any, a: Any, b: Any, *, axis: int = -1) -> None:
 
 
 @form("matmul")
-def _matmul(emit: Emitter, out: Any, a: Any, b: Any) -> None:
+def matmul(emit: Emitter, out: Any, a: Any, b: Any) -> None:
+    """``a @ b`` into `out`."""
     fixed(out, a, b)
     if is_flipped(out):
         a, b, out = b.mT, a.mT, out.mT
     if a.ndim == b.ndim == 2 and out.flags.c_contiguous:
-        if emit.blas != "scipy" or not _gemm(emit, out, 1.0, a, b, 0.0):
+        if emit.blas != "scipy" or not gemm(emit, out, 1.0, a, b, 0.0):
             emit(np.dot, a, b, out)
     else:
         emit(np.matmul, a, b, out)
 
 
-def _gemm(emit: Emitter, out: Any, alpha: float, a: Any, b: Any, beta: float) -> bool:
+def gemm(emit: Emitter, out: Any, alpha: float, a: Any, b: Any, beta: float) -> bool:
     """``out = alpha * a @ b + beta * out`` by SciPy's BLAS, if all are matrices in one piece; whether they are."""
     if emit.blas == "numpy" or not (
         a.ndim == b.ndim == out.ndim == 2 and out.flags.c_contiguous and out.dtype in _GEMM
@@ -232,7 +242,7 @@ def _gemm(emit: Emitter, out: Any, alpha: float, a: Any, b: Any, beta: float) ->
 
 @form("affine")
 def _affine(emit: Emitter, out: Any, x: Any, weights: Any, biases: Any) -> None:
-    _matmul(emit, out, x, weights.mT)
+    matmul(emit, out, x, weights.mT)
     z, column = (out.mT, biases[..., :, None]) if is_flipped(out) else (out, biases[..., None, :])
     emit(np.add, z, column, z)
 
@@ -240,12 +250,12 @@ def _affine(emit: Emitter, out: Any, x: Any, weights: Any, biases: Any) -> None:
 def _each(emit: Emitter, out: Any, delta: Any, inputs: Any) -> bool:
     """A descent of each matrix by a product that is added to it: one call a member, which writes nothing else."""
     if out.ndim == 2:
-        return _gemm(emit, out, -1.0, delta.mT, inputs, 1.0)
+        return gemm(emit, out, -1.0, delta.mT, inputs, 1.0)
     if not out.ndim == delta.ndim == inputs.ndim == 3 or emit.blas != "both":
         return False
     written = len(emit.lines)
     for matrix, errors, rows in zip(out, delta, inputs, strict=True):
-        if not _gemm(emit, matrix, -1.0, errors.mT, rows, 1.0):
+        if not gemm(emit, matrix, -1.0, errors.mT, rows, 1.0):
             del emit.lines[written:]
             return False
     return True
@@ -261,6 +271,6 @@ def _sgd_update(emit: Emitter, out: Any, weights: Any, delta: Any, inputs: Any, 
     together = max(1, _CACHED // max(1, out[0].nbytes)) if out.ndim == 3 and delta.ndim == inputs.ndim == 3 else None
     for at in [...] if together is None else [slice(i, i + together) for i in range(0, len(out), together)]:
         change = emit.scratch(out[at].shape, out.dtype)  # of a few members, so that it stays in the cache
-        _matmul(emit, change, delta[at].mT, inputs[at])
+        matmul(emit, change, delta[at].mT, inputs[at])
         emit(np.subtract, weights[at], change, out[at])
         emit.release()

@@ -141,7 +141,7 @@ class Tape:
 
     def filled_like(self, array: "Recorded", fill: float, dtype: Any = None) -> "Recorded":
         """A constant of the shape of `array`: that depends on no value of it."""
-        made = self._fresh_constant(np.full(array.shape, fill, dtype or array.dtype))
+        made = self._fresh_constant(np.broadcast_to(np.asarray(fill, dtype or array.dtype), array.shape))
         made.node.fill = fill
         return made
 
