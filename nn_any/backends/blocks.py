@@ -11,7 +11,6 @@ import numpy as np
 
 from nn_any.backends.devices import Device
 from nn_any.backends.engine import Engine
-from nn_any.backends.replay import ReplayEngine
 
 T = TypeVar("T")
 
@@ -58,8 +57,7 @@ def block_engines(device: Device, mode: str, blocks: int, threads: int | None = 
     """An engine for each block."""
     engines = [device.training_engine(mode) for _ in range(blocks)]
     for engine in engines:
-        if isinstance(engine, ReplayEngine):
-            engine.alone = min(usable_threads(device, threads), blocks) < 2
+        engine.alone = min(usable_threads(device, threads), blocks) < 2
     return engines
 
 

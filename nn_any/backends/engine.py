@@ -32,10 +32,13 @@ class Engine(Protocol):
         What runs the steps: ``"eager"``, ``"jax.lax.fori_loop"``, … It changes if the engine has to fall back.
     compile_seconds : float
         How long this engine has compiled so far.
+    alone : bool
+        Whether no other engine runs on another thread, as far as is known.
     """
 
     name: str
     compile_seconds: float
+    alone: bool
 
     def compile(self, function: Callable[..., Any]) -> Callable[..., Any]:
         """A function with the same results as the pure `function`, perhaps faster."""
@@ -86,6 +89,7 @@ class EagerEngine:
 
     name = "eager"
     compile_seconds = 0.0
+    alone = True
 
     def scope(self) -> AbstractContextManager[Any]:
         """What has to be entered around work on the device."""

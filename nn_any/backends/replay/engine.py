@@ -18,8 +18,6 @@ class ReplayEngine(EagerEngine):
     """Replays a recorded step; what cannot be recorded runs eagerly, and a warning says why."""
 
     name = "replay"
-    alone = True
-    """Whether no other engine runs on another thread, as far as is known."""
 
     def __init__(self, mode: str = "auto") -> None:
         self._mode = mode
