@@ -104,6 +104,11 @@ class Checkpoint:
             raise FileNotFoundError(f"checkpoint: expected a folder, found none; make {self.path.absolute().parent}")
         if self.best is not None and self.best not in columns:
             raise InvalidValueError(f"best: expected one of {', '.join(columns)}, got {self.best!r}")
+        if " at 0x" in settings["optimizer"]:
+            raise InvalidValueError(
+                "optimizer: expected one whose text is the same in every process, to tell a run from another by, "
+                f"got {settings['optimizer']}; make it, or its schedule, a frozen dataclass"
+            )
         if resume and self.path.exists():
             about, self._tensors = load_model(self.path)
             try:
@@ -135,19 +140,18 @@ class Checkpoint:
 
     def after_epoch(self, run: TrainingRun, callbacks: Sequence[Callback]) -> None:
         """Write what the epoch that has just ended calls for."""
-        epoch, better = len(run.history), False
+        done, epoch = len(run.history), run.record["epoch"]
         if self.best is not None:
             value = run.record[self.best]
-            better = math.isnan(self._best_value) or (
-                value > self._best_value if grows(self.best) else value < self._best_value
-            )
-            self._best_value = value if better else self._best_value
-        if epoch % self.every == 0 or epoch == run.epochs or run.stop:
-            self.save(run, callbacks)
-        if better:
-            self._write(run, callbacks, self._beside("best"))
+            better = value > self._best_value if grows(self.best) else value < self._best_value
+            if (better or math.isnan(self._best_value)) and self._write(run, callbacks, self._beside("best")):
+                self._best_value = value
         if self.keep_every is not None and epoch % self.keep_every == 0:
             self._write(run, callbacks, self._beside(f"epoch{epoch:04d}"))
+        if (
+            done % self.every == 0 or done == run.epochs or run.stop
+        ):  # last, so that it tells of nothing that is not there
+            self.save(run, callbacks)
 
     def save(self, run: TrainingRun, callbacks: Sequence[Callback]) -> None:
         """Write the last state."""
@@ -159,7 +163,8 @@ class Checkpoint:
     def _beside(self, what: str) -> Path:
         return self.path.with_name(f"{self.path.stem}-{what}{self.path.suffix}")
 
-    def _write(self, run: TrainingRun, callbacks: Sequence[Callback], path: Path) -> None:
+    def _write(self, run: TrainingRun, callbacks: Sequence[Callback], path: Path) -> bool:
+        """Write a file; whether that went well."""
         network = run.network
         about, parts = network._training_state()
         tensors = {f"training.{name}": array for name, array in parts.items()}
@@ -184,6 +189,8 @@ class Checkpoint:
         except (OSError, ValueError) as error:  # a full disk; or a history that is longer than a file may describe
             message = f"the checkpoint could not be written, training goes on: {error}"
             warnings.warn(message, RuntimeWarning, stacklevel=2)
+            return False
+        return True
 
     def _check(self, network: Any, about: dict[str, Any], callbacks: Sequence[Callback]) -> dict[str, Any]:
         """What the file says of its run, once it has shown to be this one."""

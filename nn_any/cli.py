@@ -144,8 +144,8 @@ def train(
         if device == "fastest":
             net.to(nn.fastest_device(net, training, batch_size, optimizer=method, epochs=epochs or None))
     notes = unfailing_console(sys.stderr)
-    session = _Session(data, parts, folder, None if quiet else notes, stopping)
-    callbacks = [*([stopping] if stopping else []), session, *([] if quiet else [Progress(notes)])]
+    watch = _Watch(data, parts, folder, None if quiet else notes, stopping)
+    callbacks = [*([stopping] if stopping else []), watch, *([] if quiet else [Progress(notes)])]
     start, code = time.perf_counter(), 0
     try:
         net.fit(
@@ -167,13 +167,13 @@ def train(
     results |= {"layers": _sizes(net), **kind, "optimizer": optimizer, **rates, "schedule": schedule}
     results |= {"batch_size": batch_size, "patience": patience, "dtype": dtype, "seed": net.seed}
     results |= {"device": str(net.device), "interrupted": code != 0, "steps": net.steps, "seconds": seconds}
-    results |= session.results(net)
-    results["model"] = str(session.save(net, results))
+    results |= watch.results(net)
+    results["model"] = str(watch.save(net, results))
     options.print_results(json.dumps(results, indent=2) + "\n" if as_json else _report(results), results["model"])
     return code
 
 
-class _Session(nn.Callback):
+class _Watch(nn.Callback):
     """One call of ``train``: announces it, makes its folder before the first epoch, and keeps its history."""
 
     def __init__(

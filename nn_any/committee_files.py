@@ -13,7 +13,7 @@ from nn_any.committee import Committee
 from nn_any.core import activations, architecture, functional, initializers, layers, losses, random
 from nn_any.core.errors import ModelFileError
 from nn_any.core.trees import tree_map
-from nn_any.core.typing import Carry
+from nn_any.core.typing import Carry, Params
 from nn_any.files import describing, find_tensors, load_model
 from nn_any.history import Record
 
@@ -62,11 +62,15 @@ class SavableCommittee(Committee):
         self.seeds, self.epochs = tuple(own["seeds"]), tuple(own["epochs"])
         self.epoch, self.steps = int(about["epoch"]), int(about["steps"])
         self.diverged = np.array(own["diverged"], dtype=bool)
-        each = [find_tensors(path, self._architecture, _of_member(i, tensors)) for i in range(len(self))]
-        params, state = tree_map(lambda *leaves: np.stack(leaves), *each)
+        params, state = self._read(path, tensors)
         steps = device.asarray(np.array(own["member_steps"], dtype="int32"))
         keys = device.asarray(np.stack([random.draw_key(seed) for seed in self.seeds]))
-        return self._place(params), self._place(state), (), steps, keys
+        return params, state, (), steps, keys
+
+    def _read(self, path: str | PathLike[str], tensors: dict[str, np.ndarray]) -> tuple[Params, Params]:
+        each = [find_tensors(path, self._architecture, _of_member(i, tensors)) for i in range(len(self))]
+        params, state = tree_map(lambda *leaves: np.stack(leaves), *each)
+        return self._place(params), self._place(state)
 
     # checkpoints
 

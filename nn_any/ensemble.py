@@ -179,10 +179,15 @@ class Ensemble(SavableCommittee):
     def _keep(self, record: Record) -> None:
         super()._keep(record)
         own = [name for name in record if name.startswith("member_")]
-        for i, records in enumerate(self._member_records):
-            if not math.isnan(record["member_loss"][i]):
-                mine = {name.removeprefix("member_"): record[name][i] for name in own}
-                self._member_records[i] = [*records, {"epoch": self.epochs[i], "seconds": record["seconds"], **mine}]
+        self._member_records = [
+            records if math.isnan(record["member_loss"][i]) else [*records, self._own(i, record, own)]
+            for i, records in enumerate(self._member_records)
+        ]
+
+    def _own(self, i: int, record: Record, own: list[str]) -> Record:
+        """What a record says of member i, as its history alone would have it."""
+        mine = {name.removeprefix("member_"): record[name][i] for name in own}
+        return {"epoch": self.epochs[i], "seconds": record["seconds"], **mine}
 
     # about it
 

@@ -216,7 +216,7 @@ class Model:
         mine, its = (tree_map(lambda leaf: tuple(leaf.shape), net._carry[:2]) for net in (self, other))
         if mine != its:
             raise InvalidValueError(f"other: expected a network of the same layers as {self!r}, got {other!r}")
-        self._carry = (*self._place(other._carry[:2]), *self._carry[2:])
+        self._carry, self._partial = (*self._place(other._carry[:2]), *self._carry[2:]), None
 
     def to(self, device: str | Device) -> Self:
         """Move to another device, in place; returns the network itself.

@@ -1,5 +1,6 @@
 """Trainable: what `Network` and `Ensemble` share: the calls that train, and what they check and lay out."""
 
+import math
 import time
 from collections.abc import Callable, Iterable, Mapping
 from os import PathLike
@@ -250,19 +251,29 @@ class Trainable(Resumable):
             vars(self).update(before)
             raise
 
-        def evaluated_epoch(pulse: Callable[[], None]) -> Record:
+        def evaluated_epoch(pulse: Callable[[], None]) -> None:
             start = time.perf_counter()
             record = {"epoch": self.epoch + 1, **one_epoch(pulse)}
             record["seconds"] = time.perf_counter() - start
             history.engine = engines[0].name
             history.compile_seconds = sum(one.compile_seconds for one in engines)
-            for name, (test_columns, test_prepare) in tests.items():
-                record |= self._evaluation(name, test_columns, test_prepare, functions)
-            self._keep(record)
-            return record
+            try:
+                for name, (test_columns, test_prepare) in tests.items():
+                    record |= self._evaluation(name, test_columns, test_prepare, functions)
+            except BaseException:  # the epoch itself is done: what was not measured is NaN
+                record |= {name: math.nan for name in run.columns if name not in record}
+                raise
+            finally:
+                self._keep(record)
+                history.append(record)
 
         run = TrainingRun(self, history, epochs, self._history_columns(plan))
-        return train(run, evaluated_epoch, watching, finished, saver)
+        try:
+            return train(run, evaluated_epoch, watching, finished, saver)
+        except BaseException:
+            if not run.begun:  # a callback has refused
+                vars(self).update(before)
+            raise
 
     def _engines(self, mode: str) -> list[Engine]:
         """What runs the steps of this run."""

@@ -2,6 +2,7 @@
 
 import functools
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from threading import Lock
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -54,7 +55,8 @@ def exclusively(method: F) -> F:
         try:
             return method(network, *args, **kwargs)
         finally:
-            _busy.discard(network)
+            with _busy_lock:
+                _busy.discard(network)
 
     return call  # type: ignore[return-value]
 
@@ -75,6 +77,8 @@ class TrainingRun:
         What the history will hold of each epoch.
     stop : bool
         Set it to end after this epoch.
+    begun : bool
+        Whether all callbacks have agreed to the run.
     """
 
     network: Any
@@ -82,6 +86,7 @@ class TrainingRun:
     epochs: int
     columns: Sequence[str] = ()
     stop: bool = field(default=False)
+    begun: bool = field(default=False, repr=False)
 
     @property
     def record(self) -> Record:
@@ -91,7 +96,7 @@ class TrainingRun:
 
 def train(
     run: TrainingRun,
-    one_epoch: Callable[[Callable[[], None]], Record],
+    one_epoch: Callable[[Callable[[], None]], None],
     callbacks: Sequence[Callback],
     finished: Callable[[], bool] = lambda: False,
     checkpoint: "Checkpoint | None" = None,
@@ -99,41 +104,41 @@ def train(
     """Run epoch after epoch and let the callbacks watch; they are told of the end whatever ends it.
 
     Ctrl-C and SIGTERM end the run after the segment of steps at hand, and whatever ends it early, the checkpoint is
-    written first. `one_epoch` takes what it shall call between its segments.
+    written first. `one_epoch` adds to the history, and takes what it shall call between its segments.
     """
-    begun = []
     with graceful() as caught:
 
-        def pulse() -> None:
+        def heed() -> None:
             if caught.signal is not None:
                 name, epoch = caught.signal.name, run.network.epoch
                 raise TrainingInterrupted(f"{name} ended the training in epoch {epoch + 1}", run.history, caught.signal)
+
+        def pulse() -> None:
+            heed()
             if checkpoint is not None:
                 checkpoint.between(run, callbacks)
 
-        try:
-            for callback in callbacks:
-                begun.append(callback)
-                callback.on_train_begin(run)
-            if checkpoint is not None:
-                checkpoint.begin(run, callbacks)
-            run.stop = run.stop or finished()
-            while len(run.history) < run.epochs and not run.stop:
-                pulse()
-                run.history.append(one_epoch(pulse))
+        with ExitStack() as ends:
+            try:
                 for callback in callbacks:
-                    callback.on_epoch_end(run)
-                run.stop = run.stop or finished()
+                    ends.callback(callback.on_train_end, run)
+                    callback.on_train_begin(run)
                 if checkpoint is not None:
-                    checkpoint.after_epoch(run, callbacks)
-            pulse()  # a signal that came in the last epoch is still one
-        except (Exception, TrainingInterrupted):
-            if checkpoint is not None and checkpoint.ready:
-                checkpoint.save(run, callbacks)
-            raise
-        finally:
-            for callback in reversed(begun):
-                callback.on_train_end(run)
+                    checkpoint.begin(run, callbacks)
+                run.begun, run.stop = True, run.stop or finished()
+                while len(run.history) < run.epochs and not run.stop:
+                    pulse()
+                    one_epoch(pulse)
+                    for callback in callbacks:
+                        callback.on_epoch_end(run)
+                    run.stop = run.stop or finished()
+                    if checkpoint is not None:
+                        checkpoint.after_epoch(run, callbacks)
+            except (Exception, TrainingInterrupted):
+                if checkpoint is not None and checkpoint.ready:
+                    checkpoint.save(run, callbacks)
+                raise
+        heed()  # a signal that came in the last epoch is still one
     return run.history
 
 

@@ -372,6 +372,65 @@ def test_a_history_too_long_for_a_file_is_a_warning(path, monkeypatch):
         network("numpy").fit((X, Y), **options(epochs=1, checkpoint=path))
 
 
+def test_a_metric_that_raises_leaves_history_and_network_together(path):
+    calls = []
+
+    def fragile(targets, outputs):
+        calls.append(1)
+        if len(calls) == 2:
+            raise ZeroDivisionError("mine")
+        return 1.0
+
+    whole, net, fresh = (network("numpy") for _ in range(3))
+    whole.fit((X, Y), **options())
+    with pytest.raises(ZeroDivisionError, match="mine"):
+        net.fit((X, Y), **options(checkpoint=path, metrics=[fragile]))
+    assert net.epoch == len(net._records) == 2
+    history = fresh.fit((X, Y), **options(checkpoint=path, resume=True, metrics=[fragile]))
+    assert history["epoch"] == [1, 2, 3, 4]
+    assert np.isnan(history["validation_fragile"]).tolist() == [False, True, False, False]
+    same(fresh, whole)
+
+
+def test_a_callback_that_refuses_leaves_the_optimizer(path):
+    net, other = network("numpy"), network("numpy")
+    for one in (net, other):
+        one.fit((X, Y), **options(epochs=1))
+    with pytest.raises(ValueError, match="monitor: expected one of"):
+        net.fit((X, Y), epochs=1, batch_size=10, optimizer=nn.SGD(0.1), callbacks=[nn.EarlyStopping("test_loss")])
+    for one in (net, other):
+        one.fit((X, Y), **options(epochs=1))
+    same(net, other)
+
+
+def test_an_optimizer_that_no_other_process_would_know_is_refused(path):
+    class Mine(nn.schedules.Schedule):
+        def __call__(self, epoch, steps, records=()):
+            return np.full(steps, 0.1)
+
+    with pytest.raises(ValueError, match="optimizer: expected one whose text is the same in every process.*frozen"):
+        network("numpy").fit((X, Y), **options(optimizer=nn.SGD(Mine()), checkpoint=path))
+
+
+def test_every_callback_hears_of_the_end():
+    heard = []
+
+    class Ends(nn.Callback):
+        def __init__(self, name, error=None):
+            self.name, self.error = name, error
+
+        def on_train_end(self, run):
+            heard.append(self.name)
+            if self.error is not None:
+                raise self.error
+
+    with pytest.raises(ZeroDivisionError):
+        network("numpy").fit(
+            (X, Y), **options(epochs=1), callbacks=[Ends("a"), Ends("b", ZeroDivisionError()), Ends("c")]
+        )
+    assert heard == ["c", "b", "a"]
+
+
 def test_nothing_warns_on_the_way(path):
     with warnings.catch_warnings():
         warnings.simplefilter("error")

@@ -509,3 +509,31 @@ def test_an_ensemble_that_is_interrupted_and_resumed_is_as_never_interrupted(
     np.testing.assert_array_equal(nn.Ensemble.load(path, device="numpy").predict(x), nn.to_numpy(whole.predict(x)))
     with pytest.raises(ValueError, match="resume: expected (members|layers) as in"):
         nn.Network([6, 5, 3], device=backend.device).fit((x, y), **given, checkpoint=path, resume=True)
+
+
+def test_an_ensemble_with_early_stopping_resumes(tmp_path):
+    import signal
+
+    rng = np.random.default_rng(0)
+    x, y = rng.random((31, 6)).astype("float32"), rng.integers(0, 3, 31)
+
+    def ends(run):
+        if len(run.history) == 2 and run.epochs == 9:
+            signal.raise_signal(signal.SIGINT)
+
+    def run(ensemble, epochs, **options):
+        given = {"batch_size": 10, "optimizer": nn.SGD(1.0), "validation_data": (x[:10], y[:10])}
+        stopping = nn.EarlyStopping("validation_loss", patience=3)
+        return ensemble.fit((x, y), epochs=epochs, callbacks=[stopping, ends], **given, **options)
+
+    whole, first, second = (nn.Ensemble([6, 5, 3], 3, seed=seed, device="numpy") for seed in (1, 1, 7))
+    expected = run(whole, 8)
+    with pytest.raises(nn.TrainingInterrupted):
+        run(first, 9, checkpoint=tmp_path / "run")
+    history = run(second, 8, checkpoint=tmp_path / "run", resume=True)
+    assert history["loss"] == expected["loss"]
+    for got, wanted in zip(tree_leaves(second.params), tree_leaves(whole.params), strict=True):
+        np.testing.assert_array_equal(got, wanted)
+    copy, records = second.copy(), [len(records) for records in second._member_records]
+    run(copy, 2)
+    assert [len(records) for records in second._member_records] == records  # a copy trains by itself

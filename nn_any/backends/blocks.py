@@ -69,7 +69,7 @@ def run_blocks(device: Device, jobs: Sequence[Callable[[], T]], threads: int | N
     workers = min(usable_threads(device, threads), len(jobs))
     if workers < 2:
         return [_quiet(job) for job in jobs]
-    from nn_any.backends.replay.engine import _ONE_THREAD as ONE_BLAS_THREAD
+    from nn_any.backends.replay.engine import ONE_BLAS_THREAD
 
     settings = _settings(device)
 

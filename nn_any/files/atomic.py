@@ -99,8 +99,10 @@ def _sweep(target: Path) -> None:
     """Remove what killed writers have left for `target`: temporary files that nobody has locked."""
     if sys.platform == "win32":
         return
-    prefix = _prefix(target)
-    left = [name for name in os.listdir(target.parent) if name.startswith(prefix) and name.endswith(".tmp")]
+    prefix, names = _prefix(target), list[str]()
+    with suppress(OSError):  # a folder may be for writing only
+        names = os.listdir(target.parent)
+    left = [name for name in names if name.startswith(prefix) and name.endswith(".tmp")]
     for name in left:
         if len(name) != len(prefix) + 36:
             continue

@@ -204,6 +204,70 @@ def test_what_is_beyond_the_standard_runs_eagerly():
     assert history.engine == "eager"
 
 
+@dataclass(frozen=True)
+class Odd(nn.layers.Layer):
+    """Does to the inputs what only users do."""
+
+    what: str
+
+    def forward(self, params, state, x, context):
+        xp, t = context.xp, context.step
+        h = x * 2
+        if self.what == "unstack":
+            e = xp.tanh(xp.exp(h * 0.1) * 3 + h)
+            z = e + xp.stack(list(xp.unstack(h)))
+        elif self.what == "broadcast_arrays":
+            a, b = xp.broadcast_arrays(h, h[:1, :])
+            z = xp.tanh(xp.exp(h * 0.1) * 3 + h) + a + b
+        elif self.what == "clip":
+            z = xp.clip(h, 0.1, 0.5)
+        elif self.what == "concat":
+            z = xp.reshape(xp.concat([h, h], axis=None)[: h.shape[0] * h.shape[1]], h.shape)
+        elif self.what == "the step's half":
+            z = h + xp.astype(t / 2, x.dtype) * 0.01
+        elif self.what == "a mask's half":
+            z = h + (h > 0.5) * 0.5
+        elif self.what == "whole numbers":
+            z = h + xp.astype((t + 1) * 3 - t // 2, x.dtype) * 0.01
+        elif self.what == "mask":
+            y = xp.asarray(h, copy=True)
+            y[h > 0.5] = 0
+            z = y
+        else:
+            y = xp.asarray(h, copy=True)
+            y[:, 1] = 0
+            z = y
+        return z, state, x
+
+    def backward(self, params, saved, delta, context):
+        return delta
+
+
+ODD = [
+    "unstack",
+    "broadcast_arrays",
+    "clip",
+    "concat",
+    "the step's half",
+    "a mask's half",
+    "whole numbers",
+    "mask",
+    "column",
+]
+
+
+@pytest.mark.parametrize("what", ODD)
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_layers_of_the_users_own_are_right_compiled_or_not(what, dtype):
+    nets = [nn.Network([72, 6, Odd(what), 5, 3], dtype=dtype, device="numpy", seed=0) for _ in range(2)]
+    for net, engine in zip(nets, ("auto", "eager"), strict=True):
+        net.fit((X.reshape(37, 72) / 255.0, LABELS), epochs=2, batch_size=10, optimizer=nn.SGD(0.1), engine=engine)
+    for a, b in zip(nets[0].weights, nets[1].weights, strict=True):
+        np.testing.assert_allclose(
+            a, b, rtol=1e-4 if dtype == "float32" else 1e-10, atol=1e-5 if dtype == "float32" else 1e-11
+        )
+
+
 def test_compiled_or_nothing():
     net = nn.Network([72, Peeking(), 3], device="numpy", seed=0)
     before = net.weights[0]

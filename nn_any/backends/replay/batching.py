@@ -15,7 +15,7 @@ from nn_any.backends.replay.tape import Node, map_leaves
 _AHEAD_BYTES = 4096  # of one array of one step: the inputs of a large batch are taken when they are due
 _BEHIND_BYTES = 65536  # of one step: what the loss needs is kept until its turn
 _CHUNK_BYTES = 2**19
-_CHUNK_STEPS = 64
+_CHUNK_STEPS = 256
 _PRODUCTS = {"matmul", "affine", "sgd_update"}
 _CONVOLUTIONS = {"convolve", "convolve_kernels_gradient", "convolve_inputs_gradient"}
 _REDUCTIONS = {"sum", "mean", "max", "min", "total", "vecdot"}

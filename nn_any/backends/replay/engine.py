@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from nn_any.backends.engine import EagerEngine, Step, fall_back
+from nn_any.backends.engine import EagerEngine, Step, fall_back, one_line
 from nn_any.backends.replay.program import Program
 from nn_any.backends.replay.recorded import UnrecordableError
 from nn_any.core.trees import tree_leaves
@@ -33,7 +33,7 @@ class ReplayEngine(EagerEngine):
             return super().run(step, carry, data, order, rates, start, stop)
         losses = np.empty(rates[start:stop].shape, rates.dtype)
         program.load(carry)
-        with _ONE_THREAD if program.serial else nullcontext(), np.errstate(all="ignore"):
+        with ONE_BLAS_THREAD if program.serial else nullcontext(), np.errstate(all="ignore"):
             program.run(order[start:stop], rates[start:stop], losses)
         return program.unload(carry), losses
 
@@ -45,10 +45,13 @@ class ReplayEngine(EagerEngine):
             try:
                 with np.errstate(all="ignore"):
                     self._programs[key] = Program(step, carry, data, order[0], rates[0], alone=self.alone)
-            except UnrecordableError as error:
+            except MemoryError:
+                raise
+            except Exception as error:  # what is wrong with the step itself, the plain loop will tell better
                 self._programs[key] = None
                 if self.name != "eager":
-                    fall_back(self, self._mode, str(error))
+                    why = str(error) if isinstance(error, UnrecordableError) else one_line(error)
+                    fall_back(self, self._mode, why)
                 self.name = "eager"
             self.compile_seconds += time.perf_counter() - begun
         return self._programs[key]
@@ -79,4 +82,4 @@ class _OneThread:
                 self._limits.restore_original_limits()
 
 
-_ONE_THREAD = _OneThread()
+ONE_BLAS_THREAD = _OneThread()

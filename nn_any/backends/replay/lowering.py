@@ -12,7 +12,7 @@ from scipy.linalg import blas
 
 from nn_any.backends.replay.emitter import Emitter, NotStaticError, fixed
 from nn_any.backends.replay.recorded import is_flipped
-from nn_any.backends.replay.tape import Node
+from nn_any.backends.replay.tape import Node, leaves
 
 
 class Form(NamedTuple):
@@ -62,11 +62,11 @@ def _elementwise(node: Node) -> Callable[..., None]:
                 operands.append(arg)
             else:
                 operands.append(place)
-        if ufunc is np.divide and isinstance(operands[1], int | float) and operands[1]:
-            function, operands[1] = np.multiply, 1.0 / operands[1]
-        operands = [_tiled(emit, x, out) for x in operands]
         dtype = next(a.layout.dtype for a in node.args if isinstance(a, Node) and a.layout is not None)
-        _into(emit, function, out, *[_scalar(x, dtype) if isinstance(x, int | float) else x for x in operands])
+        if ufunc is np.divide and isinstance(operands[1], int | float) and operands[1] and dtype.kind == "f":
+            function, operands[1] = np.multiply, 1.0 / operands[1]
+        operands = [_tiled(emit, _number(x, dtype, function), out) for x in operands]
+        _into(emit, function, out, *operands)
 
     return emit
 
@@ -90,6 +90,12 @@ def _into(emit: Emitter, ufunc: np.ufunc, out: Any, *operands: Any) -> None:
         emit(ufunc, *operands, out)
 
 
+def _number(x: Any, dtype: np.dtype, ufunc: np.ufunc) -> Any:
+    """A Python number as an array, where that has the dtype which NumPy would give it beside such arrays."""
+    whole = isinstance(x, int) and dtype.kind in "iu" and ufunc is not np.divide
+    return _scalar(x, dtype) if isinstance(x, int | float) and (dtype.kind == "f" or whole) else x
+
+
 def _scalar(value: Any, dtype: np.dtype) -> np.ndarray:
     """A number as an array of the arguments' dtype, which spares each call the conversion."""
     return np.asarray(value, dtype=dtype)
@@ -101,8 +107,10 @@ def _astype(emit: Emitter, out: Any, x: Any, *_: Any, **__: Any) -> None:
 
 
 @form("clip", overwrites=True)
-def _clip(emit: Emitter, out: Any, x: Any, *, low: float | None = None, high: float | None = None) -> None:
+def _clip(emit: Emitter, out: Any, x: Any, *bounds: Any, low: float | None = None, high: float | None = None) -> None:
     fixed(out)
+    if bounds:  # the standard's own clip, whose bounds may be arrays
+        raise NotStaticError
     if low is not None:
         _into(emit, np.maximum, out, x, _scalar(low, out.dtype))
         x = out
@@ -147,9 +155,12 @@ def _reshape(emit: Emitter, out: Any, x: Any, *_: Any, **__: Any) -> None:
 
 @form("setitem")
 def _setitem(emit: Emitter, out: Any, x: Any, key: Any, value: Any) -> None:
-    fixed(out)
+    fixed(out, *leaves(key))
+    place = out[key]
+    if not np.may_share_memory(place, out):  # chosen by a mask or by numbers: that would be a copy
+        raise NotStaticError
     emit(np.copyto, out, x)
-    emit(np.copyto, out[key], value)
+    emit(np.copyto, place, value)
 
 
 @form("stack")

@@ -45,6 +45,8 @@ def record(step: Step, carry: Carry, data: Batch, rows: np.ndarray, rate: np.nda
             raise UnrecordableError(f"the step cannot be recorded ({type(error).__name__}: {error})") from error
         found = [leaf.node for leaf in tree_leaves(state)]
         left = [_node(tape, leaf) for leaf in tree_leaves(after)]
+        if _node(tape, loss).name in ("input", "constant"):
+            raise UnrecordableError("the loss is the same whatever the step computes")
         return Recording(tape.nodes, found, taken.node, now.node, left, _node(tape, loss))
 
 

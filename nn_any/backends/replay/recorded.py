@@ -70,6 +70,8 @@ class Recorded:
     T = property(lambda self: _note("mT", _transposed, self))
 
     def __getitem__(self, key: Any) -> Any:
+        if any(getattr(k, "dtype", None) == np.bool_ for k in (key if isinstance(key, tuple) else (key,))):
+            raise UnrecordableError("the step chooses by a mask, which makes shapes depend on values")
         return _note("getitem", _item, self, key)
 
     def __setitem__(self, key: Any, value: Any) -> None:
@@ -171,6 +173,8 @@ class _RecordingNamespace:
 
     def __getattr__(self, name: str) -> Any:
         thing = getattr(xp, name)
+        if name == "nonzero" or name.startswith("unique_"):
+            raise UnrecordableError(f"the step calls {name}, whose shapes depend on values")
         if isinstance(thing, type) or not callable(thing) or name.startswith("__"):
             return thing
         wrapped = _filled(name) if name in ("zeros_like", "ones_like", "full_like") else _noted(name, _function(name))

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from nn_any.backends.replay.recorded import Recorded, current
+from nn_any.backends.replay.recorded import Recorded, UnrecordableError, current
 
 
 class Layout(NamedTuple):
@@ -133,6 +133,8 @@ class Tape:
             return value  # a dtype, a shape, a Python number that depends on shapes alone
         if isinstance(value, np.ndarray) and all(leaf.node.name == "constant" for leaf in given):
             return self._fresh_constant(value)
+        if isinstance(value, tuple) and any(np.may_share_memory(leaf.value, part) for leaf in given for part in value):
+            raise UnrecordableError(f"the step asks for several views of one array ({name})")
         node = self._node(name, value, function, map_leaves(_node, args), map_leaves(_node, kwargs))
         if isinstance(value, tuple):
             return tuple(self._part(node, i, part) for i, part in enumerate(value))
