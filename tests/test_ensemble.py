@@ -255,14 +255,15 @@ def test_blocks_and_threads_change_nothing(monkeypatch, name, members, threads):
 
 def test_block_sizes():
     device = nn.select_device("numpy")
-    sizes = blocks.block_sizes(device, 64, 23_860 * 4, threads=2)
-    assert sum(sizes) == 64
-    assert len(sizes) % 2 == 0
-    assert max(sizes) - min(sizes) <= 1
-    assert max(sizes) * 23_860 * 4 <= 2**20
+    for threads, limit in ((1, 2**20), (2, 2**22), (3, 2**22)):
+        sizes = blocks.block_sizes(device, 64, 23_860 * 4, threads=threads)
+        assert sum(sizes) == 64
+        assert len(sizes) % threads == 0
+        assert max(sizes) - min(sizes) <= 1
+        assert max(sizes) * 23_860 * 4 <= limit
     assert blocks.block_sizes(device, 3, 2**30, threads=2) == [1, 1, 1]
     assert blocks.block_sizes(device, 2, 8, threads=8) == [2]
-    assert blocks.block_sizes(device, 2, 2**19, threads=8) == [1, 1]
+    assert blocks.block_sizes(device, 2, 2**21, threads=8) == [1, 1]
     assert blocks.block_sizes(nn.Device("torch", "cuda:0"), 1024, 2**20) == [1024]
     with pytest.raises(ZeroDivisionError):
         blocks.run_blocks(device, [lambda: 1, lambda: 1 // 0], threads=2)
