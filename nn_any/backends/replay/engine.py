@@ -43,7 +43,7 @@ class ReplayEngine(EagerEngine):
         if key not in self._programs:
             begun = time.perf_counter()
             try:
-                with np.errstate(all="ignore"):
+                with ONE_BLAS_THREAD, np.errstate(all="ignore"):  # NumPy's threads would fight with SciPy's
                     self._programs[key] = Program(step, carry, data, order[0], rates[0], alone=self.alone)
             except MemoryError:
                 raise
