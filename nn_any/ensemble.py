@@ -149,6 +149,7 @@ class Ensemble(SavableCommittee):
         net.seed, net.epoch, net.steps = self.seeds[i], self.epochs[i], int(to_numpy(step))
         net._optimizer = self.optimizers[i] if self.optimizers else None
         net._records = list(self._member_records[i])
+        net._compiled = {}
         net._carry = self._place((params, state, optimizer_state, step, key))
         return net
 
@@ -158,7 +159,7 @@ class Ensemble(SavableCommittee):
     # training
 
     def _engines(self, mode: str) -> list[Engine]:
-        return block_engines(self.device, mode, len(self._sizes), self.threads)
+        return block_engines(self.device, mode, len(self._sizes), self._compiled, self.threads)
 
     def _begin(self, optimizer: Optimizer) -> None:
         if optimizer.whole_batch:

@@ -50,6 +50,7 @@ class Model:
         self._records: list[dict[str, Any]] = []  # of the epochs since the optimiser began
         self._search: Any = None  # where a whole-batch optimiser stands
         self._partial: Any = None  # how far an interrupted epoch has come
+        self._compiled: dict[Any, Any] = {}  # what engines have compiled for it, which no other network may use
         self.epoch = self.steps = 0
 
     def _initial_carry(self) -> Carry:
@@ -231,7 +232,7 @@ class Model:
         device = select_device(device)
         device.check_dtype(self.dtype)
         *state, step, key = self._carry
-        self.device = device
+        self.device, self._compiled = device, {}
         self._carry = (*self._place(tuple(state)), device.asarray(step, "int32"), device.asarray(key, "int32"))
         return self
 
@@ -243,12 +244,16 @@ class Model:
         """A copy whose parameters and arithmetic have another dtype, ``"float32"`` or ``"float64"``."""
         other = object.__new__(type(self))
         other.__dict__.update(self.__dict__)
-        other._records = list(self._records)
+        other._records, other._compiled = list(self._records), {}
         other.dtype = check.check_dtype(dtype)
         other.device.check_dtype(other.dtype)
         *state, step, key = self._carry
         other._carry = (*other._place(tuple(state)), step, key)
         return other
+
+    def __getstate__(self) -> dict[str, Any]:
+        """All but what has been compiled, for copies and pickles."""
+        return vars(self) | {"_compiled": {}}
 
     def summary(self) -> str:
         """A table of the layers: what each one is, its output shape and its number of parameters.

@@ -277,7 +277,7 @@ class Trainable(Resumable):
 
     def _engines(self, mode: str) -> list[Engine]:
         """What runs the steps of this run."""
-        return [self.device.training_engine(mode)]
+        return [self.device.training_engine(mode, self._compiled)]
 
     def _begin(self, optimizer: Optimizer) -> None:
         """Let another optimiser begin."""

@@ -89,6 +89,7 @@ class JaxEngine:
 
     compile_seconds = 0.0
     alone = True
+    kept: dict[Any, Any]
 
     def __init__(self, mode: str = "auto") -> None:
         self.name, self._mode = "jax.lax.fori_loop", mode

@@ -53,9 +53,11 @@ def block_sizes(device: Device, members: int, member_bytes: int, threads: int | 
     return [small + 1] * more + [small] * (blocks - more)
 
 
-def block_engines(device: Device, mode: str, blocks: int, threads: int | None = None) -> list[Engine]:
-    """An engine for each block."""
-    engines = [device.training_engine(mode) for _ in range(blocks)]
+def block_engines(
+    device: Device, mode: str, blocks: int, kept: dict[Any, Any], threads: int | None = None
+) -> list[Engine]:
+    """An engine for each block; what each of them keeps is kept by its number."""
+    engines = [device.training_engine(mode, kept.setdefault(i, {})) for i in range(blocks)]
     for engine in engines:
         engine.alone = min(usable_threads(device, threads), blocks) < 2
     return engines

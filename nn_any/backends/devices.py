@@ -94,9 +94,12 @@ class Device:
         """What runs functions and training steps here, chosen automatically."""
         return self._backend.engine(self.name)
 
-    def training_engine(self, mode: str = "auto") -> Engine:
-        """A new engine for one training run: ``"auto"``, ``"eager"`` or ``"compiled"``."""
-        return self._backend.engine(self.name, mode)
+    def training_engine(self, mode: str = "auto", kept: dict[Any, Any] | None = None) -> Engine:
+        """A new engine for one training run: ``"auto"``, ``"eager"`` or ``"compiled"``; it may use what was `kept`."""
+        engine = self._backend.engine(self.name, mode)
+        if kept is not None:
+            engine.kept = kept
+        return engine
 
     @property
     def _backend(self) -> StandardBackend:

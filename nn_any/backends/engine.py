@@ -34,11 +34,14 @@ class Engine(Protocol):
         How long this engine has compiled so far.
     alone : bool
         Whether no other engine runs on another thread, as far as is known.
+    kept : dict
+        What has been compiled and may serve other runs of the same network; no other engine uses it meanwhile.
     """
 
     name: str
     compile_seconds: float
     alone: bool
+    kept: dict[Any, Any]
 
     def compile(self, function: Callable[..., Any]) -> Callable[..., Any]:
         """A function with the same results as the pure `function`, perhaps faster."""
@@ -90,6 +93,7 @@ class EagerEngine:
     name = "eager"
     compile_seconds = 0.0
     alone = True
+    kept: dict[Any, Any]
 
     def scope(self) -> AbstractContextManager[Any]:
         """What has to be entered around work on the device."""

@@ -1,6 +1,10 @@
 """NumPy's replaying engine: the recorded loop against the step itself, run one by one."""
 
+import copy
+import gc
 import logging
+import pickle
+import weakref
 from dataclasses import dataclass
 
 import numpy as np
@@ -345,17 +349,59 @@ def test_memory_is_a_few_batches_of_activations():
     assert peak < 3 * (activations + parameters) + order
 
 
-def test_compiling_is_reported_once():
+def test_compiling_is_reported_and_not_done_twice():
     net = nn.Network([72, 5, 3], device="numpy", seed=0)
-    data = nn.Dataset(X.reshape(37, 72), LABELS, scale=255)
-    first = net.fit(data, epochs=1, batch_size=10, optimizer=nn.SGD(1.0)).compile_seconds
+    data, seen = nn.Dataset(X.reshape(37, 72), LABELS, scale=255), []
+
+    def fit(optimizer):
+        watch = [lambda run: seen.append(run.history.compile_seconds)]
+        return net.fit(data, epochs=3, batch_size=10, optimizer=optimizer, callbacks=watch).compile_seconds
+
+    first = fit(nn.SGD(1.0))
+    assert seen == [first] * 3
     assert first > 0
-    seen = []
-    net.fit(
-        data,
-        epochs=3,
-        batch_size=10,
-        optimizer=nn.SGD(1.0),
-        callbacks=[lambda run: seen.append(run.history.compile_seconds)],
-    )
-    assert seen[0] == seen[1] == seen[2] > 0
+    assert fit(nn.SGD(0.5)) == 0  # the rate is not part of a step
+    assert fit(nn.Adam()) > 0
+
+
+COPIES = {
+    "copy": lambda net: net.copy(),
+    "astype": lambda net: net.astype("float64"),
+    "copy.copy": copy.copy,
+    "copy.deepcopy": copy.deepcopy,
+    "pickle": lambda net: pickle.loads(pickle.dumps(net)),
+    "moved": lambda net: net.to("numpy"),
+}
+
+
+@pytest.mark.parametrize("name", COPIES)
+def test_what_is_compiled_is_one_networks_own(name):
+    net = nn.Network([72, 5, 3], dtype="float64", device="numpy", seed=0)
+    data = nn.Dataset(X.reshape(37, 72), LABELS, scale=255)
+    net.SGD(data, 1, 10, 1.0)
+    other, twin = COPIES[name](net), nn.Network([72, 5, 3], dtype="float64", device="numpy", seed=0)
+    assert other.SGD(data, 1, 10, 1.0).compile_seconds > 0
+    twin.SGD(data, 2, 10, 1.0, engine="eager")
+    for got, expected in zip(other.weights, twin.weights, strict=True):
+        np.testing.assert_allclose(got, expected, rtol=1e-9)
+
+
+def test_other_data_of_the_same_shape_take_effect():
+    nets = [nn.Network([72, 5, 3], dtype="float64", device="numpy", seed=0) for _ in range(2)]
+    x = X.reshape(37, 72)
+    for part in (slice(0, 20), slice(17, 37), slice(0, 30)):
+        data = nn.Dataset(x[part], LABELS[part], scale=255, classes=3)
+        for net, engine in zip(nets, ("compiled", "eager"), strict=True):
+            net.SGD(data, 2, 10, 1.0, engine=engine)
+    for got, expected in zip(*(net.weights for net in nets), strict=True):
+        np.testing.assert_allclose(got, expected, rtol=1e-9)
+
+
+def test_no_data_are_kept():
+    net = nn.Network([72, 5, 3], device="numpy", seed=0)
+    x = X.reshape(37, 72).copy()
+    gone = weakref.ref(x)
+    net.SGD(nn.Dataset(x, LABELS, scale=255), 1, 10, 1.0)
+    del x
+    gc.collect()
+    assert gone() is None

@@ -22,9 +22,10 @@ _REDUCTIONS = {"sum", "mean", "max", "min", "total", "vecdot"}
 
 
 class Recording(NamedTuple):
-    """A step, written down: its calls in order, what it finds (state, rows, rate), and what it leaves behind."""
+    """A step, written down: its calls in order, what it finds (columns, state, rows, rate), and what it leaves."""
 
     nodes: list[Node]
+    columns: list[Node]
     state: list[Node]
     rows: Node
     rate: Node
@@ -81,20 +82,16 @@ class Plan:
         made, behind = set(calls), set[Node]()
         for node in reversed(calls):
             wanted = node is self.loss or (node in users and users[node] <= behind)
-            if (
-                not wanted
-                or node in state
-                or not all(i in made or i in ahead or i.value is not None for i in node.inputs())
-            ):
+            if not wanted or node in state or not all(i in made or i in ahead or _is_fixed(i) for i in node.inputs()):
                 continue
-            moving = {i for i in node.inputs() if i.value is None}
+            moving = {i for i in node.inputs() if not _is_fixed(i)}
             if _passes(node, moving) and sum(map(_bytes, self._inputs([node], ahead))) <= _BEHIND_BYTES:
                 behind.add(node)
         return behind
 
     @staticmethod
     def _inputs(calls: Iterable[Node], known: set[Node]) -> list[Node]:
-        found = dict.fromkeys(i for n in calls for i in n.inputs() if i.value is None and i not in known)
+        found = dict.fromkeys(i for n in calls for i in n.inputs() if not _is_fixed(i) and i not in known)
         return list(found)
 
 
@@ -107,6 +104,11 @@ def _needed(notes: Recording) -> list[Node]:
             wanted.add(node)
             waiting.extend(node.inputs())
     return [n for n in notes.nodes if n in wanted]
+
+
+def _is_fixed(node: Node) -> bool:
+    """Whether all steps find the same array there."""
+    return node.value is not None or node.name == "column"
 
 
 def _bytes(node: Node) -> int:
@@ -134,12 +136,12 @@ def _passes(node: Node, moving: set[Node]) -> bool:
     inputs = node.inputs()
     if node.layout is None or not any(i in moving for i in inputs):
         return False
-    if any(i not in moving and i.value is None for i in inputs):
+    if any(i not in moving and not _is_fixed(i) for i in inputs):
         return False
     if hasattr(node.function, "ufunc"):
         return True
     if node.name == "take":
-        return node.args[0].value is not None and node.args[1] in moving and node.kwargs == {"axis": 0}
+        return _is_fixed(node.args[0]) and node.args[1] in moving and node.kwargs == {"axis": 0}
     if node.name == "getitem":
         return isinstance(node.args[1], tuple) and node.args[1][:1] == (Ellipsis,)
     if node.name in _REDUCTIONS:

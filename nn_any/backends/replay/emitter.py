@@ -17,6 +17,10 @@ class Local:
     name: str
 
 
+class Column(Local):
+    """One that stands for the same array in all steps of a run: a column of the data."""
+
+
 class NotStaticError(Exception):
     """A form that works on fixed arrays only was offered a `Local`."""
 
@@ -35,6 +39,7 @@ class Emitter:
         self.blas = blas
         self.pool = Pool()
         self.lines: list[str] = []
+        self._before: dict[str, Local] = {}
         self.names: dict[str, Any] = {}
         self._known: dict[int, str] = {}
         self._lent: list[np.ndarray] = []
@@ -51,6 +56,10 @@ class Emitter:
         self.lines.append(f"{made.name} = {self._call(function, args, kwargs)}")
         return made
 
+    def once(self, text: str) -> Local:
+        """What an expression of the loop's arguments has for a value, which is taken before the first step."""
+        return self._before.setdefault(text, Local(f"b{len(self._before)}"))
+
     def scratch(self, shape: tuple[int, ...], dtype: Any) -> np.ndarray:
         """An array for the length of one call's form, until `release`."""
         array, memory = self.pool.take(Layout.plain(shape, dtype))
@@ -64,7 +73,7 @@ class Emitter:
 
     def _call(self, function: Callable[..., Any], args: Any, kwargs: Any) -> str:
         given = [self._text(arg) for arg in args] + [f"{name}={self._text(arg)}" for name, arg in kwargs.items()]
-        return f"{self._name(function)}({', '.join(given)})"
+        return f"{self._text(function)}({', '.join(given)})"
 
     def _text(self, thing: Any) -> str:
         if isinstance(thing, Local):
@@ -83,10 +92,14 @@ class Emitter:
             self.names[self._known[id(thing)]] = thing  # which keeps the thing, and so its id
         return self._known[id(thing)]
 
-    def loop(self, slots: list[str]) -> Callable[..., None]:
-        """The function that runs the calls for each step; it takes lists of what the slots stand for, step by step."""
+    def loop(self, fixed: list[str], slots: list[str]) -> Callable[..., None]:
+        """The function that runs the calls for each step.
+
+        Its arguments are what the `fixed` names stand for in all steps, and lists of what the slots stand for in each.
+        """
         lists = ", ".join(f"{slot}_steps" for slot in slots)
-        heading = f"def loop({', '.join((lists, *(f'{name}={name}' for name in self.names)))}):\n"
+        heading = f"def loop({', '.join((*fixed, lists, *(f'{name}={name}' for name in self.names)))}):\n"
+        heading += "".join(f"    {local.name} = {text}\n" for text, local in self._before.items())
         body = "".join(f"        {line}\n" for line in self.lines) or "        pass\n"
         scope = dict(self.names)
         source = f"{heading}    for {', '.join(slots)}, in zip({lists}):\n{body}"

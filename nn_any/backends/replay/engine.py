@@ -13,6 +13,9 @@ from nn_any.backends.replay.recorded import UnrecordableError
 from nn_any.core.trees import tree_leaves
 from nn_any.core.typing import Array, Batch, Carry
 
+_KEPT = 2
+"""How many programs a network keeps: one for whole batches, and one for the short last batch of an epoch."""
+
 
 class ReplayEngine(EagerEngine):
     """Replays a recorded step; what cannot be recorded runs eagerly, and a warning says why."""
@@ -22,7 +25,8 @@ class ReplayEngine(EagerEngine):
     def __init__(self, mode: str = "auto") -> None:
         self._mode = mode
         self.compile_seconds = 0.0
-        self._programs: dict[Any, Program | None] = {}
+        self.kept = {}
+        self._unrecordable: set[Any] = set()
 
     def run(
         self, step: Step, carry: Carry, data: Batch, order: Array, rates: Array, start: int, stop: int
@@ -34,27 +38,36 @@ class ReplayEngine(EagerEngine):
         losses = np.empty(rates[start:stop].shape, rates.dtype)
         program.load(carry)
         with ONE_BLAS_THREAD if program.serial else nullcontext(), np.errstate(all="ignore"):
-            program.run(order[start:stop], rates[start:stop], losses)
+            program.run(data, order[start:stop], rates[start:stop], losses)
         return program.unload(carry), losses
 
     def _program(self, step: Step, carry: Carry, data: Batch, order: Array, rates: Array) -> Program | None:
         leaves = [(leaf.shape, leaf.dtype) for leaf in tree_leaves(carry)]
-        key = (step, tuple(map(id, data)), order.shape[1:], order.dtype, rates.dtype, tuple(leaves))
-        if key not in self._programs:
+        columns = [(column.shape[1:], column.dtype) for column in data]
+        key = (step, order.shape[1:], order.dtype, rates.shape[1:], rates.dtype, *leaves, *columns, self.alone)
+        if key in self._unrecordable:
+            return None
+        if key not in self.kept:
             begun = time.perf_counter()
             try:
                 with ONE_BLAS_THREAD, np.errstate(all="ignore"):  # NumPy's threads would fight with SciPy's
-                    self._programs[key] = Program(step, carry, data, order[0], rates[0], alone=self.alone)
+                    program = Program(step, carry, data, order[0], rates[0], alone=self.alone)
             except MemoryError:
                 raise
             except Exception as error:  # what is wrong with the step itself, the plain loop will tell better
-                self._programs[key] = None
+                self._unrecordable.add(key)
                 if self.name != "eager":
                     why = str(error) if isinstance(error, UnrecordableError) else one_line(error)
                     fall_back(self, self._mode, why)
                 self.name = "eager"
-            self.compile_seconds += time.perf_counter() - begun
-        return self._programs[key]
+                return None
+            finally:
+                self.compile_seconds += time.perf_counter() - begun
+            while len(self.kept) >= _KEPT:
+                del self.kept[next(iter(self.kept))]
+            self.kept[key] = program
+        found: Program = self.kept[key]
+        return found
 
 
 class _OneThread:

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from scipy.linalg import blas
 
-from nn_any.backends.replay.emitter import Emitter, NotStaticError, fixed
+from nn_any.backends.replay.emitter import Column, Emitter, NotStaticError, fixed
 from nn_any.backends.replay.recorded import is_flipped
 from nn_any.backends.replay.tape import Node, leaves
 
@@ -138,8 +138,12 @@ def _where(emit: Emitter, out: Any, condition: Any, a: Any, b: Any) -> None:
 
 @form("take")
 def _take(emit: Emitter, out: Any, x: Any, indices: Any, axis: int | None = None) -> None:
-    fixed(x)
-    emit(x.take, indices, axis, out, "clip")  # the order was checked; "raise" would go through another array
+    if isinstance(x, Column):
+        take: Any = emit.once(f"{x.name}.take")
+    else:
+        fixed(x)
+        take = x.take
+    emit(take, indices, axis, out, "clip")  # the order was checked; "raise" would go through another array
 
 
 @form("one_hot")

@@ -14,7 +14,7 @@ import nn_any.backends.replay.lowering_windows  # noqa: F401 - its forms
 from nn_any.backends.engine import Step, take_rows
 from nn_any.backends.replay.batching import Plan, Recording, batched
 from nn_any.backends.replay.buffers import aligned_like
-from nn_any.backends.replay.emitter import Emitter, Local, NotStaticError
+from nn_any.backends.replay.emitter import Column, Emitter, Local, NotStaticError
 from nn_any.backends.replay.lowering import form_of
 from nn_any.backends.replay.recorded import RECORDING, Recorded, UnrecordableError
 from nn_any.backends.replay.tape import Layout, Node, Tape, leaves, map_leaves, recording
@@ -36,7 +36,8 @@ def record(step: Step, carry: Carry, data: Batch, rows: np.ndarray, rate: np.nda
     with recording() as tape:
         state = tree_map(tape.input, carry)
         taken, now = tape.input(rows), tape.input(np.asarray(rate))
-        batch = take_rows(tuple([tape.constant(column) for column in data]), taken, RECORDING)
+        columns = [tape.column(column) for column in data]
+        batch = take_rows(tuple(columns), taken, RECORDING)
         try:
             after, loss = step(state, batch, now)
         except (UnrecordableError, MemoryError):
@@ -45,9 +46,10 @@ def record(step: Step, carry: Carry, data: Batch, rows: np.ndarray, rate: np.nda
             raise UnrecordableError(f"the step cannot be recorded ({type(error).__name__}: {error})") from error
         found = [leaf.node for leaf in tree_leaves(state)]
         left = [_node(tape, leaf) for leaf in tree_leaves(after)]
-        if _node(tape, loss).name in ("input", "constant"):
+        if _node(tape, loss).name in ("input", "column", "constant"):
             raise UnrecordableError("the loss is the same whatever the step computes")
-        return Recording(tape.nodes, found, taken.node, now.node, left, _node(tape, loss))
+        places = [column.node for column in columns]
+        return Recording(tape.nodes, places, found, taken.node, now.node, left, _node(tape, loss))
 
 
 def _node(tape: Tape, leaf: Any) -> Node:
@@ -59,7 +61,7 @@ class Program:
 
     Parameters
     ----------
-    step, data : as `Engine.run` has them
+    step, data : as `Engine.run` has them; the data are not kept
     carry : tree of NumPy arrays, such as those that `load` will be given
     rows, rate : one step's, to record it with
     alone : bool
@@ -85,7 +87,7 @@ class Program:
         self._handed_in, self._handed_out = writer.handed_in, writer.handed_out
         many = (*writer.handed_in.values(), *writer.handed_out.values())
         self._steps = [[array[i, ...] for i in range(len(array))] for array in many]
-        self._loop = writer.loop
+        self._columns, self._loop = notes.columns, writer.loop
 
     def load(self, carry: Carry) -> None:
         """Copy a carry into the program's own arrays."""
@@ -98,16 +100,17 @@ class Program:
         copied: Carry = tree_map(lambda leaf: next(arrays).copy(), carry)
         return copied
 
-    def run(self, order: np.ndarray, rates: np.ndarray, losses: np.ndarray) -> None:
-        """Run a step for each row of `order`, and write its loss."""
+    def run(self, data: Batch, order: np.ndarray, rates: np.ndarray, losses: np.ndarray) -> None:
+        """Run a step on the rows of `data` that each row of `order` names, and write its loss."""
         plan = self._plan
+        columns = dict(zip(self._columns, data, strict=True))
         for start in range(0, len(order), plan.chunk):
             rows = order[start : start + plan.chunk]
-            now = {plan.rows: rows, plan.rate: rates[start : start + plan.chunk]}
+            now = {plan.rows: rows, plan.rate: rates[start : start + plan.chunk], **columns}
             ahead = batched(plan.head, now)
             for node, array in self._handed_in.items():
                 np.copyto(array[: len(rows)], ahead[node])
-            self._loop(list(rows), *self._steps)
+            self._loop(*data, list(rows), *self._steps)
             behind = {node: array[: len(rows)] for node, array in self._handed_out.items()}
             losses[start : start + len(rows)] = batched(plan.tail, ahead | behind)[plan.loss]
 
@@ -118,7 +121,8 @@ class _Writer:
     def __init__(self, notes: Recording, plan: Plan, state: list[np.ndarray], *, blas: str) -> None:
         self._emit = Emitter(blas=blas)
         self._body = plan.body
-        self._places: dict[Node, Any] = {plan.rows: Local("rows")}
+        columns = {node: Column(f"column{i}") for i, node in enumerate(notes.columns)}
+        self._places: dict[Node, Any] = {plan.rows: Local("rows"), **columns}
         self._memory: dict[Node, list[np.ndarray]] = {}
         self._targets = self._state_targets(notes, state)
         self._last = self._last_uses(notes)
@@ -140,13 +144,13 @@ class _Writer:
         for position, node in enumerate(plan.body):
             self._write(node, position)
         self._update(notes, state)
-        self.loop: Callable[..., None] = self._emit.loop(slots)
+        self.loop: Callable[..., None] = self._emit.loop([column.name for column in columns.values()], slots)
 
     def _state_targets(self, notes: Recording, state: list[np.ndarray]) -> dict[Node, tuple[Node, np.ndarray]]:
         """Which new values may be written where the old ones lie: each has one place, and a place of its own."""
         targets: dict[Node, tuple[Node, np.ndarray]] = {}
         for old, new, array in zip(notes.state, notes.new_state, state, strict=True):
-            if new.source is None and new.name not in ("input", "constant") and new not in targets:
+            if new.source is None and new.name not in ("input", "column", "constant") and new not in targets:
                 targets[new] = (old, array)
         return targets
 

@@ -44,7 +44,7 @@ class Node:
     Attributes
     ----------
     name : str
-        Of the call (``"multiply"``, ``"sgd_update"``), or ``"input"`` or ``"constant"``.
+        Of the call (``"multiply"``, ``"sgd_update"``), or ``"input"``, ``"column"`` or ``"constant"``.
     function, args, kwargs : what was called; arguments that were arrays are nodes
     layout : Layout or None
         Of the array; None for a call that returned several.
@@ -110,6 +110,10 @@ class Tape:
         """A stand-in for an array that each step finds anew."""
         value = np.asarray(value)  # what a step leaves may be a NumPy scalar
         return Recorded(Node("input", value), value)
+
+    def column(self, value: np.ndarray) -> "Recorded":
+        """A stand-in for a column of the data, of which each step takes rows; another run may bring another one."""
+        return Recorded(Node("column", value), value)
 
     def constant(self, value: np.ndarray) -> "Recorded":
         """A stand-in for an array that is the same in all steps."""
