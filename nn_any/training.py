@@ -216,7 +216,7 @@ def segment_length(steps: int, work: int, device: Device) -> int:
     return next(divisors, limit)  # equal segments are compiled once
 
 
-_WORK_ON_CPU, _WORK_ON_ACCELERATOR, _STEPS = 20 * 10**9, 20 * 10**11, 20_000
+_WORK_ON_CPU, _WORK_ON_ACCELERATOR, _STEPS = 30 * 10**9, 20 * 10**11, 20_000
 
 
 def run_epoch(

@@ -9,6 +9,7 @@ import torch
 
 from nn_any.backends._standard import StandardBackend
 from nn_any.backends._torch_engine import CompiledEngine, GraphEngine, TorchEngine
+from nn_any.backends._torch_replay import TorchReplayEngine
 from nn_any.backends.engine import Engine
 from nn_any.core.primitives import definition
 from nn_any.core.typing import Array
@@ -179,9 +180,11 @@ class TorchBackend(StandardBackend):
         return self.canonical(str(raw))
 
     def engine(self, name: str, mode: str = "auto") -> Engine:
-        """CUDA graphs on a CUDA GPU, compiled steps if they are asked for, else the plain loop."""
-        if mode == "eager" or (mode == "auto" and not name.startswith("cuda")):
+        """CUDA graphs on a CUDA GPU, NumPy's loop on the CPU; compiled steps, or the plain loop, if asked for."""
+        if mode == "eager" or (mode == "auto" and not name.startswith(("cuda", "cpu"))):
             return TorchEngine()
+        if mode == "auto" and name == "cpu":
+            return TorchReplayEngine()
         return GraphEngine(mode, name) if name.startswith("cuda") else CompiledEngine(mode)
 
     def supports(self, dtype: str, name: str) -> bool:

@@ -14,7 +14,7 @@ from nn_any.backends.engine import Engine
 
 T = TypeVar("T")
 
-_BYTES = {"numpy:cpu": (2**20, 2**22), "jax:cpu": (2**19, 2**19)}
+_BYTES = {"numpy:cpu": (2**20, 2**22), "torch:cpu": (2**20, 2**22), "jax:cpu": (2**19, 2**19)}
 """How many bytes of parameters a block may have on one thread and on several, as measured: what stays in the cache is
 quicker, but NumPy's threads wait for Python's lock between calls. On a device that is not named all are one block."""
 

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from nn_any.backends.replay.buffers import Pool
+from nn_any.backends.replay.kernels import Kernels
 from nn_any.backends.replay.tape import Layout
 
 
@@ -30,13 +31,12 @@ class Emitter:
 
     Parameters
     ----------
-    blas : {"both", "scipy", "numpy"}
-        Whose products there may be. NumPy's are called faster, SciPy's can add to an array as well, but the threads of
-        two BLAS would fight for the cores: both are for one thread.
+    kernels : Kernels
+        Whose functions there may be.
     """
 
-    def __init__(self, *, blas: str) -> None:
-        self.blas = blas
+    def __init__(self, kernels: Kernels) -> None:
+        self.kernels = kernels
         self.pool = Pool()
         self.lines: list[str] = []
         self._before: dict[str, Local] = {}

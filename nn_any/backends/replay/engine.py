@@ -2,12 +2,14 @@
 
 import threading
 import time
+from collections.abc import Callable
 from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
 
 from nn_any.backends.engine import EagerEngine, Step, fall_back, one_line
+from nn_any.backends.replay.kernels import Kernels, numpys
 from nn_any.backends.replay.program import Program
 from nn_any.backends.replay.recorded import UnrecordableError
 from nn_any.core.trees import tree_leaves
@@ -18,12 +20,20 @@ _KEPT = 2
 
 
 class ReplayEngine(EagerEngine):
-    """Replays a recorded step; what cannot be recorded runs eagerly, and a warning says why."""
+    """Replays a recorded step; what cannot be recorded runs eagerly, and a warning says why.
+
+    Parameters
+    ----------
+    mode : {"auto", "compiled"}
+        What happens to steps that cannot be recorded: they run eagerly, or an `EngineError`.
+    choose : callable
+        Chooses the kernels, as `kernels.numpys` does.
+    """
 
     name = "replay"
 
-    def __init__(self, mode: str = "auto") -> None:
-        self._mode = mode
+    def __init__(self, mode: str = "auto", choose: Callable[..., Kernels] = numpys) -> None:
+        self._mode, self._choose = mode, choose
         self.compile_seconds = 0.0
         self.kept = {}
         self._unrecordable: set[Any] = set()
@@ -35,6 +45,11 @@ class ReplayEngine(EagerEngine):
         program = self._program(step, carry, data, order, rates)
         if program is None:
             return super().run(step, carry, data, order, rates, start, stop)
+        return self._replay(program, carry, data, order, rates, start, stop)
+
+    def _replay(
+        self, program: Program, carry: Carry, data: Batch, order: Array, rates: Array, start: int, stop: int
+    ) -> tuple[Carry, Array]:
         losses = np.empty(rates[start:stop].shape, rates.dtype)
         program.load(carry)
         with ONE_BLAS_THREAD if program.serial else nullcontext(), np.errstate(all="ignore"):
@@ -51,7 +66,7 @@ class ReplayEngine(EagerEngine):
             begun = time.perf_counter()
             try:
                 with ONE_BLAS_THREAD, np.errstate(all="ignore"):  # NumPy's threads would fight with SciPy's
-                    program = Program(step, carry, data, order[0], rates[0], alone=self.alone)
+                    program = Program(step, carry, data, order[0], rates[0], alone=self.alone, choose=self._choose)
             except MemoryError:
                 raise
             except Exception as error:  # what is wrong with the step itself, the plain loop will tell better

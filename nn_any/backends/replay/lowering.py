@@ -5,28 +5,17 @@ call. A call without a form here is made as it stands, and its result is a new a
 """
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
-from scipy.linalg import blas
 
 from nn_any.backends.replay.emitter import Column, Emitter, NotStaticError, fixed
+from nn_any.backends.replay.kernels import Form, Kernels
 from nn_any.backends.replay.recorded import is_flipped
 from nn_any.backends.replay.tape import Node, leaves
 
-
-class Form(NamedTuple):
-    """How a call is made into an array."""
-
-    emit: Callable[..., None]
-    overwrites: bool
-    """Whether the result may lie where an argument of the same layout lies."""
-
-
 FORMS: dict[str, Form] = {}
 _CACHED = 2**19  # bytes
-_GEMM = {np.dtype("float32"): blas.sgemm, np.dtype("float64"): blas.dgemm}
-_GEMV = {np.dtype("float32"): blas.sgemv, np.dtype("float64"): blas.dgemv}
 
 
 def form(*names: str, overwrites: bool = False) -> Callable[[Any], Any]:
@@ -39,11 +28,11 @@ def form(*names: str, overwrites: bool = False) -> Callable[[Any], Any]:
     return keep
 
 
-def form_of(node: Node) -> Form | None:
+def form_of(node: Node, kernels: Kernels) -> Form | None:
     """The form of a call, if there is one."""
     if hasattr(node.function, "ufunc"):
         return Form(_elementwise(node), True)
-    return FORMS.get(node.name)
+    return kernels.forms.get(node.name) or FORMS.get(node.name)
 
 
 def _elementwise(node: Node) -> Callable[..., None]:
@@ -84,6 +73,8 @@ def _tiled(emit: Emitter, x: Any, out: Any) -> Any:
 
 
 def _into(emit: Emitter, ufunc: np.ufunc, out: Any, *operands: Any) -> None:
+    if emit.kernels.elementwise(emit, ufunc, out, operands):
+        return
     if ufunc in (np.maximum, np.minimum):  # these want the name; for the others the place alone is quicker
         emit(ufunc, *operands, out=out)
     else:
@@ -211,13 +202,8 @@ def _max(emit: Emitter, out: Any, x: Any, axis: Any = None, *, keepdims: bool = 
 def _total(emit: Emitter, out: Any, x: Any, *, axis: int) -> None:
     fixed(x, out)
     rows = x.mT if axis == -2 else x
-    if x.ndim == 2 and out.dtype in _GEMV:
-        ones = np.ones(rows.shape[1], x.dtype)  # a product with ones takes half the time of a reduction
-        across = int(rows.flags.c_contiguous)
-        if emit.blas == "scipy" and (rows.mT if across else rows).flags.f_contiguous:
-            emit(_GEMV[out.dtype], 1.0, rows.mT if across else rows, ones, 0.0, out, 0, 1, 0, 1, across, 1)
-        else:
-            emit(np.dot, rows, ones, out)
+    if x.ndim == 2 and out.dtype.kind == "f" and out.dtype.itemsize in (4, 8):
+        emit.kernels.sums(emit, out, rows)
     else:
         emit(np.add.reduce, x, axis, None, out)
 
@@ -234,43 +220,36 @@ def matmul(emit: Emitter, out: Any, a: Any, b: Any) -> None:
     if is_flipped(out):
         a, b, out = b.mT, a.mT, out.mT
     if a.ndim == b.ndim == 2 and out.flags.c_contiguous:
-        if emit.blas != "scipy" or not gemm(emit, out, 1.0, a, b, 0.0):
-            emit(np.dot, a, b, out)
+        emit.kernels.product(emit, out, a, b)
     else:
-        emit(np.matmul, a, b, out)
-
-
-def gemm(emit: Emitter, out: Any, alpha: float, a: Any, b: Any, beta: float) -> bool:
-    """``out = alpha * a @ b + beta * out`` by SciPy's BLAS, if all are matrices in one piece; whether they are."""
-    if emit.blas == "numpy" or not (
-        a.ndim == b.ndim == out.ndim == 2 and out.flags.c_contiguous and out.dtype in _GEMM
-    ):
-        return False
-    # BLAS counts columns first, so it is told of the transposes: out.mT = b.mT @ a.mT
-    factors = [(x.mT, 0) if x.flags.c_contiguous else (x, 1) for x in (b, a)]
-    (left, across), (right, over) = factors
-    if not (left.flags.f_contiguous and right.flags.f_contiguous):
-        return False
-    emit(_GEMM[out.dtype], alpha, left, right, beta, out.mT, across, over, 1)
-    return True
+        emit.kernels.many(emit, out, a, b)
 
 
 @form("affine")
 def _affine(emit: Emitter, out: Any, x: Any, weights: Any, biases: Any) -> None:
-    matmul(emit, out, x, weights.mT)
-    z, column = (out.mT, biases[..., :, None]) if is_flipped(out) else (out, biases[..., None, :])
-    emit(np.add, z, column, z)
+    fixed(out, x, weights, biases)
+    factors, z, column = (x, weights.mT), out, biases[..., None, :]
+    if is_flipped(out):
+        factors, z, column = (weights, x.mT), out.mT, biases[..., :, None]
+    if emit.kernels.biases_first and z.ndim == 2:
+        emit(np.copyto, z, column)
+        if emit.kernels.added(emit, z, 1.0, *factors, 1.0):
+            return
+        emit.lines.pop()
+    matmul(emit, z, *factors)
+    _into(emit, np.add, z, z, column)
 
 
 def _each(emit: Emitter, out: Any, delta: Any, inputs: Any) -> bool:
     """A descent of each matrix by a product that is added to it: one call a member, which writes nothing else."""
+    add = emit.kernels.added
     if out.ndim == 2:
-        return gemm(emit, out, -1.0, delta.mT, inputs, 1.0)
-    if not out.ndim == delta.ndim == inputs.ndim == 3 or emit.blas != "both":
+        return add(emit, out, -1.0, delta.mT, inputs, 1.0)
+    if not out.ndim == delta.ndim == inputs.ndim == 3 or not emit.kernels.one_by_one:
         return False
     written = len(emit.lines)
     for matrix, errors, rows in zip(out, delta, inputs, strict=True):
-        if not gemm(emit, matrix, -1.0, errors.mT, rows, 1.0):
+        if not add(emit, matrix, -1.0, errors.mT, rows, 1.0):
             del emit.lines[written:]
             return False
     return True

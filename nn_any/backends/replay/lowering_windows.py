@@ -6,7 +6,7 @@ import numpy as np
 
 from nn_any.backends import _numpy_windows as windows
 from nn_any.backends.replay.emitter import Emitter, NotStaticError, fixed
-from nn_any.backends.replay.lowering import form, gemm, matmul
+from nn_any.backends.replay.lowering import form, matmul
 
 
 @form("unfold")
@@ -25,7 +25,7 @@ class _Noted:
         """``a @ b`` into a matrix, or added to it."""
         if not add:
             matmul(self._emit, out, a, b)
-        elif not gemm(self._emit, out, 1.0, a, b, 1.0):
+        elif not self._emit.kernels.added(self._emit, out, 1.0, a, b, 1.0):
             change = self._emit.scratch(out.shape, out.dtype)
             matmul(self._emit, change, a, b)
             self._emit(np.add, out, change, out)

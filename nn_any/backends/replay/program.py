@@ -15,6 +15,7 @@ from nn_any.backends.engine import Step, take_rows
 from nn_any.backends.replay.batching import Plan, Recording, batched
 from nn_any.backends.replay.buffers import aligned_like
 from nn_any.backends.replay.emitter import Column, Emitter, Local, NotStaticError
+from nn_any.backends.replay.kernels import Kernels, numpys
 from nn_any.backends.replay.lowering import form_of
 from nn_any.backends.replay.recorded import RECORDING, Recorded, UnrecordableError
 from nn_any.backends.replay.tape import Layout, Node, Tape, leaves, map_leaves, recording
@@ -65,7 +66,9 @@ class Program:
     carry : tree of NumPy arrays, such as those that `load` will be given
     rows, rate : one step's, to record it with
     alone : bool
-        Whether no other thread runs a program: SciPy's BLAS keeps Python's lock, NumPy's lets go of it.
+        Whether no other thread runs a program.
+    choose : callable
+        Chooses the kernels, as `numpys` does.
 
     Attributes
     ----------
@@ -74,16 +77,22 @@ class Program:
     """
 
     def __init__(
-        self, step: Step, carry: Carry, data: Batch, rows: np.ndarray, rate: np.ndarray, *, alone: bool = True
+        self,
+        step: Step,
+        carry: Carry,
+        data: Batch,
+        rows: np.ndarray,
+        rate: np.ndarray,
+        *,
+        alone: bool = True,
+        choose: Callable[..., Kernels] = numpys,
     ) -> None:
         notes = record(step, carry, data, rows, rate)
         self._plan = Plan(notes)
         self.serial = self._plan.largest_product < _SERIAL
-        blas = "scipy" if self._plan.matrices else "numpy"
-        if self.serial:
-            blas = "both" if alone else "numpy"
+        kernels = choose(serial=self.serial, alone=alone, matrices=self._plan.matrices)
         self._state = [aligned_like(Layout.plain(leaf.shape, leaf.dtype)) for leaf in tree_leaves(carry)]
-        writer = _Writer(notes, self._plan, self._state, blas=blas)
+        writer = _Writer(notes, self._plan, self._state, kernels)
         self._handed_in, self._handed_out = writer.handed_in, writer.handed_out
         many = (*writer.handed_in.values(), *writer.handed_out.values())
         self._steps = [[array[i, ...] for i in range(len(array))] for array in many]
@@ -118,8 +127,8 @@ class Program:
 class _Writer:
     """Lays out the arrays of a step, and writes the loop."""
 
-    def __init__(self, notes: Recording, plan: Plan, state: list[np.ndarray], *, blas: str) -> None:
-        self._emit = Emitter(blas=blas)
+    def __init__(self, notes: Recording, plan: Plan, state: list[np.ndarray], kernels: Kernels) -> None:
+        self._emit = Emitter(kernels)
         self._body = plan.body
         columns = {node: Column(f"column{i}") for i, node in enumerate(notes.columns)}
         self._places: dict[Node, Any] = {plan.rows: Local("rows"), **columns}
@@ -223,7 +232,7 @@ class _Writer:
         return any(isinstance(leaf, Local) for leaf in leaves(trees))
 
     def _call(self, node: Node, args: Any, kwargs: Any, position: int) -> None:
-        form = form_of(node)
+        form = form_of(node, self._emit.kernels)
         if form is not None and node.source is None:
             written = len(self._emit.lines)
             out = self._output(node, position, overwrites=form.overwrites)

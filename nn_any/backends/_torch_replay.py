@@ -1,0 +1,158 @@
+"""How PyTorch runs steps on the CPU: NumPy's replay loop on the tensors' own memory, with PyTorch's products.
+
+A tensor on the CPU and a NumPy array can share their memory, and NumPy's calls cost a fraction of PyTorch's. What
+PyTorch does better, it does here too: products that are worth several threads. Images are left to its own convolutions.
+"""
+
+import warnings
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+import torch
+from scipy.special import expit
+
+from nn_any.backends._torch_engine import TorchEngine
+from nn_any.backends.engine import Step
+from nn_any.backends.replay import ReplayEngine
+from nn_any.backends.replay.emitter import Emitter, Local, fixed
+from nn_any.backends.replay.kernels import BothKernels, Form, Kernels, NumpyKernels
+from nn_any.backends.replay.lowering import FORMS
+from nn_any.backends.replay.recorded import is_flipped
+from nn_any.core.layers import Conv2D, MaxPool2D
+from nn_any.core.trees import tree_map
+from nn_any.core.typing import Array, Batch, Carry
+
+_LARGE = 2**14  # elements, from which on PyTorch's functions are quicker than NumPy's, their calls included
+_ELEMENTWISE: dict[np.ufunc, Any] = {
+    np.add: torch.add,
+    np.subtract: torch.sub,
+    np.multiply: torch.mul,
+    np.divide: torch.div,
+    np.maximum: torch.maximum,
+    np.minimum: torch.minimum,
+    np.negative: torch.neg,
+    np.abs: torch.abs,
+    np.square: torch.square,
+    np.sqrt: torch.sqrt,
+    np.exp: torch.exp,
+    np.log: torch.log,
+    np.log1p: torch.log1p,
+    np.tanh: torch.tanh,
+    expit: torch.sigmoid,
+}
+
+
+def _relu_gradient(emit: Emitter, out: Any, z: Any, delta: Any) -> None:
+    """By PyTorch's own, where all three lie alike."""
+    fixed(out, z, delta)
+    if out.size < _LARGE or not out.strides == z.strides == delta.strides:
+        FORMS["relu_gradient"].emit(emit, out, z, delta)
+    else:
+        backward = torch.ops.aten.threshold_backward.grad_input
+        emit(backward, _tensor(delta), _tensor(z), 0, grad_input=_tensor(out))
+
+
+def _astype(emit: Emitter, out: Any, x: Any, *how: Any, **options: Any) -> None:
+    """By PyTorch's copy, where it is worth several threads."""
+    if isinstance(x, Local) or isinstance(out, Local) or out.size < _LARGE:
+        FORMS["astype"].emit(emit, out, x, *how, **options)
+    else:
+        emit(_tensor(out).copy_, _tensor(x))
+
+
+def _affine(emit: Emitter, out: Any, x: Any, weights: Any, biases: Any) -> None:
+    """By one product that is added to the biases, where it is worth several threads."""
+    fixed(out, x, weights, biases)
+    if out.ndim > 2:
+        FORMS["affine"].emit(emit, out, x, weights, biases)
+    elif is_flipped(out):
+        emit(torch.addmm, _tensor(biases[:, None]), _tensor(weights), _tensor(x.mT), out=_tensor(out.mT))
+    else:
+        emit(torch.addmm, _tensor(biases), _tensor(x), _tensor(weights.mT), out=_tensor(out))
+
+
+class SmallKernels(BothKernels):
+    """PyTorch's functions for large arrays only, and products on one thread of NumPy's and SciPy's."""
+
+    forms: Mapping[str, Form] = MappingProxyType(
+        {"relu_gradient": Form(_relu_gradient, True), "astype": Form(_astype, False)}
+    )
+
+    def elementwise(self, emit: Emitter, ufunc: np.ufunc, out: Any, operands: Sequence[Any]) -> bool:
+        """By the function of the same name, if there is one and all is of one dtype."""
+        alike = isinstance(out, np.ndarray) and all(
+            isinstance(x, np.ndarray) and x.dtype == out.dtype for x in operands
+        )
+        if ufunc not in _ELEMENTWISE or not alike or out.size < _LARGE or out.dtype.kind != "f":
+            return False
+        emit(_ELEMENTWISE[ufunc], *map(_tensor, operands), out=_tensor(out))
+        return True
+
+
+class TorchKernels(SmallKernels):
+    """PyTorch's products as well, into the memory of NumPy arrays, on as many threads as PyTorch has."""
+
+    one_by_one = False
+    forms = MappingProxyType({**SmallKernels.forms, "affine": Form(_affine, False)})
+
+    def product(self, emit: Emitter, out: Any, a: Any, b: Any) -> None:
+        """By `torch.mm`."""
+        emit(torch.mm, _tensor(a), _tensor(b), out=_tensor(out))
+
+    def added(self, emit: Emitter, out: Any, alpha: float, a: Any, b: Any, beta: float) -> bool:
+        """By `torch.addmm`."""
+        if not a.ndim == b.ndim == out.ndim == 2:
+            return False
+        emit(torch.addmm, _tensor(out), _tensor(a), _tensor(b), beta=beta, alpha=alpha, out=_tensor(out))
+        return True
+
+    def many(self, emit: Emitter, out: Any, a: Any, b: Any) -> None:
+        """By `torch.matmul`."""
+        emit(torch.matmul, _tensor(a), _tensor(b), out=_tensor(out))
+
+    def sums(self, emit: Emitter, out: Any, rows: Any) -> None:
+        """By a product with ones."""
+        emit(torch.mv, _tensor(rows), torch.ones(rows.shape[1], dtype=_tensor(out).dtype), out=_tensor(out))
+
+
+def _choose(*, serial: bool, alone: bool, matrices: bool) -> Kernels:
+    if not alone:
+        return NumpyKernels()  # blocks of an ensemble share the CPUs
+    return SmallKernels() if serial else TorchKernels()
+
+
+def _tensor(array: np.ndarray) -> Array:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # a constant may be read-only; nothing writes into it
+        return torch.from_numpy(array)
+
+
+class TorchReplayEngine(ReplayEngine):
+    """Replays recorded steps of flat layers; others, and what cannot be recorded, run one by one."""
+
+    def __init__(self, mode: str = "auto") -> None:
+        super().__init__(mode, _choose)
+
+    def scope(self) -> AbstractContextManager[Any]:
+        """No autograd."""
+        return TorchEngine().scope()
+
+    def run(
+        self, step: Step, carry: Carry, data: Batch, order: Array, rates: Array, start: int, stop: int
+    ) -> tuple[Carry, Array]:
+        """Run the steps on NumPy's views of the tensors."""
+        recipe = getattr(step, "recipe", None)
+        if recipe is not None and any(isinstance(layer, Conv2D | MaxPool2D) for layer in recipe.layers):
+            self.name = "eager"
+            return TorchEngine().run(step, carry, data, order, rates, start, stop)
+        with self.scope():
+            arrays = carry, data, order, rates
+            carry, data, order, rates = (tree_map(torch.Tensor.numpy, tree) for tree in arrays)
+            program = self._program(step, carry, data, order, rates)
+            if program is None:
+                return TorchEngine().run(step, *arrays, start, stop)
+            carry, losses = self._replay(program, carry, data, order, rates, start, stop)
+            return tree_map(torch.from_numpy, carry), torch.from_numpy(losses)
