@@ -206,7 +206,7 @@ def segment_length(steps: int, work: int, device: Device) -> int:
     >>> segment_length(5000, 700_000, Device("numpy", "cpu"))
     5000
     >>> segment_length(390, 1_800_000_000, Device("numpy", "cpu"))
-    10
+    15
     """
     limit = max(1, (_WORK_ON_CPU if device.name == "cpu" else _WORK_ON_ACCELERATOR) // max(work, 1))
     limit = min(limit, _STEPS)  # the smallest step takes its microseconds, too
