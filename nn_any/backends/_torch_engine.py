@@ -1,9 +1,9 @@
 """How PyTorch runs an epoch of steps: one by one, compiled by Inductor, or captured in a CUDA graph.
 
 On a CPU a compile takes ten seconds or more, which only long runs pay back, and which a run should not begin or leave
-out by the clock, lest its rounding differ: ``"compiled"`` asks for it. ``"auto"`` is `_torch_replay`, which leaves images
-to the plain loop here. On a CUDA GPU ``"auto"`` captures the steps as they are, within a second; ``"compiled"`` captures
-the compiled ones.
+out by the clock, lest its rounding differ: ``"compiled"`` asks for it. ``"auto"`` is `_torch_replay`, which leaves
+images to the plain loop here. On a CUDA GPU ``"auto"`` captures the steps as they are, within a second, and
+``"compiled"`` the compiled ones.
 
 Reference: https://docs.pytorch.org/docs/stable/notes/cuda.html#cuda-graphs
 """
