@@ -42,6 +42,8 @@ class Plan:
         Calls that are made ahead for many steps, step by step, and behind for many steps.
     handed_in, handed_out : lists of Node
         What the body takes from the head (the learning rate may be among it), and the tail from the body.
+    counters : dict of Node to int
+        The states that each step adds a whole number to, and nothing else reads: that is done behind at once.
     chunk : int
         How many steps go together.
     largest_product : int
@@ -53,6 +55,9 @@ class Plan:
     def __init__(self, notes: Recording) -> None:
         self.rows, self.rate, self.loss = notes.rows, notes.rate, notes.loss
         calls = _needed(notes)
+        self.counters = _counters(notes, calls)
+        counted = {new for old, new in zip(notes.state, notes.new_state, strict=True) if old in self.counters}
+        calls = [n for n in calls if n not in counted]
         ahead = {notes.rows, notes.rate}
         for node in calls:
             small = node.layout is not None and _bytes(node) <= _AHEAD_BYTES
@@ -104,6 +109,19 @@ def _needed(notes: Recording) -> list[Node]:
             wanted.add(node)
             waiting.extend(node.inputs())
     return [n for n in notes.nodes if n in wanted]
+
+
+def _counters(notes: Recording, calls: list[Node]) -> dict[Node, int]:
+    """The states to which a step adds the same whole number, unless other calls read them."""
+    found = {}
+    for old, new in zip(notes.state, notes.new_state, strict=True):
+        readers = [n for n in calls if old in n.inputs() or new in n.inputs()]
+        apart = readers == [new] and new is not notes.loss and [*notes.state, *notes.new_state].count(new) == 1
+        if apart and getattr(new.function, "ufunc", None) is np.add and new.layout == old.layout:
+            by = new.args[1] if new.args[0] is old else None
+            if type(by) is int and old.layout is not None and old.layout.dtype.kind == "i":
+                found[old] = by
+    return found
 
 
 def _is_fixed(node: Node) -> bool:

@@ -202,7 +202,9 @@ def _max(emit: Emitter, out: Any, x: Any, axis: Any = None, *, keepdims: bool = 
 def _total(emit: Emitter, out: Any, x: Any, *, axis: int) -> None:
     fixed(x, out)
     rows = x.mT if axis == -2 else x
-    if x.ndim == 2 and out.dtype.kind == "f" and out.dtype.itemsize in (4, 8):
+    if x.ndim > 2 and rows.flags.c_contiguous and out.flags.c_contiguous:
+        rows, out = rows.reshape(-1, rows.shape[-1]), out.reshape(-1)
+    if rows.ndim == 2 and out.dtype.kind == "f" and out.dtype.itemsize in (4, 8):
         emit.kernels.sums(emit, out, rows)
     else:
         emit(np.add.reduce, x, axis, None, out)
@@ -230,7 +232,8 @@ def _affine(emit: Emitter, out: Any, x: Any, weights: Any, biases: Any) -> None:
     fixed(out, x, weights, biases)
     factors, z, column = (x, weights.mT), out, biases[..., None, :]
     if is_flipped(out):
-        factors, z, column = (weights, x.mT), out.mT, biases[..., :, None]
+        factors, z = (weights, x.mT), out.mT
+        column = biases if biases.ndim == z.ndim else biases[..., :, None]  # or kept for each example already
     if emit.kernels.biases_first and z.ndim == 2:
         emit(np.copyto, z, column)
         if emit.kernels.added(emit, z, 1.0, *factors, 1.0):

@@ -13,6 +13,7 @@ import numpy as np
 import nn_any.backends.replay.lowering_windows  # noqa: F401 - its forms
 from nn_any.backends.engine import Step, take_rows
 from nn_any.backends.replay.batching import Plan, Recording, batched
+from nn_any.backends.replay.biases import SpreadBiases
 from nn_any.backends.replay.buffers import aligned_like
 from nn_any.backends.replay.emitter import Column, Emitter, Local, NotStaticError
 from nn_any.backends.replay.kernels import Kernels, numpys
@@ -91,23 +92,30 @@ class Program:
         self._plan = Plan(notes)
         self.serial = self._plan.largest_product < _SERIAL
         kernels = choose(serial=self.serial, alone=alone, matrices=self._plan.matrices)
-        self._state = [aligned_like(Layout.plain(leaf.shape, leaf.dtype)) for leaf in tree_leaves(carry)]
-        writer = _Writer(notes, self._plan, self._state, kernels)
+        writer = _Writer(notes, self._plan, kernels, small=self.serial)
+        self._state = writer.state
         self._handed_in, self._handed_out = writer.handed_in, writer.handed_out
         many = (*writer.handed_in.values(), *writer.handed_out.values())
         self._steps = [[array[i, ...] for i in range(len(array))] for array in many]
         self._columns, self._loop = notes.columns, writer.loop
+        places = dict(zip(notes.state, self._state, strict=True))
+        self._counters = [(places[node], by) for node, by in self._plan.counters.items()]
 
     def load(self, carry: Carry) -> None:
-        """Copy a carry into the program's own arrays."""
+        """Copy a carry into the program's own arrays; what is kept for each example comes to lie there n times."""
         for array, leaf in zip(self._state, tree_leaves(carry), strict=True):
             np.copyto(array, leaf)
 
     def unload(self, carry: Carry) -> Carry:
         """A copy of the program's arrays, in the structure of `carry`."""
         arrays = iter(self._state)
-        copied: Carry = tree_map(lambda leaf: next(arrays).copy(), carry)
-        return copied
+
+        def copied(leaf: np.ndarray) -> np.ndarray:
+            array = next(arrays)
+            return (array if array.ndim == leaf.ndim else array[0]).copy()
+
+        after: Carry = tree_map(copied, carry)
+        return after
 
     def run(self, data: Batch, order: np.ndarray, rates: np.ndarray, losses: np.ndarray) -> None:
         """Run a step on the rows of `data` that each row of `order` names, and write its loss."""
@@ -122,20 +130,26 @@ class Program:
             self._loop(*data, list(rows), *self._steps)
             behind = {node: array[: len(rows)] for node, array in self._handed_out.items()}
             losses[start : start + len(rows)] = batched(plan.tail, ahead | behind)[plan.loss]
+        for array, by in self._counters:
+            np.add(array, by * len(order), out=array)
 
 
 class _Writer:
     """Lays out the arrays of a step, and writes the loop."""
 
-    def __init__(self, notes: Recording, plan: Plan, state: list[np.ndarray], kernels: Kernels) -> None:
+    def __init__(self, notes: Recording, plan: Plan, kernels: Kernels, *, small: bool) -> None:
         self._emit = Emitter(kernels)
         self._body = plan.body
         columns = {node: Column(f"column{i}") for i, node in enumerate(notes.columns)}
         self._places: dict[Node, Any] = {plan.rows: Local("rows"), **columns}
         self._memory: dict[Node, list[np.ndarray]] = {}
+        self._users = self._body_users()
+        self._biases = SpreadBiases(notes, plan, self._users if small else {})
+        state = [self._state_array(node) for node in notes.state]
+        pairs = zip(notes.state, state, strict=True)
+        self.state = [np.moveaxis(array, -1, 0) if node in self._biases.arrays else array for node, array in pairs]
         self._targets = self._state_targets(notes, state)
         self._last = self._last_uses(notes)
-        self._users = self._body_users()
         self.handed_in = {n: self._many(n, plan.chunk) for n in plan.handed_in}
         self.handed_out = {n: self._many(n, plan.chunk) for n in plan.handed_out}
         slots = [
@@ -146,14 +160,21 @@ class _Writer:
         self._slots = {
             n: Local(slot) for n, slot in zip(plan.handed_out, slots[1 + len(self.handed_in) :], strict=True)
         }
-        for node, array in zip(notes.state, state, strict=True):
-            self._places[node] = array
+        for old, new, array in zip(notes.state, notes.new_state, state, strict=True):
+            self._places[old] = array
+            if old in plan.counters:
+                self._places[new] = array
         for node, slot in zip(plan.handed_in, slots[1:], strict=False):
             self._hand_in(node, Local(slot))
         for position, node in enumerate(plan.body):
             self._write(node, position)
         self._update(notes, state)
         self.loop: Callable[..., None] = self._emit.loop([column.name for column in columns.values()], slots)
+
+    def _state_array(self, node: Node) -> np.ndarray:
+        assert node.layout is not None
+        spread = self._biases.arrays.get(node)
+        return aligned_like(Layout.plain(node.layout.shape, node.layout.dtype)) if spread is None else spread
 
     def _state_targets(self, notes: Recording, state: list[np.ndarray]) -> dict[Node, tuple[Node, np.ndarray]]:
         """Which new values may be written where the old ones lie: each has one place, and a place of its own."""
@@ -232,6 +253,13 @@ class _Writer:
         return any(isinstance(leaf, Local) for leaf in leaves(trees))
 
     def _call(self, node: Node, args: Any, kwargs: Any, position: int) -> None:
+        if node in self._biases.totals:
+            delta = node.args[0].layout
+            assert delta is not None
+            self._places[node], memory = self._emit.pool.take(self._biases.layout(delta))
+            self._memory[node] = [memory]
+            self._biases.add_up(self._emit, self._places[node], args[0])
+            return
         form = form_of(node, self._emit.kernels)
         if form is not None and node.source is None:
             written = len(self._emit.lines)
@@ -255,7 +283,7 @@ class _Writer:
         if node in self._targets:
             old, array = self._targets[node]
             free = self._last.get(old, -1) < position + (1 if overwrites else 0)
-            if free and array.strides == node.layout.strides:
+            if free and (array.strides == node.layout.strides or old in self._biases.arrays):
                 return array
         if overwrites:
             for i in node.inputs():

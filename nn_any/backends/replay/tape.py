@@ -33,6 +33,15 @@ class Layout(NamedTuple):
         return cls(shape, dtype, tuple(math.prod(shape[i + 1 :]) * dtype.itemsize for i in range(len(shape))))
 
     @property
+    def is_flipped(self) -> bool:
+        """Whether it is that of the ``mT`` of an array in one piece."""
+        if len(self.shape) < 2:
+            return False
+        *lead, rows, columns = self.shape
+        *strides, down, along = self.strides
+        return Layout.plain((*lead, columns, rows), self.dtype).strides == (*strides, along, down)
+
+    @property
     def nbytes(self) -> int:
         """The size of the array."""
         return math.prod(self.shape) * self.dtype.itemsize
