@@ -6,6 +6,7 @@ them: they are a product of the errors with a matrix of ones.
 """
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
@@ -46,6 +47,10 @@ class SpreadBiases:
             if z is not None and z == delta and z.is_flipped and z.shape[-2] <= _MOST:
                 self.totals[total] = old
                 self.arrays[old] = aligned_like(self.layout(delta))
+
+    def plain(self, node: Any, place: Any) -> Any:
+        """What lies at the place of an argument, as calls without a form want it."""
+        return place[..., 0] if isinstance(node, Node) and node in self.arrays else place
 
     @staticmethod
     def layout(delta: Layout) -> Layout:

@@ -46,7 +46,7 @@ def _elementwise(node: Node) -> Callable[..., None]:
         for arg, place in zip(node.args, places, strict=True):
             if isinstance(arg, Node):
                 small = arg.fill is not None and any(other is not arg for other in full)
-                operands.append(_scalar(arg.fill, place.dtype) if small else place)
+                operands.append(scalar(arg.fill, place.dtype) if small else place)
             elif isinstance(arg, int | float) and not isinstance(arg, bool):
                 operands.append(arg)
             else:
@@ -55,7 +55,7 @@ def _elementwise(node: Node) -> Callable[..., None]:
         if ufunc is np.divide and isinstance(operands[1], int | float) and operands[1] and dtype.kind == "f":
             function, operands[1] = np.multiply, 1.0 / operands[1]
         operands = [_tiled(emit, _number(x, dtype, function), out) for x in operands]
-        _into(emit, function, out, *operands)
+        into(emit, function, out, *operands)
 
     return emit
 
@@ -72,7 +72,8 @@ def _tiled(emit: Emitter, x: Any, out: Any) -> Any:
     return line
 
 
-def _into(emit: Emitter, ufunc: np.ufunc, out: Any, *operands: Any) -> None:
+def into(emit: Emitter, ufunc: np.ufunc, out: Any, *operands: Any) -> None:
+    """Write an elementwise call into `out`."""
     if emit.kernels.elementwise(emit, ufunc, out, operands):
         return
     if ufunc in (np.maximum, np.minimum):  # these want the name; for the others the place alone is quicker
@@ -84,10 +85,10 @@ def _into(emit: Emitter, ufunc: np.ufunc, out: Any, *operands: Any) -> None:
 def _number(x: Any, dtype: np.dtype, ufunc: np.ufunc) -> Any:
     """A Python number as an array, where that has the dtype which NumPy would give it beside such arrays."""
     whole = isinstance(x, int) and dtype.kind in "iu" and ufunc is not np.divide
-    return _scalar(x, dtype) if isinstance(x, int | float) and (dtype.kind == "f" or whole) else x
+    return scalar(x, dtype) if isinstance(x, int | float) and (dtype.kind == "f" or whole) else x
 
 
-def _scalar(value: Any, dtype: np.dtype) -> np.ndarray:
+def scalar(value: Any, dtype: np.dtype) -> np.ndarray:
     """A number as an array of the arguments' dtype, which spares each call the conversion."""
     return np.asarray(value, dtype=dtype)
 
@@ -103,10 +104,10 @@ def _clip(emit: Emitter, out: Any, x: Any, *bounds: Any, low: float | None = Non
     if bounds:  # the standard's own clip, whose bounds may be arrays
         raise NotStaticError
     if low is not None:
-        _into(emit, np.maximum, out, x, _scalar(low, out.dtype))
+        into(emit, np.maximum, out, x, scalar(low, out.dtype))
         x = out
     if high is not None:
-        _into(emit, np.minimum, out, x, _scalar(high, out.dtype))
+        into(emit, np.minimum, out, x, scalar(high, out.dtype))
         x = out
     if x is not out:
         emit(np.copyto, out, x)
@@ -117,7 +118,7 @@ def _relu_gradient(emit: Emitter, out: Any, z: Any, delta: Any) -> None:
     fixed(z, delta)
     positive = emit.scratch(z.mT.shape if is_flipped(z) else z.shape, np.bool_)
     positive = positive.mT if is_flipped(z) else positive
-    emit(np.greater, z, _scalar(0, z.dtype), positive)
+    emit(np.greater, z, scalar(0, z.dtype), positive)
     emit(np.multiply, delta, positive, out)
 
 
@@ -190,7 +191,7 @@ def _sum(emit: Emitter, out: Any, x: Any, axis: Any = None, *, keepdims: bool = 
 @form("mean")
 def _mean(emit: Emitter, out: Any, x: Any, axis: Any = None, *, keepdims: bool = False) -> None:
     _sum(emit, out, x, axis, keepdims=keepdims)
-    emit(np.multiply, out, _scalar(out.size / x.size, out.dtype), out)
+    emit(np.multiply, out, scalar(out.size / x.size, out.dtype), out)
 
 
 @form("max")
@@ -240,7 +241,7 @@ def _affine(emit: Emitter, out: Any, x: Any, weights: Any, biases: Any) -> None:
             return
         emit.lines.pop()
     matmul(emit, z, *factors)
-    _into(emit, np.add, z, z, column)
+    into(emit, np.add, z, z, column)
 
 
 def _each(emit: Emitter, out: Any, delta: Any, inputs: Any) -> bool:

@@ -1,0 +1,226 @@
+"""Where the arrays of a recorded step lie, and the loop of calls on them.
+
+What one step hands to the next lies in arrays of its own and is changed in place; the rest share memory as soon as one
+is no longer wanted.
+"""
+
+import operator
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+import nn_any.backends.replay.lowering_windows  # noqa: F401 - its forms
+from nn_any.backends.replay.batching import Plan, Recording
+from nn_any.backends.replay.biases import SpreadBiases
+from nn_any.backends.replay.buffers import aligned_like
+from nn_any.backends.replay.emitter import Column, Emitter, Local, NotStaticError
+from nn_any.backends.replay.kernels import Kernels
+from nn_any.backends.replay.lowering import form_of
+from nn_any.backends.replay.siblings import Siblings
+from nn_any.backends.replay.tape import Layout, Node, leaves, map_leaves
+
+_END = 10**9  # later than every call of a step
+
+
+class Writer:
+    """Lays out the arrays of a step, and writes the loop."""
+
+    def __init__(self, notes: Recording, plan: Plan, kernels: Kernels, *, small: bool) -> None:
+        self._emit = Emitter(kernels)
+        self._body = plan.body
+        columns = {node: Column(f"column{i}") for i, node in enumerate(notes.columns)}
+        self._places: dict[Node, Any] = {plan.rows: Local("rows"), **columns}
+        self._memory: dict[Node, list[np.ndarray]] = {}
+        self._users = self._body_users()
+        self._biases = SpreadBiases(notes, plan, self._users if small else {})
+        elsewhere = {*plan.handed_out, *notes.new_state}
+        self._siblings = Siblings(plan.body if small else [], self._users, self._biases, elsewhere)
+        state = [self._state_array(node) for node in notes.state]
+        pairs = zip(notes.state, state, strict=True)
+        self.state = [np.moveaxis(array, -1, 0) if node in self._biases.arrays else array for node, array in pairs]
+        self._targets = self._state_targets(notes, state)
+        self._last = self._last_uses(notes)
+        self.handed_in = {n: self._many(n, plan.chunk) for n in plan.handed_in}
+        self.handed_out = {n: self._many(n, plan.chunk) for n in plan.handed_out}
+        slots = [
+            "rows",
+            *(f"h{i}" for i in range(len(self.handed_in))),
+            *(f"t{i}" for i in range(len(self.handed_out))),
+        ]
+        self._slots = {
+            n: Local(slot) for n, slot in zip(plan.handed_out, slots[1 + len(self.handed_in) :], strict=True)
+        }
+        for old, new, array in zip(notes.state, notes.new_state, state, strict=True):
+            self._places[old] = array
+            if old in plan.counters:
+                self._places[new] = array
+        for node, slot in zip(plan.handed_in, slots[1:], strict=False):
+            self._hand_in(node, Local(slot))
+        for position, node in enumerate(plan.body):
+            self._write(node, position)
+        self._update(notes, state)
+        self.loop: Callable[..., None] = self._emit.loop([column.name for column in columns.values()], slots)
+
+    def _state_array(self, node: Node) -> np.ndarray:
+        assert node.layout is not None
+        spread = self._biases.arrays.get(node)
+        return aligned_like(Layout.plain(node.layout.shape, node.layout.dtype)) if spread is None else spread
+
+    def _state_targets(self, notes: Recording, state: list[np.ndarray]) -> dict[Node, tuple[Node, np.ndarray]]:
+        """Which new values may be written where the old ones lie: each has one place, and a place of its own."""
+        targets: dict[Node, tuple[Node, np.ndarray]] = {}
+        for old, new, array in zip(notes.state, notes.new_state, state, strict=True):
+            if new.source is None and new.name not in ("input", "column", "constant") and new not in targets:
+                targets[new] = (old, array)
+        return targets
+
+    def _last_uses(self, notes: Recording) -> dict[Node, int]:
+        """The position of the last call that reads each array, or a view of it."""
+        last: dict[Node, int] = {}
+        for position, node in enumerate(self._body):
+            for i in node.inputs():
+                last[i.root] = position
+        for old, new in zip(notes.state, notes.new_state, strict=True):
+            if new is not old:
+                last[new.root] = _END
+        return last
+
+    def _body_users(self) -> dict[Node, list[Node]]:
+        users: dict[Node, list[Node]] = {}
+        for node in self._body:
+            for i in node.inputs():
+                users.setdefault(i, []).append(node)
+        return users
+
+    def _many(self, node: Node, chunk: int) -> np.ndarray:
+        """An array for a chunk of steps, flipped if elementwise work meets flipped arrays there."""
+        assert node.layout is not None
+        layout = node.layout
+        for user in self._users.get(node, []):
+            if user.layout is not None and hasattr(user.function, "ufunc") and user.layout.shape == layout.shape:
+                layout = user.layout._replace(dtype=layout.dtype)
+        return aligned_like(Layout((chunk, *layout.shape), layout.dtype, (layout.nbytes, *layout.strides)))
+
+    def _is_elementwise(self, nodes: list[Node]) -> bool:
+        return all(hasattr(node.function, "ufunc") for node in nodes)
+
+    def _hand_in(self, node: Node, slot: Local) -> None:
+        """A value from the head: where it lies, or a copy where one place is wanted for all steps."""
+        self._places[node] = slot
+        users = self._users.get(node, [])
+        if not all(hasattr(user.function, "ufunc") or user.name == "take" for user in users) or node in self._targets:
+            assert node.layout is not None
+            self._places[node] = aligned_like(node.layout)
+            self._emit(np.copyto, self._places[node], slot)
+
+    def _write(self, node: Node, position: int) -> None:
+        args, kwargs = (map_leaves(self._place, tree) for tree in (node.args, node.kwargs))
+        if node.name == "part":
+            results, i = args
+            fixed = isinstance(results, tuple)
+            self._places[node] = results[i] if fixed else self._emit.assign(operator.getitem, args, {})
+        elif node.source is not None and not self._varies(args, kwargs):
+            self._places[node] = node.function(*args, **kwargs)
+            if not np.may_share_memory(self._places[node], self._places[node.source]):
+                raise AssertionError(f"{node.name}: expected a view, got a copy")
+        else:
+            self._call(node, args, kwargs, position)
+        if node in self._slots and self._places[node] is not self._slots[node]:
+            self._emit(np.copyto, self._slots[node], self._places[node])
+        self._emit.release()
+        for i in {n.root for n in (node, *node.inputs())}:
+            if self._last.get(i, position) <= position:
+                for memory in self._memory.pop(i, []):
+                    self._emit.pool.give_back(memory)
+
+    def _place(self, leaf: Any) -> Any:
+        if not isinstance(leaf, Node):
+            return leaf
+        return leaf.value if leaf.value is not None else self._places[leaf]
+
+    @staticmethod
+    def _varies(*trees: Any) -> bool:
+        return any(isinstance(leaf, Local) for leaf in leaves(trees))
+
+    def _call(self, node: Node, args: Any, kwargs: Any, position: int) -> None:
+        if node in self._siblings.waiting or node in self._siblings.calls:
+            self._places[node] = self._siblings.places[node]
+            if node in self._siblings.calls:
+                self._siblings.calls[node](self._emit)
+            return
+        if node in self._biases.totals:
+            self._places[node] = self._sums(node, args[0])
+            return
+        form = form_of(node, self._emit.kernels)
+        if form is not None and node.source is None:
+            written = len(self._emit.lines)
+            out = self._output(node, position, overwrites=form.overwrites)
+            try:
+                form.emit(self._emit, out, *args, **kwargs)
+                self._places[node] = out
+                return
+            except NotStaticError:
+                del self._emit.lines[written:]
+        plain = [self._biases.plain(arg, place) for arg, place in zip(node.args, args, strict=True)]
+        self._places[node] = self._emit.assign(node.function, plain, kwargs)
+        if node in self._siblings.places:
+            self._emit(np.copyto, self._siblings.places[node], self._places[node])
+            self._places[node] = self._siblings.places[node]
+
+    def _sums(self, node: Node, delta: Any) -> np.ndarray:
+        """Write the sums of errors by which biases that are kept for each example change."""
+        errors = node.args[0].layout
+        assert errors is not None
+        sums, memory = self._emit.pool.take(self._biases.layout(errors))
+        self._memory[node] = [memory]
+        if isinstance(delta, Local):
+            copied, room = self._emit.pool.take(errors)
+            self._emit(np.copyto, copied, delta)
+            self._memory[node].append(room)
+            delta = copied
+        self._biases.add_up(self._emit, sums, delta)
+        return sums
+
+    def _output(self, node: Node, position: int, *, overwrites: bool) -> Any:
+        """Where the result of a call shall lie; several results in as many arrays."""
+        if node.layout is None:
+            taken = [self._emit.pool.take(layout) for layout in node.layouts]
+            self._memory[node] = [memory for _, memory in taken]
+            return tuple([array for array, _ in taken])
+        if node in self._siblings.places:
+            return self._siblings.places[node]
+        if node in self._slots and self._is_elementwise([node, *self._users.get(node, [])]):
+            return self._slots[node]
+        if node in self._targets:
+            old, array = self._targets[node]
+            free = self._last.get(old, -1) < position + (1 if overwrites else 0)
+            if free and (array.strides == node.layout.strides or old in self._biases.arrays):
+                return array
+        if overwrites:
+            for i in node.inputs():
+                dying = self._last.get(i.root) == position and i.root in self._memory
+                if dying and i.source is None and i.layout == node.layout:
+                    self._memory[node] = self._memory.pop(i)
+                    return self._places[i]
+        array, memory = self._emit.pool.take(node.layout)
+        self._memory[node] = [memory]
+        return array
+
+    def _update(self, notes: Recording, state: list[np.ndarray]) -> None:
+        """Copy the new values that could not be written in place to where the next step finds them."""
+        changed = [
+            (array, new)
+            for old, new, array in zip(notes.state, notes.new_state, state, strict=True)
+            if new is not old and self._place(new) is not array
+        ]
+        moved = []
+        for array, new in changed:  # what shows another part of the state is saved before that changes
+            value = self._place(new)
+            if new.root in notes.state:
+                kept = np.empty_like(array)
+                self._emit(np.copyto, kept, value)
+                value = kept
+            moved.append((array, value))
+        for array, value in moved:
+            self._emit(np.copyto, array, value)
