@@ -252,6 +252,7 @@ class Trainable(Resumable):
             raise
 
         def evaluated_epoch(pulse: Callable[[], None]) -> None:
+            before.clear()  # nothing is refused from here on, and the old parameters may go
             start = time.perf_counter()
             record = {"epoch": self.epoch + 1, **one_epoch(pulse)}
             record["seconds"] = time.perf_counter() - start

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 import nn_any as nn
+from nn_any.backends.replay import imagined, program
 from nn_any.backends.replay.engine import ReplayEngine
 from nn_any.core.trees import tree_leaves
 
@@ -405,3 +406,49 @@ def test_no_data_are_kept():
     del x
     gc.collect()
     assert gone() is None
+
+
+@pytest.mark.parametrize("optimizer", [nn.SGD(0.3), nn.Adam(0.01)], ids=repr)
+@pytest.mark.parametrize("name", STACKS)
+def test_what_is_imagined_is_laid_out_as_what_is_computed(monkeypatch, name, optimizer):
+    monkeypatch.setattr(imagined, "_SMALL", 0)
+    original, seen = program._recorded, {True: [], False: []}
+    for imagining, notes in seen.items():
+
+        def record(*args, as_told=imagining, kept=notes, **_):
+            kept.append(original(*args, imagining=as_told))
+            return kept[-1]
+
+        monkeypatch.setattr(program, "_recorded", record)
+        net = nn.Network([SHAPE, *STACKS[name]], device="numpy", seed=3)
+        net.fit(nn.Dataset(X, LABELS, scale=255), epochs=1, batch_size=8, optimizer=optimizer, engine="compiled")
+    told = [[[(n.name, n.layout, n.layouts) for n in one.nodes] for one in notes] for notes in seen.values()]
+    assert told[0] == told[1]
+
+
+def test_what_is_imagined_may_fail_where_numbers_would_not():
+    def step(carry, batch, rate):
+        places = batch[0].__array_namespace__().astype(1 / (carry[0] * 0 + 1) + 2, np.int64)  # of zeros: 1 / 0
+        return (carry[0] * 1.0,), batch[0][0, ...] * 1.0 + places[0, 0] * 0
+
+    replay(step, (np.ones((40, 40)),))
+
+
+def test_layers_of_the_same_kind_are_computed_together():
+    def calls(layers):
+        net = nn.Network([72, *layers], device="numpy", seed=0)
+        net.SGD(nn.Dataset(X.reshape(37, 72), LABELS, scale=255), 1, 37, 0.5)
+        (compiled,) = net._compiled.values()
+        return compiled._loop.source.count("\n")
+
+    two, three = calls([nn.Dense(5), nn.Dense(3)]), calls([nn.Dense(6), nn.Dense(5), nn.Dense(3)])
+    assert three - two == 6  # two products, biases, sigmoid, its derivative times the error, and the descent of weights
+
+
+def test_a_counter_that_nothing_reads_is_added_to_behind():
+    def step(carry, batch, rate):
+        return (carry[0] + batch[0][0, ...], carry[1] + 3, carry[2] + 1), carry[0] * 1.0 + carry[2]
+
+    start = np.zeros(()), np.asarray(5, dtype=np.int32), np.asarray(7, dtype=np.int32)
+    _, counted, read = replay(step, start)
+    assert (int(counted), int(read)) == (5 + 3 * 5, 7 + 5)

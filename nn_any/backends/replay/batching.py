@@ -66,7 +66,7 @@ class Plan:
         behind = self._behind([n for n in calls if n not in ahead], ahead, set(notes.new_state))
         self.head = [n for n in calls if n in ahead]
         self.tail = [n for n in calls if n in behind]
-        self.body = [n for n in calls if n not in ahead and n not in behind]
+        self.body = _updates_early([n for n in calls if n not in ahead and n not in behind], notes)
         used = {i for n in self.body for i in n.inputs()} | set(notes.new_state)
         self.handed_in = [n for n in (notes.rate, *self.head) if n in used]
         self.handed_out = self._inputs(self.tail, ahead | behind)
@@ -109,6 +109,27 @@ def _needed(notes: Recording) -> list[Node]:
             wanted.add(node)
             waiting.extend(node.inputs())
     return [n for n in notes.nodes if n in wanted]
+
+
+def _updates_early(body: list[Node], notes: Recording) -> list[Node]:
+    """The calls with each descent of weights as soon as nothing reads the old ones any more: its inputs can go then."""
+    olds = {new: old for old, new in zip(notes.state, notes.new_state, strict=True) if new.name == "sgd_update"}
+    last = {i: n for n in body if n not in olds for i in n.inputs()}
+    ordered: list[Node] = []
+    done, waiting = set[Node](), [n for n in body if n in olds]
+    made = set(body)
+    for node in body:
+        if node in olds:
+            continue
+        ordered.append(node)
+        done.add(node)
+        for update in list(waiting):
+            reader = last.get(olds[update])
+            if (reader is None or reader in done) and all(i in done or i not in made for i in update.inputs()):
+                ordered.append(update)
+                done.add(update)
+                waiting.remove(update)
+    return ordered + waiting
 
 
 def _counters(notes: Recording, calls: list[Node]) -> dict[Node, int]:

@@ -19,14 +19,25 @@ _SERIAL = 2**21  # multiplications of one product, below which a second thread d
 
 
 def record(step: Step, carry: Carry, data: Batch, rows: np.ndarray, rate: np.ndarray) -> Recording:
-    """Run `step` once on the given batch, and note its calls.
+    """Run `step` once on the given batch, and note its calls; the numbers are imagined, unless that fails.
 
     Raises
     ------
     UnrecordableError
         If the step does not run on stand-ins for arrays.
     """
-    with recording() as tape:
+    try:
+        return _recorded(step, carry, data, rows, rate, imagining=True)
+    except MemoryError:
+        raise
+    except Exception:
+        return _recorded(step, carry, data, rows, rate, imagining=False)
+
+
+def _recorded(
+    step: Step, carry: Carry, data: Batch, rows: np.ndarray, rate: np.ndarray, *, imagining: bool
+) -> Recording:
+    with recording(imagining=imagining) as tape:
         state = tree_map(tape.input, carry)
         taken, now = tape.input(rows), tape.input(np.asarray(rate))
         columns = [tape.column(column) for column in data]

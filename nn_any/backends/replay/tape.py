@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from nn_any.backends.replay.imagined import imagine
 from nn_any.backends.replay.recorded import Recorded, UnrecordableError, current
 
 
@@ -108,9 +109,16 @@ def map_leaves(function: Callable[[Any], Any], tree: Any) -> Any:
 
 
 class Tape:
-    """The calls of one recording, in order, each made once: equal calls on equal arguments share a node."""
+    """The calls of one recording, in order, each made once: equal calls on equal arguments share a node.
 
-    def __init__(self) -> None:
+    Parameters
+    ----------
+    imagining : bool
+        Whether large results are only imagined, which takes neither time nor memory.
+    """
+
+    def __init__(self, *, imagining: bool = False) -> None:
+        self._imagining = imagining
         self.nodes: list[Node] = []
         self._known: dict[Any, Node] = {}
         self._constants: dict[int, Recorded] = {}
@@ -133,10 +141,14 @@ class Tape:
         return self._constants[id(value)]
 
     def call(self, name: str, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-        """Call `function` on the arrays themselves, and note it."""
+        """Call `function` on the arrays themselves, or imagine that, and note it."""
         args, kwargs = map_leaves(self._stand_in, args), map_leaves(self._stand_in, kwargs)
-        value = function(*map_leaves(_value, args), **map_leaves(_value, kwargs))
         given = [leaf for leaf in leaves((args, kwargs)) if isinstance(leaf, Recorded)]
+        values, options = map_leaves(_value, args), map_leaves(_value, kwargs)
+        constant = all(leaf.node.name == "constant" for leaf in given)
+        value = imagine(name, function, values, options) if self._imagining and not constant else None
+        if value is None:
+            value = function(*values, **options)
         same = next((leaf for leaf in given if leaf.value is value), None)
         if same is not None:
             return same
@@ -144,7 +156,7 @@ class Tape:
             value = np.asarray(value)
         if not any(isinstance(leaf, np.ndarray) for leaf in leaves(value)):
             return value  # a dtype, a shape, a Python number that depends on shapes alone
-        if isinstance(value, np.ndarray) and all(leaf.node.name == "constant" for leaf in given):
+        if isinstance(value, np.ndarray) and constant:
             return self._fresh_constant(value)
         if isinstance(value, tuple) and any(np.may_share_memory(leaf.value, part) for leaf in given for part in value):
             raise UnrecordableError(f"the step asks for several views of one array ({name})")
@@ -204,9 +216,9 @@ def _key(tree: Any) -> Any:
 
 
 @contextmanager
-def recording() -> Iterator[Tape]:
+def recording(*, imagining: bool) -> Iterator[Tape]:
     """A new tape on which this thread's calls on recorded arrays are noted."""
-    tape = Tape()
+    tape = Tape(imagining=imagining)
     before = getattr(current, "tape", None)
     current.tape = tape
     try:

@@ -1,0 +1,96 @@
+"""What a call on arrays returns, but for the numbers: its shape, dtype and layout, in memory that nobody has touched.
+
+A recording needs no numbers, and a batch's activations with all that is made of them are many times what the loop
+itself needs. So large results are zeros, which the operating system only hands out once they are written to. What is
+not known here is computed, from zeros if it comes to that.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from nn_any.backends import _numpy_windows as windows
+from nn_any.backends.replay.recorded import is_flipped
+
+_SMALL = 1024  # numbers: such a result is computed
+
+
+def imagine(name: str, function: Callable[..., Any], args: Any, kwargs: Mapping[str, Any]) -> Any:
+    """What ``function(*args, **kwargs)`` has for a result, as far as the layout goes; None if that is not known."""
+    ufunc = getattr(function, "ufunc", None)
+    if ufunc is not None:
+        return _elementwise(ufunc, args)
+    known = _KNOWN.get(name)
+    if known is None or not all(isinstance(arg, np.ndarray) and arg.dtype.kind != "O" for arg in args):
+        return None
+    return known(*args, **kwargs)
+
+
+def _zeros(shape: tuple[int, ...], dtype: Any, *, flipped: bool = False) -> np.ndarray:
+    if not flipped:
+        return np.zeros(shape, dtype)
+    return np.zeros((*shape[:-2], shape[-1], shape[-2]), dtype).mT
+
+
+def _elementwise(ufunc: np.ufunc, args: Any) -> np.ndarray | None:
+    shape = np.broadcast_shapes(*[np.shape(arg) for arg in args])
+    full = [arg for arg in args if isinstance(arg, np.ndarray) and arg.shape == shape]
+    flipped = any(map(is_flipped, full))
+    if np.prod(shape, dtype=int) < _SMALL or not (flipped or (full and all(arg.flags.c_contiguous for arg in full))):
+        return None
+    kinds = [arg.dtype if isinstance(arg, np.ndarray | np.generic) else type(arg) for arg in args]
+    return _zeros(shape, ufunc.resolve_dtypes((*kinds, None))[-1], flipped=flipped)
+
+
+def _affine(x: np.ndarray, weights: np.ndarray, biases: np.ndarray) -> np.ndarray | None:
+    if x.ndim != 2 or weights.ndim != 2:
+        return None
+    return _zeros((x.shape[0], weights.shape[0]), np.result_type(x, weights, biases), flipped=True)
+
+
+def _matmul(a: np.ndarray, b: np.ndarray) -> np.ndarray | None:
+    if a.ndim != 2 or b.ndim != 2 or a.shape[1] != b.shape[0]:
+        return None
+    return _zeros((a.shape[0], b.shape[1]), np.result_type(a, b), flipped=is_flipped(a))
+
+
+def _sgd_update(weights: np.ndarray, delta: np.ndarray, inputs: np.ndarray) -> np.ndarray | None:
+    alike = weights.dtype == delta.dtype == inputs.dtype and weights.ndim == 2
+    return _zeros(weights.shape, weights.dtype) if alike else None
+
+
+def _relu_gradient(z: np.ndarray, delta: np.ndarray) -> np.ndarray | None:
+    same = z.shape == delta.shape and z.strides == delta.strides and z.dtype == delta.dtype
+    if not same or not (z.flags.c_contiguous or is_flipped(z)):
+        return None
+    return _zeros(z.shape, z.dtype, flipped=is_flipped(z))
+
+
+def _convolve(x: np.ndarray, kernels: np.ndarray, *, stride: Any) -> np.ndarray:
+    places = windows.counts(x.shape[1:3], kernels.shape[1:3], stride)
+    return _zeros((len(x), *places, len(kernels)), x.dtype)
+
+
+def _kernels_gradient(x: np.ndarray, delta: np.ndarray, *, kernel_size: Any, stride: Any) -> np.ndarray:
+    return _zeros((delta.shape[-1], *kernel_size, x.shape[-1]), delta.dtype)
+
+
+def _inputs_gradient(delta: np.ndarray, kernels: np.ndarray, *, stride: Any, size: Any) -> np.ndarray:
+    return _zeros((len(delta), *size, kernels.shape[-1]), delta.dtype)
+
+
+def _max_pool_gradient(which: np.ndarray, delta: np.ndarray, *, window: Any, stride: Any, size: Any) -> np.ndarray:
+    return _zeros((*delta.shape[:-3], *size, delta.shape[-1]), delta.dtype)
+
+
+_KNOWN: dict[str, Callable[..., Any]] = {
+    "affine": _affine,
+    "matmul": _matmul,
+    "sgd_update": _sgd_update,
+    "relu_gradient": _relu_gradient,
+    "convolve": _convolve,
+    "convolve_kernels_gradient": _kernels_gradient,
+    "convolve_inputs_gradient": _inputs_gradient,
+    "max_pool_gradient": _max_pool_gradient,
+}
