@@ -223,8 +223,7 @@ class Trainable(Resumable):
         tests = {
             name: self._columns(f"{name}_data", data)[:2] for name, data in evaluations.items() if data is not None
         }
-        moving = functional.trained(self.layers, self.params)
-        if not any(moving):
+        if not any(functional.trained(self.layers, self.params)):  # held by no name, lest old parameters stay
             raise InvalidValueError(
                 "layers: expected at least one to train, got none or only frozen ones; use net.unfreeze()"
             )

@@ -112,7 +112,7 @@ class ReLU(Activation):
         """∂C/∂a where z > 0, else 0."""
         if type(self) is not ReLU:
             return super().vjp(z, a, delta, xp=xp)
-        return primitives.relu_gradient(z, delta, xp=xp)
+        return primitives.relu_gradient(a, delta, xp=xp)  # a > 0 where z > 0, so z need not be kept
 
 
 @dataclass(frozen=True, repr=False)

@@ -16,6 +16,7 @@ from nn_any.backends.replay.tape import Node, leaves
 
 FORMS: dict[str, Form] = {}
 _CACHED = 2**19  # bytes
+_PORTION = 2**16  # numbers
 
 
 def form(*names: str, overwrites: bool = False) -> Callable[[Any], Any]:
@@ -115,11 +116,16 @@ def _clip(emit: Emitter, out: Any, x: Any, *bounds: Any, low: float | None = Non
 
 @form("relu_gradient", overwrites=True)
 def _relu_gradient(emit: Emitter, out: Any, z: Any, delta: Any) -> None:
-    fixed(z, delta)
-    positive = emit.scratch(z.mT.shape if is_flipped(z) else z.shape, np.bool_)
-    positive = positive.mT if is_flipped(z) else positive
-    emit(np.greater, z, scalar(0, z.dtype), positive)
-    emit(np.multiply, delta, positive, out)
+    fixed(out, z, delta)
+    if is_flipped(z):
+        out, z, delta = out.mT, z.mT, delta.mT
+    rows = max(1, _PORTION // max(1, z.size // max(1, len(z))))  # whether they are positive takes a byte each
+    positive = emit.scratch((min(rows, len(z)), *z.shape[1:]), np.bool_)
+    for start in range(0, len(z), rows):
+        at = slice(start, start + rows)
+        there = positive[: len(z[at])]
+        emit(np.greater, z[at], scalar(0, z.dtype), there)
+        emit(np.multiply, delta[at], there, out[at])
 
 
 @form("where")
