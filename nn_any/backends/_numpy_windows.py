@@ -14,7 +14,7 @@ from nn_any.core.typing import Array
 Pair = tuple[int, int]
 Call = Callable[..., None]
 _SHORT = 16  # elements of a window's line
-_CACHED = 2**21  # bytes of windows
+_CACHED = 2**20  # bytes of windows
 
 
 def now(function: Callable[..., Any], *args: Any, **kwargs: Any) -> None:
