@@ -114,7 +114,7 @@ def _needed(notes: Recording) -> list[Node]:
 def _updates_early(body: list[Node], notes: Recording) -> list[Node]:
     """The calls with each descent of weights as soon as nothing reads the old ones any more: its inputs can go then."""
     olds = {new: old for old, new in zip(notes.state, notes.new_state, strict=True) if new.name == "sgd_update"}
-    last = {i: n for n in body if n not in olds for i in n.inputs()}
+    last = {i.root: n for n in body if n not in olds for i in n.inputs()}
     ordered: list[Node] = []
     done, waiting = set[Node](), [n for n in body if n in olds]
     made = set(body)
