@@ -106,13 +106,14 @@ def test_every_loss_replays(loss, activation, y, weighted):
     assert_same(both(layers, data, nn.SGD(0.05), loss=loss, initializer="scaled_normal"))
 
 
-@pytest.mark.parametrize("batch_size", [1, 5, 36, 37, 100])
+@pytest.mark.parametrize("batch_size", [1, 2, 5, 36, 37, 100])
+@pytest.mark.parametrize("sizes", [[72, 5, 3], [72, 1, 3], [72, 4, 1], [72, 1, 1, 1]], ids=str)
 @pytest.mark.parametrize("shuffle", [True, False])
-def test_every_batch_size_replays(batch_size, shuffle):
+def test_every_batch_size_replays(batch_size, sizes, shuffle):
     ends = []
     for engine in ("eager", "compiled"):
-        net = nn.Network([72, 5, 3], dtype="float64", device="numpy", seed=3)
-        data = nn.Dataset(X.reshape(37, 72) / 255.0, LABELS)
+        net = nn.Network(sizes, dtype="float64", device="numpy", seed=3)
+        data = nn.Dataset(X.reshape(37, 72) / 255.0, LABELS if sizes[-1] == 3 else (LABELS > 1).astype(int))
         history = net.fit(data, epochs=3, batch_size=batch_size, optimizer=nn.SGD(0.7), shuffle=shuffle, engine=engine)
         ends.append((net, history))
     assert_same(ends)
