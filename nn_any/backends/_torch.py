@@ -181,10 +181,10 @@ class TorchBackend(StandardBackend):
 
     def engine(self, name: str, mode: str = "auto") -> Engine:
         """CUDA graphs on a CUDA GPU, NumPy's loop on the CPU; compiled steps, or the plain loop, if asked for."""
-        if mode == "eager" or (mode == "auto" and not name.startswith(("cuda", "cpu"))):
-            return TorchEngine()
         if mode == "auto" and name == "cpu":
             return TorchReplayEngine()
+        if mode == "eager" or (mode == "auto" and not name.startswith("cuda")):
+            return TorchEngine()
         return GraphEngine(mode, name) if name.startswith("cuda") else CompiledEngine(mode)
 
     def supports(self, dtype: str, name: str) -> bool:

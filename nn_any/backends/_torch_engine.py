@@ -13,6 +13,7 @@ import warnings
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from functools import lru_cache
+from threading import Lock
 from types import SimpleNamespace
 from typing import Any
 
@@ -85,8 +86,9 @@ class CompiledEngine(TorchEngine):
 
     def _compiled(self, step: Step, arguments: tuple[Carry, Batch, Array]) -> Step:
         slot = _slot(step, tree_map(_description, arguments))
-        if not slot:
-            slot.append(self._timed(lambda: _compile(step, arguments)))
+        with _COMPILING:  # blocks of an ensemble have threads of their own, and want the same step
+            if not slot:
+                slot.append(self._timed(lambda: _compile(step, arguments)))
         compiled: Step = slot[0]
         return compiled
 
@@ -200,6 +202,9 @@ def _apart(tree: Any, given: set[int]) -> Any:
 
 def _description(tensor: Array) -> str:
     return f"{tuple(tensor.shape)} {tensor.stride()} {tensor.dtype} {tensor.device}"
+
+
+_COMPILING = Lock()
 
 
 @lru_cache(maxsize=64)

@@ -15,7 +15,7 @@ import torch
 from scipy.special import expit
 
 from nn_any.backends._torch_engine import TorchEngine
-from nn_any.backends.engine import Step
+from nn_any.backends.engine import Step, fall_back, one_line
 from nn_any.backends.replay import ReplayEngine
 from nn_any.backends.replay.emitter import Emitter, Local, fixed
 from nn_any.backends.replay.kernels import BothKernels, Form, Kernels, NumpyKernels
@@ -66,7 +66,7 @@ def _astype(emit: Emitter, out: Any, x: Any, *how: Any, **options: Any) -> None:
 def _affine(emit: Emitter, out: Any, x: Any, weights: Any, biases: Any) -> None:
     """By one product that is added to the biases, where it is worth several threads."""
     fixed(out, x, weights, biases)
-    if out.ndim > 2:
+    if out.ndim > 2 or not _alike(out, x, weights, biases):
         FORMS["affine"].emit(emit, out, x, weights, biases)
     elif is_flipped(out):
         emit(torch.addmm, _tensor(biases[:, None]), _tensor(weights), _tensor(x.mT), out=_tensor(out.mT))
@@ -83,10 +83,10 @@ class SmallKernels(BothKernels):
 
     def elementwise(self, emit: Emitter, ufunc: np.ufunc, out: Any, operands: Sequence[Any]) -> bool:
         """By the function of the same name, if there is one and all is of one dtype."""
-        alike = isinstance(out, np.ndarray) and all(
-            isinstance(x, np.ndarray) and x.dtype == out.dtype for x in operands
-        )
-        if ufunc not in _ELEMENTWISE or not alike or out.size < _LARGE or out.dtype.kind != "f":
+        arrays = all(isinstance(x, np.ndarray) for x in (out, *operands))
+        if ufunc not in _ELEMENTWISE or not arrays or not _alike(out, *operands) or out.size < _LARGE:
+            return False
+        if any(min(x.strides, default=0) < 0 or _overlap(x, out) for x in operands):
             return False
         emit(_ELEMENTWISE[ufunc], *map(_tensor, operands), out=_tensor(out))
         return True
@@ -100,21 +100,30 @@ class TorchKernels(SmallKernels):
 
     def product(self, emit: Emitter, out: Any, a: Any, b: Any) -> None:
         """By `torch.mm`."""
+        if not _alike(out, a, b):
+            super().product(emit, out, a, b)
+            return
         emit(torch.mm, _tensor(a), _tensor(b), out=_tensor(out))
 
     def added(self, emit: Emitter, out: Any, alpha: float, a: Any, b: Any, beta: float) -> bool:
         """By `torch.addmm`."""
-        if not a.ndim == b.ndim == out.ndim == 2:
+        if not a.ndim == b.ndim == out.ndim == 2 or not _alike(out, a, b):
             return False
         emit(torch.addmm, _tensor(out), _tensor(a), _tensor(b), beta=beta, alpha=alpha, out=_tensor(out))
         return True
 
     def many(self, emit: Emitter, out: Any, a: Any, b: Any) -> None:
         """By `torch.matmul`."""
+        if not _alike(out, a, b):
+            super().many(emit, out, a, b)
+            return
         emit(torch.matmul, _tensor(a), _tensor(b), out=_tensor(out))
 
     def sums(self, emit: Emitter, out: Any, rows: Any) -> None:
         """By a product with ones."""
+        if not _alike(out, rows):
+            super().sums(emit, out, rows)
+            return
         emit(torch.mv, _tensor(rows), torch.ones(rows.shape[1], dtype=_tensor(out).dtype), out=_tensor(out))
 
 
@@ -122,6 +131,17 @@ def _choose(*, serial: bool, alone: bool, matrices: bool) -> Kernels:
     if not alone:
         return NumpyKernels()  # blocks of an ensemble share the CPUs
     return SmallKernels() if serial else TorchKernels()
+
+
+def _alike(*arrays: np.ndarray) -> bool:
+    """Whether all hold reals of one dtype: PyTorch mixes none in a product."""
+    return len({array.dtype for array in arrays}) == 1 and arrays[0].dtype.kind == "f"
+
+
+def _overlap(x: np.ndarray, out: np.ndarray) -> bool:
+    """Whether two arrays share memory, but are not one: NumPy makes a copy then, PyTorch refuses."""
+    same = x.__array_interface__["data"] == out.__array_interface__["data"] and x.strides == out.strides
+    return not same and bool(np.may_share_memory(x, out))
 
 
 def _tensor(array: np.ndarray) -> Array:
@@ -140,17 +160,29 @@ class TorchReplayEngine(ReplayEngine):
         """No autograd."""
         return TorchEngine().scope()
 
+    @staticmethod
+    def _leaves_to_pytorch(step: Step, order: Array) -> bool:
+        """Whether there are images, and not those of an ensemble, for which PyTorch has no convolutions of its own."""
+        recipe = getattr(step, "recipe", None)
+        images = recipe is not None and any(isinstance(layer, Conv2D | MaxPool2D) for layer in recipe.layers)
+        return images and order.ndim == 2
+
     def run(
         self, step: Step, carry: Carry, data: Batch, order: Array, rates: Array, start: int, stop: int
     ) -> tuple[Carry, Array]:
         """Run the steps on NumPy's views of the tensors."""
-        recipe = getattr(step, "recipe", None)
-        if recipe is not None and any(isinstance(layer, Conv2D | MaxPool2D) for layer in recipe.layers):
+        arrays = carry, data, order, rates
+        if self._leaves_to_pytorch(step, order):
             self.name = "eager"
-            return TorchEngine().run(step, carry, data, order, rates, start, stop)
+            return TorchEngine().run(step, *arrays, start, stop)
         with self.scope():
-            arrays = carry, data, order, rates
-            carry, data, order, rates = (tree_map(torch.Tensor.numpy, tree) for tree in arrays)
+            try:
+                carry, data, order, rates = (tree_map(torch.Tensor.numpy, tree) for tree in arrays)
+            except TypeError as error:  # bfloat16, for one
+                if self.name != "eager":
+                    fall_back(self, self._mode, one_line(error))
+                self.name = "eager"
+                return TorchEngine().run(step, *arrays, start, stop)
             program = self._program(step, carry, data, order, rates)
             if program is None:
                 return TorchEngine().run(step, *arrays, start, stop)

@@ -9,10 +9,12 @@ from dataclasses import dataclass
 
 import numpy as np
 import pytest
+from array_api_compat import array_namespace
 
 import nn_any as nn
 from nn_any.backends.replay import imagined, program
 from nn_any.backends.replay.engine import ReplayEngine
+from nn_any.core import primitives
 from nn_any.core.trees import tree_leaves
 
 RNG = np.random.default_rng(0)
@@ -151,6 +153,8 @@ STEPS = {
     "nothing": lambda c, x, rate: (c, rate * 1.0),
     "the loss is a state": lambda c, x, rate: ((c[0] + rate, c[1]), (c[0] + rate)[0, 0]),
     "a loss of the old state": lambda c, x, rate: ((c[0] + rate, c[1]), c[0][0, 0]),
+    "the last one, kept": lambda c, x, rate: ((c[0] + x[0], c[0]), rate * 1.0),
+    "new and old": lambda c, x, rate: ((c[0] * 0.5, c[1] + (c[0] * 0.5 - c[0])), rate * 1.0),
     "a constant": lambda c, x, rate: ((c[0] * 0 + 3, c[1] + c[0]), rate * 1.0),
 }
 
@@ -453,3 +457,58 @@ def test_a_counter_that_nothing_reads_is_added_to_behind():
     start = np.zeros(()), np.asarray(5, dtype=np.int32), np.asarray(7, dtype=np.int32)
     _, counted, read = replay(step, start)
     assert (int(counted), int(read)) == (5 + 3 * 5, 7 + 5)
+
+
+W, BIASES = np.linspace(-1, 1, 12).reshape(3, 4), np.linspace(0, 1, 3)
+OTHERS = np.linspace(1, 2, 9).reshape(3, 3)
+KEPT = {
+    "what was counted": lambda n, w, b, v, old, x, rate: (n + 1, w, b, v, n),
+    "the last biases": lambda n, w, b, v, old, x, rate: (n, w, b - _sums(x, w, b), v, b),
+    "the last sums": lambda n, w, b, v, old, x, rate: (n, w, b - (t := _sums(x, w, b)), v, t),
+    "sums of the other axis": lambda n, w, b, v, old, x, rate: (n, w, b - _sums(x, w, b, -1), v, old),
+    "how far the weights went": lambda n, w, b, v, old, x, rate: (n, u := _descent(x, w, b), b, v, (u - w)[:, 0]),
+    "biases that are read late": lambda n, w, b, v, old, x, rate: (
+        n,
+        w,
+        b - _sums(x, w, b),
+        v,
+        old + primitives.affine(x, w, b, xp=_xp(x))[0, ...],
+    ),
+    "two layers": lambda n, w, b, v, old, x, rate: (
+        n,
+        w,
+        b - _sums(x, w, b),
+        v,
+        old - _sums(primitives.affine(x, w, b, xp=_xp(x)), v, old),
+    ),
+}
+
+
+def _xp(x):
+    return array_namespace(x)
+
+
+def _sums(x, w, b, axis=-2):
+    return primitives.total(primitives.affine(x, w, b, xp=_xp(x)) * 0.01, axis=axis, xp=_xp(x))
+
+
+def _descent(x, w, b):
+    return primitives.sgd_update(w, primitives.affine(x, w, b, xp=_xp(x)) * 0.01, x, xp=_xp(x))
+
+
+@pytest.mark.parametrize("name", KEPT)
+def test_what_a_step_of_ones_own_keeps(name):
+    def step(carry, batch, rate):
+        x = _xp(rate).stack([batch[0] + i for i in range(4)], axis=-1)
+        x = _xp(rate).concat([x, x[:1, ...]], axis=0)  # three examples, as many as outputs
+        after = KEPT[name](*carry, x, rate)
+        return after, rate * 1.0
+
+    count = np.asarray(3, dtype=np.int32)
+    last = count * 0 if name == "what was counted" else BIASES * 0.5
+    replay(step, (count, W.copy(), BIASES.copy(), OTHERS.copy(), last))
+
+
+def test_small_counters_wrap():
+    (got,) = replay(lambda c, x, rate: ((c[0] + 100,), rate * 1.0), (np.zeros(2, dtype=np.int8),))
+    assert got.tolist() == [500 - 512] * 2

@@ -83,10 +83,11 @@ def test_what_numpy_cannot_hold_runs_one_by_one():
     need("torch")
     import torch
 
-    x = torch.linspace(-1, 1, 40).reshape(20, 2).to(torch.bfloat16)
     y = torch.arange(20) % 3
+    data = nn.Dataset(torch.linspace(-1, 1, 40).reshape(20, 2).to(torch.bfloat16), y)
     nets = [nn.Network([2, 4, 3], device="torch:cpu", seed=0) for _ in range(2)]
-    histories = [net.SGD((x, y), 2, 5, 0.5, engine=mode) for net, mode in zip(nets, ("auto", "eager"), strict=True)]
+    histories = [net.SGD(data, 2, 5, 0.5, engine=mode) for net, mode in zip(nets, ("auto", "eager"), strict=True)]
+    assert [history.engine for history in histories] == ["eager", "eager"]
     assert histories[0]["loss"] == pytest.approx(histories[1]["loss"], rel=1e-6)
 
 

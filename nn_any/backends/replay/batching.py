@@ -115,21 +115,20 @@ def _updates_early(body: list[Node], notes: Recording) -> list[Node]:
     """The calls with each descent of weights as soon as nothing reads the old ones any more: its inputs can go then."""
     olds = {new: old for old, new in zip(notes.state, notes.new_state, strict=True) if new.name == "sgd_update"}
     last = {i.root: n for n in body if n not in olds for i in n.inputs()}
-    ordered: list[Node] = []
-    done, waiting = set[Node](), [n for n in body if n in olds]
-    made = set(body)
+    waiting, made = [n for n in body if n in olds], set(body)
+    ordered: dict[Node, None] = {}
     for node in body:
         if node in olds:
             continue
-        ordered.append(node)
-        done.add(node)
-        for update in list(waiting):
+        for update in [n for n in waiting if n in node.inputs()]:  # what reads the new weights comes after them
+            ordered[update] = None
+        ordered[node] = None
+        for update in [n for n in waiting if n not in ordered]:
             reader = last.get(olds[update])
-            if (reader is None or reader in done) and all(i in done or i not in made for i in update.inputs()):
-                ordered.append(update)
-                done.add(update)
-                waiting.remove(update)
-    return ordered + waiting
+            if (reader is None or reader in ordered) and all(i in ordered or i not in made for i in update.inputs()):
+                ordered[update] = None
+        waiting = [n for n in waiting if n not in ordered]
+    return [*ordered, *waiting]
 
 
 def _counters(notes: Recording, calls: list[Node]) -> dict[Node, int]:
@@ -137,10 +136,12 @@ def _counters(notes: Recording, calls: list[Node]) -> dict[Node, int]:
     found = {}
     for old, new in zip(notes.state, notes.new_state, strict=True):
         readers = [n for n in calls if old in n.inputs() or new in n.inputs()]
-        apart = readers == [new] and new is not notes.loss and [*notes.state, *notes.new_state].count(new) == 1
+        kept = [*notes.new_state, notes.loss]
+        apart = readers == [new] and kept.count(new) == 1 and old not in kept
         if apart and getattr(new.function, "ufunc", None) is np.add and new.layout == old.layout:
             by = new.args[1] if new.args[0] is old else None
-            if type(by) is int and old.layout is not None and old.layout.dtype.kind == "i":
+            whole = old.layout is not None and old.layout.dtype.kind == "i" and old.layout.dtype.itemsize >= 4
+            if whole and type(by) is int and 0 <= by < 100:  # many steps of it are no more than the dtype holds
                 found[old] = by
     return found
 

@@ -38,13 +38,17 @@ class SpreadBiases:
             if not isinstance(total, Node) or total.name != "total" or total not in plan.body:
                 continue
             readers = [user for user in users.get(old, []) if user is not new]
-            seen = (new in users, users.get(total) != [new], notes.new_state.count(new) > 1, old in plan.handed_out)
-            if any(seen) or new in plan.handed_out or total in plan.handed_out:
+            kept = [*notes.new_state, *plan.handed_out]
+            if new in users or users.get(total) != [new] or kept.count(new) > 1 or old in kept or total in kept:
                 continue
             if [user.name for user in readers] != ["affine"] or readers[0].args[2] is not old:
                 continue
+            if total.kwargs != {"axis": -2} or plan.body.index(readers[0]) > plan.body.index(total):
+                continue
             z, delta = readers[0].layout, total.args[0].layout
-            if z is not None and z == delta and z.is_flipped and z.shape[-2] <= _MOST:
+            if z is None or z != delta or old.layout is None or z.dtype != old.layout.dtype:
+                continue
+            if z.is_flipped and z.shape[-2] <= _MOST:
                 self.totals[total] = old
                 self.arrays[old] = aligned_like(self.layout(delta))
 

@@ -51,6 +51,7 @@ class ReplayEngine(EagerEngine):
         self, program: Program, carry: Carry, data: Batch, order: Array, rates: Array, start: int, stop: int
     ) -> tuple[Carry, Array]:
         losses = np.empty(rates[start:stop].shape, rates.dtype)
+        data = tuple([np.ascontiguousarray(column) for column in data])  # rows of others are not taken in place
         program.load(carry)
         with ONE_BLAS_THREAD if program.serial else nullcontext(), np.errstate(all="ignore"):
             program.run(data, order[start:stop], rates[start:stop], losses)
@@ -62,7 +63,11 @@ class ReplayEngine(EagerEngine):
         key = (step, order.shape[1:], order.dtype, rates.shape[1:], rates.dtype, *leaves, *columns, self.alone)
         if key in self._unrecordable:
             return None
-        if key not in self.kept:
+        if key in self.kept:
+            self.kept[key] = self.kept.pop(key)  # the one used last is the last to go
+        else:
+            while len(self.kept) >= _KEPT:
+                del self.kept[next(iter(self.kept))]
             begun = time.perf_counter()
             try:
                 with ONE_BLAS_THREAD, np.errstate(all="ignore"):  # NumPy's threads would fight with SciPy's
@@ -78,8 +83,6 @@ class ReplayEngine(EagerEngine):
                 return None
             finally:
                 self.compile_seconds += time.perf_counter() - begun
-            while len(self.kept) >= _KEPT:
-                del self.kept[next(iter(self.kept))]
             self.kept[key] = program
         found: Program = self.kept[key]
         return found

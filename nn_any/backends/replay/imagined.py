@@ -44,9 +44,9 @@ def _elementwise(ufunc: np.ufunc, args: Any) -> np.ndarray | None:
 
 
 def _affine(x: np.ndarray, weights: np.ndarray, biases: np.ndarray) -> np.ndarray | None:
-    if x.ndim != 2 or weights.ndim != 2:
+    if x.ndim != 2 or weights.ndim != 2 or not x.dtype == weights.dtype == biases.dtype:
         return None
-    return _zeros((x.shape[0], weights.shape[0]), np.result_type(x, weights, biases), flipped=True)
+    return _zeros((x.shape[0], weights.shape[0]), x.dtype, flipped=True)
 
 
 def _matmul(a: np.ndarray, b: np.ndarray) -> np.ndarray | None:

@@ -5,7 +5,6 @@ from typing import Any
 
 import numpy as np
 
-import nn_any.backends.replay.lowering_windows  # noqa: F401 - its forms
 from nn_any.backends.engine import Step, take_rows
 from nn_any.backends.replay.batching import Plan, Recording, batched
 from nn_any.backends.replay.kernels import Kernels, numpys

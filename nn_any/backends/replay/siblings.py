@@ -87,6 +87,9 @@ class Siblings:
         descent = ufunc is np.subtract and olds in self._pieces and olds[0] in self._biases.arrays
         if not (sums or descent) and not self._can_lie(family):
             return
+        readers = [user for old in olds if descent for user in self._users[old] if user not in family]
+        if any(self._known[reader] >= when for reader in readers):
+            return
         pieces = [self._piece(values) if values in wanted else values[0] for values in operands]
         if descent:
             out = self._pieces[olds]
