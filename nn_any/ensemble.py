@@ -47,7 +47,8 @@ class Ensemble(SavableCommittee):
     seed : int, optional
         The first of the seeds, by default a new one, which ``ensemble.seeds`` tells.
     threads : int, optional
-        How many threads share the work on NumPy; by default one a CPU. Other libraries have their own.
+        How many threads share the blocks of members, which there are on the CPU with NumPy, PyTorch and JAX; by default
+        one a CPU.
 
     Attributes
     ----------

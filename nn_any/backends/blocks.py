@@ -66,7 +66,7 @@ def block_engines(
 def run_blocks(device: Device, jobs: Sequence[Callable[[], T]], threads: int | None = None) -> list[T]:
     """The results of the jobs, one a block, several of them at once where that pays.
 
-    NumPy and JAX let go of Python's lock while they compute; BLAS is kept to one thread while jobs share the CPUs.
+    All of them let go of Python's lock while they compute; BLAS is kept to one thread while jobs share the CPUs.
     """
     workers = min(usable_threads(device, threads), len(jobs))
     if workers < 2:
