@@ -127,8 +127,9 @@ class Trainable(Resumable):
         verbose : bool
             Show progress on standard error.
         engine : {"auto", "eager", "compiled"}
-            How the steps are run. ``"auto"``: compiled where the device's library can, else one by one, and a warning
-            is logged that says why. ``"compiled"``: an `EngineError` instead of that. The history names what it was.
+            How the steps are run. ``"auto"``: replayed or compiled where that is quicker, else one by one; if they
+            should be and cannot, a warning is logged that says why. ``"compiled"``: an `EngineError` instead of that.
+            The history names what it was.
         sample_weight : array, (n,), optional
             How much each training example counts; only the proportions matter, for they are brought to a mean of 1.
         class_weight : dict, sequence (classes,), or "balanced", optional
