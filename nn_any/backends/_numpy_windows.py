@@ -66,27 +66,30 @@ def _matrix(parts: Array) -> Array:
     return parts.reshape(math.prod(parts.shape[:3]), -1)
 
 
+def _unfolded_portions(call: Call, work: "Work", x: Array, **how: Any) -> Iterator[tuple[slice, Array]]:
+    """Which images, and their windows as rows of a matrix, whose memory the next portion has again."""
+    for at in _portions(x, **how):
+        parts = unfolded(x[at], **how, empty=work.room)
+        unfold(call, parts, x[at], **how)
+        yield at, _matrix(parts)
+        work.done()
+
+
 def convolve(call: Call, work: "Work", z: Array, x: Array, kernels: Array, *, stride: Pair) -> None:
     """The windows of `x` (n, height, width, channels) times the kernels, into `z` (n, rows, columns, filters)."""
     filters, height, width, _ = kernels.shape
     how: Any = {"window": (height, width), "stride": stride}
-    for at in _portions(x, **how):
-        parts = unfolded(x[at], **how, empty=work.room)
-        unfold(call, parts, x[at], **how)
-        work.product(z[at].reshape(-1, filters), _matrix(parts), kernels.reshape(filters, -1).mT)
-        work.done()
+    for at, parts in _unfolded_portions(call, work, x, **how):
+        work.product(z[at].reshape(-1, filters), parts, kernels.reshape(filters, -1).mT)
 
 
 def kernels_gradient(call: Call, work: "Work", out: Array, x: Array, delta: Array, *, stride: Pair) -> None:
     """δᵀ times the windows of `x`, summed over the images, into `out` (filters, height, width, channels)."""
     filters, height, width, _ = out.shape
     how: Any = {"window": (height, width), "stride": stride}
-    for at in _portions(x, **how):
-        parts = unfolded(x[at], **how, empty=work.room)
-        unfold(call, parts, x[at], **how)
+    for at, parts in _unfolded_portions(call, work, x, **how):
         errors = delta[at].reshape(-1, filters).mT
-        work.product(out.reshape(filters, -1), errors, _matrix(parts), add=at.start > 0)
-        work.done()
+        work.product(out.reshape(filters, -1), errors, parts, add=at.start > 0)
 
 
 def inputs_gradient(call: Call, work: "Work", image: Array, delta: Array, kernels: Array, *, stride: Pair) -> None:

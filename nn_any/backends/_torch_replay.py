@@ -15,7 +15,7 @@ import torch
 from scipy.special import expit
 
 from nn_any.backends._torch_engine import TorchEngine
-from nn_any.backends.engine import Step, fall_back, one_line
+from nn_any.backends.engine import Step, one_line
 from nn_any.backends.replay import ReplayEngine
 from nn_any.backends.replay.emitter import Emitter, Local, fixed
 from nn_any.backends.replay.kernels import BothKernels, Form, Kernels, NumpyKernels
@@ -153,8 +153,8 @@ def _tensor(array: np.ndarray) -> Array:
 class TorchReplayEngine(ReplayEngine):
     """Replays recorded steps of flat layers; others, and what cannot be recorded, run one by one."""
 
-    def __init__(self, mode: str = "auto") -> None:
-        super().__init__(mode, _choose)
+    def __init__(self) -> None:
+        super().__init__("auto", _choose)
 
     def scope(self) -> AbstractContextManager[Any]:
         """No autograd."""
@@ -179,9 +179,7 @@ class TorchReplayEngine(ReplayEngine):
             try:
                 carry, data, order, rates = (tree_map(torch.Tensor.numpy, tree) for tree in arrays)
             except TypeError as error:  # bfloat16, for one
-                if self.name != "eager":
-                    fall_back(self, self._mode, one_line(error))
-                self.name = "eager"
+                self._give_up(one_line(error))
                 return TorchEngine().run(step, *arrays, start, stop)
             program = self._program(step, carry, data, order, rates)
             if program is None:

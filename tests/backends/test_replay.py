@@ -14,6 +14,8 @@ from array_api_compat import array_namespace
 import nn_any as nn
 from nn_any.backends.replay import imagined, program
 from nn_any.backends.replay.engine import ReplayEngine
+from nn_any.backends.replay.recorded import is_flipped
+from nn_any.backends.replay.tape import Layout
 from nn_any.core import primitives
 from nn_any.core.trees import tree_leaves
 
@@ -431,12 +433,23 @@ def test_what_is_imagined_is_laid_out_as_what_is_computed(monkeypatch, name, opt
     assert told[0] == told[1]
 
 
-def test_what_is_imagined_may_fail_where_numbers_would_not():
+def test_what_is_imagined_may_fail_where_numbers_would_not(caplog):
     def step(carry, batch, rate):
-        places = batch[0].__array_namespace__().astype(1 / (carry[0] * 0 + 1) + 2, np.int64)  # of zeros: 1 / 0
-        return (carry[0] * 1.0,), batch[0][0, ...] * 1.0 + places[0, 0] * 0
+        xp = array_namespace(rate)
+        places = xp.astype(1 / (carry[0] * 0 + 1)[0, :], xp.int64)  # 1, but of zeros no index
+        return (xp.take(carry[0], places, axis=0) * 1.0,), rate * 1.0
 
-    replay(step, (np.ones((40, 40)),))
+    with caplog.at_level(logging.DEBUG, logger="nn_any"):
+        replay(step, (np.arange(1600.0).reshape(40, 40),))
+    assert [record.message for record in caplog.records if "imagined" in record.message]
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 4), (4, 1), (3, 4), (2, 1, 3), (2, 3, 1), (2, 3, 4), (5,)], ids=str)
+def test_layouts_and_arrays_are_flipped_alike(shape):
+    arrays = [np.zeros(shape)] + ([np.zeros((*shape[:-2], shape[-1], shape[-2])).mT] if len(shape) > 1 else [])
+    found = [is_flipped(array) for array in arrays]
+    assert [Layout.of(array).is_flipped for array in arrays] == found
+    assert found == [False, 1 not in shape[-2:]][: len(found)]
 
 
 def test_layers_of_the_same_kind_are_computed_together():

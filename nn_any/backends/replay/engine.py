@@ -57,6 +57,12 @@ class ReplayEngine(EagerEngine):
             program.run(data, order[start:stop], rates[start:stop], losses)
         return program.unload(carry), losses
 
+    def _give_up(self, reason: str) -> None:
+        """Go on eagerly, and tell why once."""
+        if self.name != "eager":
+            fall_back(self, self._mode, reason)
+        self.name = "eager"
+
     def _program(self, step: Step, carry: Carry, data: Batch, order: Array, rates: Array) -> Program | None:
         leaves = [(leaf.shape, leaf.dtype) for leaf in tree_leaves(carry)]
         columns = [(column.shape[1:], column.dtype) for column in data]
@@ -76,10 +82,7 @@ class ReplayEngine(EagerEngine):
                 raise
             except Exception as error:  # what is wrong with the step itself, the plain loop will tell better
                 self._unrecordable.add(key)
-                if self.name != "eager":
-                    why = str(error) if isinstance(error, UnrecordableError) else one_line(error)
-                    fall_back(self, self._mode, why)
-                self.name = "eager"
+                self._give_up(str(error) if isinstance(error, UnrecordableError) else one_line(error))
                 return None
             finally:
                 self.compile_seconds += time.perf_counter() - begun

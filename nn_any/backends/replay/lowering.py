@@ -238,9 +238,9 @@ def matmul(emit: Emitter, out: Any, a: Any, b: Any) -> None:
 def _affine(emit: Emitter, out: Any, x: Any, weights: Any, biases: Any) -> None:
     fixed(out, x, weights, biases)
     factors, z, column = (x, weights.mT), out, biases[..., None, :]
-    spread = biases.ndim == out.ndim  # kept for each example already
-    if is_flipped(out) or spread:
-        factors, z, column = (weights, x.mT), out.mT, biases if spread else biases[..., :, None]
+    if is_flipped(out):
+        factors, z = (weights, x.mT), out.mT
+        column = biases if biases.ndim == z.ndim else biases[..., :, None]  # or kept for each example already
     if emit.kernels.biases_first and z.ndim == 2:
         emit(np.copyto, z, column)
         if emit.kernels.added(emit, z, 1.0, *factors, 1.0):

@@ -1,11 +1,12 @@
 """A recorded training step as a loop: every call writes into an array that is there before the first step."""
 
+import logging
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
-from nn_any.backends.engine import Step, take_rows
+from nn_any.backends.engine import Step, one_line, take_rows
 from nn_any.backends.replay.batching import Plan, Recording, batched
 from nn_any.backends.replay.kernels import Kernels, numpys
 from nn_any.backends.replay.recorded import RECORDING, Recorded, UnrecordableError
@@ -14,6 +15,7 @@ from nn_any.backends.replay.writer import Writer
 from nn_any.core.trees import tree_leaves, tree_map
 from nn_any.core.typing import Batch, Carry
 
+_logger = logging.getLogger("nn_any")
 _SERIAL = 2**21  # multiplications of one product, below which a second thread does not pay
 
 
@@ -27,10 +29,16 @@ def record(step: Step, carry: Carry, data: Batch, rows: np.ndarray, rate: np.nda
     """
     try:
         return _recorded(step, carry, data, rows, rate, imagining=True)
-    except MemoryError:
+    except (UnrecordableError, MemoryError):
         raise
-    except Exception:
+    except Exception as error:  # zeros may be no numbers for this step, such as indices that are made of quotients
+        _logger.debug("the step is recorded with its numbers, since imagined ones failed: %s", one_line(error))
+    try:
         return _recorded(step, carry, data, rows, rate, imagining=False)
+    except (UnrecordableError, MemoryError):
+        raise
+    except Exception as error:  # a layer of the user's may use more than the standard has
+        raise UnrecordableError(f"the step cannot be recorded ({type(error).__name__}: {error})") from error
 
 
 def _recorded(
@@ -41,12 +49,7 @@ def _recorded(
         taken, now = tape.input(rows), tape.input(np.asarray(rate))
         columns = [tape.column(column) for column in data]
         batch = take_rows(tuple(columns), taken, RECORDING)
-        try:
-            after, loss = step(state, batch, now)
-        except (UnrecordableError, MemoryError):
-            raise
-        except Exception as error:  # a layer of the user's may use more than the standard has
-            raise UnrecordableError(f"the step cannot be recorded ({type(error).__name__}: {error})") from error
+        after, loss = step(state, batch, now)
         found = [leaf.node for leaf in tree_leaves(state)]
         left = [_node(tape, leaf) for leaf in tree_leaves(after)]
         if _node(tape, loss).name in ("input", "column", "constant"):

@@ -5,6 +5,7 @@ call on a small array takes its time whatever the array's size is, so where such
 and all are known when the first result is wanted, they are computed together.
 """
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -115,19 +116,17 @@ class Siblings:
         """Whether arrays lie side by side in this order, or may."""
         if nodes in self._pieces:
             return True
-        layouts = [getattr(node, "layout", None) for node in nodes]
-        if any(
-            layout is None or len(layout.shape) != 2 or not layout.is_flipped or layout.dtype.kind != "f"
-            for layout in layouts
-        ):
+        if not all(map(self._can_be_placed, nodes)):
             return False
-        alike = {(layout.shape[0], layout.dtype) for layout in layouts if layout is not None}
-        size = sum(layout.nbytes // layout.dtype.itemsize for layout in layouts if layout is not None)
-        return len(alike) == 1 and size <= _MOST and all(map(self._can_be_placed, nodes))
+        alike = {(node.layout.shape[0], node.layout.dtype) for node in nodes}
+        return len(alike) == 1 and sum(math.prod(node.layout.shape) for node in nodes) <= _MOST
 
-    def _can_be_placed(self, node: Node) -> bool:
-        free = node in self._known and node not in self._elsewhere and node not in self.places
-        return free and node.source is None and (hasattr(node.function, "ufunc") or node.name in _WRITTEN)
+    def _can_be_placed(self, node: Any) -> bool:
+        """Whether it is a call whose result, a flipped matrix of reals, may lie anywhere."""
+        if node not in self._known or node in self._elsewhere or node in self.places or node.source is not None:
+            return False
+        matrix = node.layout is not None and len(node.layout.shape) == 2 and node.layout.is_flipped
+        return matrix and node.layout.dtype.kind == "f" and (hasattr(node.function, "ufunc") or node.name in _WRITTEN)
 
     def _piece(self, nodes: tuple[Any, ...]) -> np.ndarray:
         """The memory of arrays that lie side by side; they do from now on."""
@@ -140,8 +139,7 @@ class Siblings:
 def _together(ufunc: np.ufunc | None, out: np.ndarray, pieces: list[Any]) -> Callable[[Emitter], None]:
     def write(emit: Emitter) -> None:
         if ufunc is None:
-            n = out.shape[-1]
-            emit.kernels.product(emit, out, pieces[0], np.ones((n, n), out.dtype))
+            SpreadBiases.add_up(emit, out, pieces[0].mT)
         else:
             into(emit, ufunc, out, *[x if isinstance(x, np.ndarray) else scalar(x, out.dtype) for x in pieces])
 

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from nn_any.backends.replay.imagined import imagine
-from nn_any.backends.replay.recorded import Recorded, UnrecordableError, current
+from nn_any.backends.replay.recorded import Recorded, UnrecordableError, current, is_flipped
 
 
 class Layout(NamedTuple):
@@ -35,12 +35,8 @@ class Layout(NamedTuple):
 
     @property
     def is_flipped(self) -> bool:
-        """Whether it is that of the ``mT`` of an array in one piece."""
-        if len(self.shape) < 2:
-            return False
-        *lead, rows, columns = self.shape
-        *strides, down, along = self.strides
-        return Layout.plain((*lead, columns, rows), self.dtype).strides == (*strides, along, down)
+        """Whether it is that of the ``mT`` of an array in one piece, as `recorded.is_flipped` has it of arrays."""
+        return is_flipped(np.lib.stride_tricks.as_strided(np.empty(0, self.dtype), self.shape, self.strides))
 
     @property
     def nbytes(self) -> int:
