@@ -94,12 +94,12 @@ def workloads(device):
     small = {"layers": (784, *sigmoid), "batch": 10, "rate": 3.0, "loss": "quadratic", "initializer": "normal"}
     gpu = device == "cuda"
     every = 50_000
-    wide = (8192, 16384, 49_152, 10) if gpu else (1024, 512, 10_240, 1)
+    wide = (8192, 16384, 49_152, 10) if gpu else (1024, 512, 49_664, 1)
     units, batch, rows, epochs = wide
     members = 1024 if gpu else 64
     found = [
         Workload("S", "784-30-10, sigmoid, batch 10", rows=every, **small),
-        Workload("M", "784-512-512-10, relu, batch 128", _dense(512, 512), 128, 0.1, 49_920 if gpu else 12_800),
+        Workload("M", "784-512-512-10, relu, batch 128", _dense(512, 512), 128, 0.1, 49_920),
         Workload(
             "L", f"784-{units}-{units}-10, relu, batch {batch}", _dense(units, units), batch, 0.1, rows, epochs=epochs
         ),

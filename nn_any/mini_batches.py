@@ -55,7 +55,7 @@ class MiniBatches:
         self._columns, self._prepare, self._batch_size, self._shuffle = columns, prepare, batch_size, shuffle
         self._n = int(columns[0].shape[0])
         self._steps = -(-self._n // batch_size)
-        self._length = segment_length(self._n // batch_size, batch_size * network._multiplications(), network.device)
+        self._length = segment_length(self._n // batch_size, batch_size * network._work(), network.device)
         network._rates(self._next_rates())
 
     def _next_rates(self) -> np.ndarray:

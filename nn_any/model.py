@@ -15,6 +15,8 @@ from nn_any.core.trees import tree_leaves, tree_map
 from nn_any.core.typing import Array, Carry, Params
 from nn_any.summary import parameter_count, shape_text, summary_table
 
+_AT_A_PLACE = 4  # times as long takes what a convolution multiplies: its windows are unfolded
+
 
 class Model:
     """Layers, a loss, and parameters on a device. See `Network`, which trains it, for the parameters."""
@@ -70,7 +72,8 @@ class Model:
                 xp = self.device.xp
                 copy = xp.asarray(leaf, copy=True)
                 return xp.astype(copy, getattr(xp, self.dtype), copy=False) if check.is_real(leaf) else copy
-            return self.device.asarray(to_numpy(leaf).copy(), self.dtype if check.is_real(leaf) else None)
+            host = to_numpy(leaf)
+            return self.device.asarray(host.astype(self.dtype if check.is_real(leaf) else host.dtype))  # a copy
 
         with self.device.scope():
             return tree_map(place, tree)
@@ -102,11 +105,14 @@ class Model:
         """The parameters themselves, not copies: a tuple with one entry a layer, of arrays as the layer packs them."""
         return self._carry[0]
 
-    def _multiplications(self) -> int:
-        """About how many multiplications an example costs in training: forward, and backward twice."""
-        work = zip(self.params, self._architecture.shapes[1:], strict=True)
-        sizes = [math.prod(leaf.shape) * math.prod(shape[:-1]) for p, shape in work for leaf in tree_leaves(p)]
-        return 3 * int(sum(sizes))
+    def _work(self) -> int:
+        """About how long an example takes in training, forward and backward twice, in multiplications of matrices."""
+        work = 0
+        for params, shape in zip(self.params, self._architecture.shapes[1:], strict=True):
+            places = math.prod(shape[:-1])
+            each = _AT_A_PLACE if places > 1 else 1
+            work += each * places * sum(math.prod(leaf.shape) for leaf in tree_leaves(params))
+        return 3 * work
 
     def _unpacked(self) -> list[tuple[Array, ...]]:
         return self._unpack(self.params)

@@ -199,14 +199,14 @@ def segment_length(steps: int, work: int, device: Device) -> int:
     steps : int
         Of an epoch.
     work : int
-        Multiplications a step.
+        How long a step takes, in multiplications of matrices.
 
     Examples
     --------
     >>> segment_length(5000, 700_000, Device("numpy", "cpu"))
     5000
     >>> segment_length(390, 1_800_000_000, Device("numpy", "cpu"))
-    15
+    30
     """
     limit = max(1, (_WORK_ON_CPU if device.name == "cpu" else _WORK_ON_ACCELERATOR) // max(work, 1))
     limit = min(limit, _STEPS)  # the smallest step takes its microseconds, too
@@ -216,7 +216,7 @@ def segment_length(steps: int, work: int, device: Device) -> int:
     return next(divisors, limit)  # equal segments are compiled once
 
 
-_WORK_ON_CPU, _WORK_ON_ACCELERATOR, _STEPS = 30 * 10**9, 20 * 10**11, 20_000
+_WORK_ON_CPU, _WORK_ON_ACCELERATOR, _STEPS = 60 * 10**9, 20 * 10**11, 20_000
 
 
 def run_epoch(

@@ -15,6 +15,7 @@ Pair = tuple[int, int]
 Call = Callable[..., None]
 _SHORT = 16  # elements of a window's line
 _CACHED = 2**20  # bytes of windows
+_PORTIONS = 4
 
 
 def now(function: Callable[..., Any], *args: Any, **kwargs: Any) -> None:
@@ -55,9 +56,10 @@ def unfold(call: Call, out: Array, x: Array, *, window: Pair, stride: Pair) -> N
 
 
 def _portions(x: Array, window: Pair, stride: Pair) -> Iterator[slice]:
-    """Images whose windows stay in the cache, some at a time."""
+    """Images whose windows stay in the cache, some at a time: few of a batch's, since they are so much larger."""
     rows, columns = counts(x.shape[-3:-1], window, stride)
-    size = max(1, _CACHED // (rows * columns * window[0] * window[1] * x.shape[-1] * x.itemsize))
+    size = _CACHED // (rows * columns * window[0] * window[1] * x.shape[-1] * x.itemsize)
+    size = max(1, min(size, math.ceil(len(x) / _PORTIONS)))
     return (slice(start, start + size) for start in range(0, len(x), size))
 
 

@@ -86,7 +86,7 @@ class SmallKernels(BothKernels):
         arrays = all(isinstance(x, np.ndarray) for x in (out, *operands))
         if ufunc not in _ELEMENTWISE or not arrays or not _alike(out, *operands) or out.size < _LARGE:
             return False
-        if any(min(x.strides, default=0) < 0 or _overlap(x, out) for x in operands):
+        if any(_overlap(x, out) for x in operands):
             return False
         emit(_ELEMENTWISE[ufunc], *map(_tensor, operands), out=_tensor(out))
         return True
@@ -95,7 +95,7 @@ class SmallKernels(BothKernels):
 class TorchKernels(SmallKernels):
     """PyTorch's products as well, into the memory of NumPy arrays, on as many threads as PyTorch has."""
 
-    one_by_one = False
+    one_by_one, biases_joined = False, True
     forms = MappingProxyType({**SmallKernels.forms, "affine": Form(_affine, False)})
 
     def product(self, emit: Emitter, out: Any, a: Any, b: Any) -> None:
@@ -109,7 +109,7 @@ class TorchKernels(SmallKernels):
         """By `torch.addmm`."""
         if not a.ndim == b.ndim == out.ndim == 2 or not _alike(out, a, b):
             return False
-        emit(torch.addmm, _tensor(out), _tensor(a), _tensor(b), beta=beta, alpha=alpha, out=_tensor(out))
+        emit(_tensor(out).addmm_, _tensor(a), _tensor(b), beta=beta, alpha=alpha)
         return True
 
     def many(self, emit: Emitter, out: Any, a: Any, b: Any) -> None:
@@ -134,8 +134,9 @@ def _choose(*, serial: bool, alone: bool, matrices: bool) -> Kernels:
 
 
 def _alike(*arrays: np.ndarray) -> bool:
-    """Whether all hold reals of one dtype: PyTorch mixes none in a product."""
-    return len({array.dtype for array in arrays}) == 1 and arrays[0].dtype.kind == "f"
+    """Whether all hold reals of one dtype, of which PyTorch mixes none in a product, and none lies backwards."""
+    forwards = all(min(array.strides, default=0) >= 0 for array in arrays)
+    return forwards and len({array.dtype for array in arrays}) == 1 and arrays[0].dtype.kind == "f"
 
 
 def _overlap(x: np.ndarray, out: np.ndarray) -> bool:

@@ -293,7 +293,7 @@ def test_compiled_or_nothing():
 @pytest.mark.parametrize("name", ["dense", "relus", "convolution", "normal"])
 def test_large_products_replay(name, monkeypatch):
     """All products by one BLAS, with as many threads as there are: what small networks do not need."""
-    monkeypatch.setattr("nn_any.backends.replay.program._SERIAL", 0)
+    monkeypatch.setattr("nn_any.backends.replay.batching._SERIAL", 0)
     assert_same(both(STACKS[name], nn.Dataset(X, LABELS, scale=255), nn.SGD(0.3)))
     assert_same(both(STACKS[name], nn.Dataset(X, LABELS, scale=255), nn.Adam(0.01)))
 

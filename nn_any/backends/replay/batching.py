@@ -15,7 +15,8 @@ from nn_any.backends.replay.tape import Node, map_leaves
 _AHEAD_BYTES = 4096  # of one array of one step: the inputs of a large batch are taken when they are due
 _BEHIND_BYTES = 65536  # of one step: what the loss needs is kept until its turn
 _CHUNK_BYTES = 2**19
-_CHUNK_STEPS = 256
+_CHUNK_STEPS = {True: 256, False: 32}  # whether all products are small: then what a chunk costs by itself is felt
+_SERIAL = 2**21  # multiplications of one product, below which a second thread does not pay
 _PRODUCTS = {"matmul", "affine", "sgd_update"}
 _CONVOLUTIONS = {"convolve", "convolve_kernels_gradient", "convolve_inputs_gradient"}
 _REDUCTIONS = {"sum", "mean", "max", "min", "total", "vecdot"}
@@ -46,8 +47,8 @@ class Plan:
         The states that each step adds a whole number to, and nothing else reads: that is done behind at once.
     chunk : int
         How many steps go together.
-    largest_product : int
-        How many multiplications the largest matrix product has.
+    serial : bool
+        Whether the products are so small that threads would wait for each other.
     matrices : bool
         Whether all products are of two matrices, rather than of many at once.
     """
@@ -73,10 +74,10 @@ class Plan:
         if notes.loss not in ahead | behind:
             self.handed_out = [notes.loss]
         size = sum(_bytes(n) for n in (*self.handed_in, *self.handed_out))
-        self.largest_product = max(map(_multiplications, self.body), default=0)
+        self.serial = max(map(_multiplications, self.body), default=0) < _SERIAL
         products = [n.layout for n in self.body if n.name in _PRODUCTS and n.layout is not None]
         self.matrices = all(len(layout.shape) == 2 for layout in products)
-        self.chunk = max(1, min(_CHUNK_STEPS, _CHUNK_BYTES // max(size, 1)))
+        self.chunk = max(1, min(_CHUNK_STEPS[self.serial], _CHUNK_BYTES // max(size, 1)))
 
     def _behind(self, calls: list[Node], ahead: set[Node], state: set[Node]) -> set[Node]:
         """The calls that only the loss needs, from the last one back, as far as it pays to keep their inputs."""

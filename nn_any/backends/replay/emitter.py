@@ -1,5 +1,6 @@
 """The text of a replay loop: one call a line, and the arrays that the calls name."""
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -33,11 +34,12 @@ class Emitter:
     ----------
     kernels : Kernels
         Whose functions there may be.
+    pool : Pool
+        Where arrays come from.
     """
 
-    def __init__(self, kernels: Kernels) -> None:
-        self.kernels = kernels
-        self.pool = Pool()
+    def __init__(self, kernels: Kernels, pool: Pool) -> None:
+        self.kernels, self.pool = kernels, pool
         self.lines: list[str] = []
         self._before: dict[str, Local] = {}
         self.names: dict[str, Any] = {}
@@ -101,15 +103,18 @@ class Emitter:
         Its arguments are what the `fixed` names stand for in all steps, and lists of what the slots stand for in each.
         """
         lists = ", ".join(f"{slot}_steps" for slot in slots)
-        heading = f"def loop({', '.join((*fixed, lists, *(f'{name}={name}' for name in self.names)))}):\n"
-        heading += "".join(f"    {local.name} = {text}\n" for text, local in self._before.items())
-        body = "".join(f"        {line}\n" for line in self.lines) or "        pass\n"
-        scope = dict(self.names)
-        source = f"{heading}    for {', '.join(slots)}, in zip({lists}):\n{body}"
+        lines = [f"def loop({', '.join((*fixed, lists))}, constants):"]
+        lines += (
+            [f"    {', '.join(self.names)}, = constants"] if self.names else []
+        )  # half the memory of as many defaults
+        lines += [f"    {local.name} = {text}" for text, local in self._before.items()]
+        lines += [f"    for {', '.join(slots)}, in zip({lists}):"]
+        lines += [f"        {line}" for line in self.lines or ["pass"]]
+        source, scope = "\n".join(lines), dict[str, Any]()
         exec(source, scope)
-        function: Callable[..., None] = scope["loop"]
-        function.source = source  # type: ignore[attr-defined]
-        return function
+        loop = functools.partial(scope["loop"], constants=tuple(self.names.values()))
+        loop.source = source  # type: ignore[attr-defined]
+        return loop
 
 
 def fixed(*arrays: Any) -> None:

@@ -5,6 +5,8 @@ itself needs. So large results are zeros, which the operating system only hands 
 not known here is computed, from zeros if it comes to that.
 """
 
+import math
+import mmap
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -28,9 +30,12 @@ def imagine(name: str, function: Callable[..., Any], args: Any, kwargs: Mapping[
 
 
 def _zeros(shape: tuple[int, ...], dtype: Any, *, flipped: bool = False) -> np.ndarray:
-    if not flipped:
-        return np.zeros(shape, dtype)
-    return np.zeros((*shape[:-2], shape[-1], shape[-2]), dtype).mT
+    """Zeros in pages of their own: memory that was in use before would have to be written to."""
+    if flipped:
+        return _zeros((*shape[:-2], shape[-1], shape[-2]), dtype).mT
+    size = math.prod(shape) * np.dtype(dtype).itemsize
+    zeros: np.ndarray = np.frombuffer(mmap.mmap(-1, max(size, 1)), np.uint8, size).view(dtype).reshape(shape)
+    return zeros
 
 
 def _elementwise(ufunc: np.ufunc, args: Any) -> np.ndarray | None:

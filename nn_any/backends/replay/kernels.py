@@ -35,12 +35,15 @@ class Kernels(Protocol):
         Whether a product for each member of an ensemble is quicker than one call for all.
     biases_first : bool
         Whether biases are better copied to where the product is added to them, than added to the product.
+    biases_joined : bool
+        Whether biases are better kept as a column of the weights: products take matrices whose rows lie apart.
     forms : dict
         Forms of calls, by their names, that are quicker than those of `lowering`.
     """
 
     one_by_one: bool
     biases_first: bool
+    biases_joined: bool
     forms: Mapping[str, Form]
 
     def product(self, emit: "Emitter", out: Any, a: Any, b: Any) -> None:
@@ -62,7 +65,7 @@ class Kernels(Protocol):
 class NumpyKernels:
     """NumPy's alone: they let go of Python's lock."""
 
-    one_by_one = biases_first = False
+    one_by_one = biases_first = biases_joined = False
     forms: Mapping[str, Form] = MappingProxyType({})
 
     def product(self, emit: "Emitter", out: Any, a: Any, b: Any) -> None:

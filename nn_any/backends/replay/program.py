@@ -8,6 +8,7 @@ import numpy as np
 
 from nn_any.backends.engine import Step, one_line, take_rows
 from nn_any.backends.replay.batching import Plan, Recording, batched
+from nn_any.backends.replay.buffers import Pool
 from nn_any.backends.replay.kernels import Kernels, numpys
 from nn_any.backends.replay.recorded import RECORDING, Recorded, UnrecordableError
 from nn_any.backends.replay.tape import Node, Tape, recording
@@ -16,7 +17,6 @@ from nn_any.core.trees import tree_leaves, tree_map
 from nn_any.core.typing import Batch, Carry
 
 _logger = logging.getLogger("nn_any")
-_SERIAL = 2**21  # multiplications of one product, below which a second thread does not pay
 
 
 def record(step: Step, carry: Carry, data: Batch, rows: np.ndarray, rate: np.ndarray) -> Recording:
@@ -94,14 +94,16 @@ class Program:
     ) -> None:
         notes = record(step, carry, data, rows, rate)
         self._plan = Plan(notes)
-        self.serial = self._plan.largest_product < _SERIAL
+        self.serial = self._plan.serial
         kernels = choose(serial=self.serial, alone=alone, matrices=self._plan.matrices)
-        writer = Writer(notes, self._plan, kernels, small=self.serial)
+        draft = Pool()  # laid out twice: once to see when each array is wanted
+        Writer(notes, self._plan, kernels, draft, small=self.serial)
+        writer = Writer(notes, self._plan, kernels, draft.packed(), small=self.serial)
         self._state = writer.state
         self._handed_in, self._handed_out = writer.handed_in, writer.handed_out
         many = (*writer.handed_in.values(), *writer.handed_out.values())
         self._steps = [[array[i, ...] for i in range(len(array))] for array in many]
-        self._columns, self._loop = notes.columns, writer.loop
+        self._columns, self._loop = notes.columns, writer.loop()
         places = dict(zip(notes.state, self._state, strict=True))
         self._counters = [(places[node], by) for node, by in self._plan.counters.items()]
 

@@ -13,10 +13,11 @@ import numpy as np
 import nn_any.backends.replay.lowering_windows  # noqa: F401 - its forms
 from nn_any.backends.replay.batching import Plan, Recording
 from nn_any.backends.replay.biases import SpreadBiases
-from nn_any.backends.replay.buffers import aligned_like
+from nn_any.backends.replay.buffers import Pool, aligned_like
 from nn_any.backends.replay.emitter import Column, Emitter, Local, NotStaticError
+from nn_any.backends.replay.joined import JoinedBiases
 from nn_any.backends.replay.kernels import Kernels
-from nn_any.backends.replay.lowering import form_of
+from nn_any.backends.replay.lowering import form_of, matmul, scalar
 from nn_any.backends.replay.siblings import Siblings
 from nn_any.backends.replay.tape import Layout, Node, leaves, map_leaves
 
@@ -26,13 +27,16 @@ _END = 10**9  # later than every call of a step
 class Writer:
     """Lays out the arrays of a step, and writes the loop."""
 
-    def __init__(self, notes: Recording, plan: Plan, kernels: Kernels, *, small: bool) -> None:
-        self._emit = Emitter(kernels)
+    def __init__(self, notes: Recording, plan: Plan, kernels: Kernels, pool: Pool, *, small: bool) -> None:
+        self._emit = Emitter(kernels, pool)
         self._body = plan.body
-        columns = {node: Column(f"column{i}") for i, node in enumerate(notes.columns)}
-        self._places: dict[Node, Any] = {plan.rows: Local("rows"), **columns}
-        self._memory: dict[Node, list[np.ndarray]] = {}
         self._users = self._body_users()
+        self._joined = JoinedBiases(notes, plan, self._users if kernels.biases_joined and not small else {})
+        self._whole: dict[Node, np.ndarray] = {}
+        self._body = [node for node in plan.body if node not in self._joined.left_out]
+        columns = {node: Column(f"column{i}") for i, node in enumerate(notes.columns)}
+        self._places: dict[Node, Any] = {plan.rows: Local("rows"), **columns, **self._joined.left_out}
+        self._memory: dict[Node, list[np.ndarray]] = {}
         self._biases = SpreadBiases(notes, plan, self._users if small else {})
         elsewhere = {*plan.handed_out, *notes.new_state}
         self._siblings = Siblings(plan.body if small else [], self._users, self._biases, elsewhere)
@@ -57,15 +61,19 @@ class Writer:
                 self._places[new] = array
         for node, slot in zip(plan.handed_in, slots[1:], strict=False):
             self._hand_in(node, Local(slot))
-        for position, node in enumerate(plan.body):
+        for position, node in enumerate(self._body):
             self._write(node, position)
         self._update(notes, state)
-        self.loop: Callable[..., None] = self._emit.loop([column.name for column in columns.values()], slots)
+        self._arguments = [column.name for column in columns.values()], slots
+
+    def loop(self) -> Callable[..., None]:
+        """The function that runs steps on columns of the data, and on lists of what each finds and leaves."""
+        return self._emit.loop(*self._arguments)
 
     def _state_array(self, node: Node) -> np.ndarray:
-        assert node.layout is not None
-        spread = self._biases.arrays.get(node)
-        return aligned_like(Layout.plain(node.layout.shape, node.layout.dtype)) if spread is None else spread
+        layout = _layout(node)
+        found = (self._biases.arrays | self._joined.arrays).get(node)
+        return aligned_like(Layout.plain(layout.shape, layout.dtype)) if found is None else found
 
     def _state_targets(self, notes: Recording, state: list[np.ndarray]) -> dict[Node, tuple[Node, np.ndarray]]:
         """Which new values may be written where the old ones lie: each has one place, and a place of its own."""
@@ -95,8 +103,7 @@ class Writer:
 
     def _many(self, node: Node, chunk: int) -> np.ndarray:
         """An array for a chunk of steps, flipped if elementwise work meets flipped arrays there."""
-        assert node.layout is not None
-        layout = node.layout
+        layout = _layout(node)
         for user in self._users.get(node, []):
             if user.layout is not None and hasattr(user.function, "ufunc") and user.layout.shape == layout.shape:
                 layout = user.layout._replace(dtype=layout.dtype)
@@ -110,8 +117,7 @@ class Writer:
         self._places[node] = slot
         users = self._users.get(node, [])
         if not all(hasattr(user.function, "ufunc") or user.name == "take" for user in users) or node in self._targets:
-            assert node.layout is not None
-            self._places[node] = aligned_like(node.layout)
+            self._places[node] = aligned_like(_layout(node))
             self._emit(np.copyto, self._places[node], slot)
 
     def _write(self, node: Node, position: int) -> None:
@@ -126,6 +132,8 @@ class Writer:
                 raise AssertionError(f"{node.name}: expected a view, got a copy")
         else:
             self._call(node, args, kwargs, position)
+        if node in self._joined.inputs:
+            self._add_ones(node)
         if node in self._slots and self._places[node] is not self._slots[node]:
             self._emit(np.copyto, self._slots[node], self._places[node])
         self._emit.release()
@@ -152,6 +160,9 @@ class Writer:
         if node in self._biases.totals:
             self._places[node] = self._sums(node, args[0])
             return
+        if node in self._joined.calls:
+            self._product_with_biases(node, args, position)
+            return
         form = form_of(node, self._emit.kernels)
         if form is not None and node.source is None:
             written = len(self._emit.lines)
@@ -170,8 +181,7 @@ class Writer:
 
     def _sums(self, node: Node, delta: Any) -> np.ndarray:
         """Write the sums of errors by which biases that are kept for each example change."""
-        errors = node.args[0].layout
-        assert errors is not None
+        errors = _layout(node.args[0])
         sums, memory = self._emit.pool.take(self._biases.layout(errors))
         self._memory[node] = [memory]
         if isinstance(delta, Local):
@@ -181,6 +191,36 @@ class Writer:
             delta = copied
         self._biases.add_up(self._emit, sums, delta)
         return sums
+
+    def _product_with_biases(self, node: Node, args: Any, position: int) -> None:
+        """Write an affine function or a descent where the biases are a column of the weights."""
+        inputs, array, weights = self._joined.calls[node]
+        if node.name == "affine":
+            self._places[node] = self._output(node, position, overwrites=False)
+            matmul(self._emit, self._places[node], self._whole[inputs], array.mT)
+            return
+        delta = args[1]
+        if isinstance(delta, Local) or min(delta.strides) < 0:  # of which products would make a copy themselves
+            delta = self._emit.scratch(_layout(node.args[1]).shape, array.dtype)
+            self._emit(np.copyto, delta, args[1])
+        self._emit.kernels.added(self._emit, array, -1.0, delta.mT, self._whole[inputs], 1.0)
+        self._places[node] = weights
+
+    def _add_ones(self, node: Node) -> None:
+        """Write the column of ones behind inputs; those that could not be written in front of it are copied there."""
+        if node not in self._whole:
+            found = self._places[node]
+            self._places[node] = self._with_room(node)
+            self._emit(np.copyto, self._places[node], found)
+        self._emit(np.copyto, self._whole[node][:, -1], scalar(1, _layout(node).dtype))
+
+    def _with_room(self, node: Node) -> np.ndarray:
+        """An array for inputs, in front of room for a column of ones."""
+        layout = _layout(node)
+        array, memory = self._emit.pool.take(JoinedBiases.layout(layout))
+        self._memory[node] = [memory]
+        self._whole[node] = array[:, : layout.shape[1] + 1]
+        return array[:, : layout.shape[1]]
 
     def _output(self, node: Node, position: int, *, overwrites: bool) -> Any:
         """Where the result of a call shall lie; several results in as many arrays."""
@@ -201,8 +241,14 @@ class Writer:
             for i in node.inputs():
                 dying = self._last.get(i.root) == position and i.root in self._memory
                 if dying and i.source is None and i.layout == node.layout:
+                    if node in self._joined.roomy and i not in self._whole:
+                        continue
                     self._memory[node] = self._memory.pop(i)
+                    if i in self._whole:
+                        self._whole[node] = self._whole.pop(i)
                     return self._places[i]
+        if node in self._joined.roomy:
+            return self._with_room(node)
         array, memory = self._emit.pool.take(node.layout)
         self._memory[node] = [memory]
         return array
@@ -224,3 +270,9 @@ class Writer:
             moved.append((array, value))
         for array, value in moved:
             self._emit(np.copyto, array, value)
+
+
+def _layout(node: Node) -> Layout:
+    """That of a node which stands for one array."""
+    assert node.layout is not None
+    return node.layout
