@@ -71,6 +71,11 @@ def _options(arguments):
     known = {*workloads(options.device), *GROUPS, "start"}
     if not set(options.workloads) <= known:
         parser.error(f"--workloads: expected some of {', '.join(sorted(known))}, got {' '.join(options.workloads)}")
+    sides = {
+        entry.name for workload in workloads(options.device).values() for entry in entries(workload, options.device)
+    }
+    if not set(options.sides) <= sides:
+        parser.error(f"--sides: expected some of {'; '.join(sorted(sides))}; got {'; '.join(options.sides)}")
     return options
 
 

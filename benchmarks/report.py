@@ -111,10 +111,18 @@ def markdown(report):
         f"Measured on {report['date']} with {libraries}, on {machine['processor']}, {machine['cores']} cores, "
         f"{machine['system']}{gpu}; medians of {report['rounds']} rounds.\n"
     ]
-    parts += [f"### {title(result)}\n\n{as_table(HEAD, rows(result))}" for result in report["results"]]
+    parts += [
+        f"### {title(result)}\n\n{as_table(HEAD, rows(result))}{_starred(result)}" for result in report["results"]
+    ]
     if report.get("start"):
         parts.append(f"### Starting a process\n\n{as_table(START_HEAD, start_rows(report['start']))}")
     return "\n".join(parts)
+
+
+def _starred(result):
+    """What the stars behind losses stand for."""
+    notes = dict.fromkeys(side["note"] for side in result["sides"] if side["status"] == "ok" and side.get("note"))
+    return "".join(f"\n\\* {note}\n" for note in notes)
 
 
 def as_table(head, lines):

@@ -142,7 +142,8 @@ def train(
         method = options.with_schedule(method, schedule, training, epochs)
         batch_size = options.check_batch_size(batch_size, method, net, len(training))
         if device == "fastest":
-            net.to(nn.fastest_device(net, training, batch_size, optimizer=method, epochs=epochs or None))
+            count = epochs or None
+            net.to(nn.fastest_device(net, training, batch_size, optimizer=method, epochs=count, engine=engine))
     notes = unfailing_console(sys.stderr)
     watch = _Watch(data, parts, folder, None if quiet else notes, stopping)
     callbacks = [*([stopping] if stopping else []), watch, *([] if quiet else [Progress(notes)])]

@@ -134,12 +134,13 @@ def fastest_device(
     seconds: float = 1.0,
     places: Iterable[str | Device] | None = None,
     epochs: int | None = None,
+    engine: str = "auto",
 ) -> Device:
     """The device that trains this network on these data fastest, by measurement; small networks may belong on the CPU.
 
     Parameters
     ----------
-    network, data, batch_size, optimizer, seconds, places
+    network, data, batch_size, optimizer, seconds, places, engine
         As `time_devices` has them. The network itself is untouched: move it with ``network.to(device)``.
     epochs : int, optional
         With it the time that a device needs to compile counts as well, as part of a training of so many epochs.
@@ -168,7 +169,9 @@ def fastest_device(
     if epochs is not None:
         epochs = check.check_integer("epochs", epochs, minimum=1)
     dataset = as_dataset("data", data, network.device, network.dtype)
-    timings = time_devices(network, dataset, batch_size, optimizer=optimizer, seconds=seconds, places=places)
+    timings = time_devices(
+        network, dataset, batch_size, optimizer=optimizer, seconds=seconds, places=places, engine=engine
+    )
     return choose(timings, None if epochs is None else epochs * -(-len(dataset) // batch_size))
 
 
@@ -205,14 +208,18 @@ def _time(
         carry = (params, state, optimizer.init(moving), count, key)
     engine = device.training_engine(mode)
 
-    def run(stop: int) -> float:
+    def run(stop: int, rows: Any = order, rates: Any = rates) -> float:
         began = time.perf_counter()
-        engine.run(step, carry, columns, order, rates, 0, stop)
+        after, _ = engine.run(step, carry, columns, rows, rates, 0, stop)
+        twin._is_finite(after)
         device.synchronize()
         return time.perf_counter() - began
 
-    first = run(1)
-    each = run(min(steps, 5)) / min(steps, 5)
+    first, few = run(1), min(steps, 5)
+    if steps * batch_size < n:  # the short last batch of an epoch is another program
+        rest = np.arange(steps * batch_size, n)[None, :]
+        first += run(1, device.asarray(rest, device.integer_dtype), rates[:1])
+    each = min(run(few) for _ in range(_FEWEST)) / few  # the first of them may still have something to do once
     length = min(steps, max(1, int(seconds / _FEWEST / max(each, 1e-9))))
     run(length)
     found: list[float] = []

@@ -275,6 +275,8 @@ def test_the_fastest_device_is_measured(tmp_path):
     device = json.loads(done.stdout)["device"]
     assert f"device {device} (" in done.stderr
     assert "measured, for 144 steps with compiling: " in done.stderr
+    done = run("train", "--device", "fastest", "--engine", "eager", "--epochs", "1", "--json", cwd=tmp_path)
+    assert json.loads(done.stdout)["engine"] == "eager"
     done = run("train", "--device", "fastest", "--optimizer", "lbfgs", cwd=tmp_path)
     assert (done.returncode, "optimizer: expected one that takes batches" in done.stderr) == (2, True)
 

@@ -61,6 +61,29 @@ def test_compiling_counts_for_so_many_epochs(faked):
         assert f"fastest of 3 measured, for {4 * epochs:,} steps with compiling: {best} " in device.reason
 
 
+@pytest.mark.parametrize("engine", ["auto", "eager"])
+def test_the_engine_asked_for_is_measured(monkeypatch, engine):
+    modes = []
+    monkeypatch.setattr(measuring, "_time", lambda *arguments: modes.append(arguments[-1]) or FAKE["numpy"])
+    nn.fastest_device(network(), (X, Y), 10, places=["numpy"], engine=engine)
+    assert modes == [engine]
+
+
+def test_both_programs_of_an_epoch_are_compiled(monkeypatch):
+    """Whole batches and the short last one: `compile_seconds` has what the next fit will not have to do again."""
+    from nn_any.backends.replay import ReplayEngine
+
+    seen, run = [], ReplayEngine.run
+
+    def noted(self, *arguments):
+        seen.append(arguments[3].shape)
+        return run(self, *arguments)
+
+    monkeypatch.setattr(ReplayEngine, "run", noted)
+    nn.time_devices(network(), (X, Y), 9, seconds=0.001, places=["numpy"])
+    assert set(seen) == {(4, 9), (1, 4)}
+
+
 def test_the_whole_table_is_in_order(faked):
     found = nn.time_devices(network(), (X, Y), 10, places=faked)
     assert [t.seconds_per_step for t in found] == [7e-6, 21e-6, 1.25e-3, None]

@@ -1,12 +1,13 @@
 """How PyTorch runs steps on the CPU: NumPy's replay loop on the tensors' own memory, with PyTorch's products.
 
 A tensor on the CPU and a NumPy array can share their memory, and NumPy's calls cost a fraction of PyTorch's. What
-PyTorch does better, it does here too: products that are worth several threads. Images are left to its own convolutions.
+PyTorch does better, it does here too: products that are worth several threads. Large convolutions are left to its own.
 """
 
 import warnings
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
+from functools import partial
 from types import MappingProxyType
 from typing import Any
 
@@ -21,11 +22,11 @@ from nn_any.backends.replay.emitter import Emitter, Local, fixed
 from nn_any.backends.replay.kernels import BothKernels, Form, Kernels, NumpyKernels
 from nn_any.backends.replay.lowering import FORMS
 from nn_any.backends.replay.recorded import is_flipped
-from nn_any.core.layers import Conv2D, MaxPool2D
 from nn_any.core.trees import tree_map
 from nn_any.core.typing import Array, Batch, Carry
 
 _LARGE = 2**14  # elements, from which on PyTorch's functions are quicker than NumPy's, their calls included
+_WINDOWS = 2**19  # numbers in those of a convolution, from which on PyTorch's own is quicker
 _ELEMENTWISE: dict[np.ufunc, Any] = {
     np.add: torch.add,
     np.subtract: torch.sub,
@@ -85,9 +86,9 @@ class SmallKernels(BothKernels):
         """By the function of the same name, if there is one and all is of one dtype."""
         arrays = all(isinstance(x, np.ndarray) for x in (out, *operands))
         if ufunc not in _ELEMENTWISE or not arrays or not _alike(out, *operands) or out.size < _LARGE:
-            return False
+            return super().elementwise(emit, ufunc, out, operands)
         if any(_overlap(x, out) for x in operands):
-            return False
+            return super().elementwise(emit, ufunc, out, operands)
         emit(_ELEMENTWISE[ufunc], *map(_tensor, operands), out=_tensor(out))
         return True
 
@@ -152,7 +153,7 @@ def _tensor(array: np.ndarray) -> Array:
 
 
 class TorchReplayEngine(ReplayEngine):
-    """Replays recorded steps of flat layers; others, and what cannot be recorded, run one by one."""
+    """Replays recorded steps; those with large convolutions, and what cannot be recorded, run one by one."""
 
     def __init__(self) -> None:
         super().__init__("auto", _choose)
@@ -161,29 +162,23 @@ class TorchReplayEngine(ReplayEngine):
         """No autograd."""
         return TorchEngine().scope()
 
-    @staticmethod
-    def _leaves_to_pytorch(step: Step, order: Array) -> bool:
-        """Whether there are images, and not those of an ensemble, for which PyTorch has no convolutions of its own."""
-        recipe = getattr(step, "recipe", None)
-        images = recipe is not None and any(isinstance(layer, Conv2D | MaxPool2D) for layer in recipe.layers)
-        return images and order.ndim == 2
-
     def run(
         self, step: Step, carry: Carry, data: Batch, order: Array, rates: Array, start: int, stop: int
     ) -> tuple[Carry, Array]:
         """Run the steps on NumPy's views of the tensors."""
         arrays = carry, data, order, rates
-        if self._leaves_to_pytorch(step, order):
-            self.name = "eager"
-            return TorchEngine().run(step, *arrays, start, stop)
+        plain = partial(TorchEngine().run, step, *arrays, start, stop)
         with self.scope():
             try:
                 carry, data, order, rates = (tree_map(torch.Tensor.numpy, tree) for tree in arrays)
             except TypeError as error:  # bfloat16, for one
                 self._give_up(one_line(error))
-                return TorchEngine().run(step, *arrays, start, stop)
+                return plain()
             program = self._program(step, carry, data, order, rates)
             if program is None:
-                return TorchEngine().run(step, *arrays, start, stop)
+                return plain()
+            if program.windows > _WINDOWS:
+                self.name = "eager"
+                return plain()
             carry, losses = self._replay(program, carry, data, order, rates, start, stop)
             return tree_map(torch.from_numpy, carry), torch.from_numpy(losses)

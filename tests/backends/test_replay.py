@@ -27,6 +27,7 @@ SHAPE = (6, 6, 2)
 STACKS = {
     "dense": [nn.Dense(7), nn.Dense(5, activation="tanh"), nn.Dense(3)],
     "one layer": [nn.Dense(3)],
+    "wide": [nn.Dense(80), nn.Dense(70), nn.Dense(3)],
     "relus": [nn.Dense(9, activation="relu"), nn.Dense(8, activation="leaky_relu"), nn.Dense(3)],
     "smooth": [nn.Dense(9, activation="gelu"), nn.Dense(8, activation="silu"), nn.Dense(7, activation="softplus"), 3],
     "convolution": [nn.Conv2D(4, 3, activation="relu"), nn.MaxPool2D(2), nn.Flatten(), nn.Dense(3)],
@@ -210,10 +211,17 @@ class OnlyNumPy(nn.layers.Layer):
         return x * x.clip(0, 1).any(), state, x
 
 
-def test_what_is_beyond_the_standard_runs_eagerly():
+def test_what_is_beyond_the_standard_runs_eagerly_and_is_told_once(caplog):
     net = nn.Network([72, OnlyNumPy(), 3], device="numpy", seed=0)
-    history = net.fit((X.reshape(37, 72), LABELS), epochs=1, batch_size=10, optimizer=nn.SGD(1.0))
-    assert history.engine == "eager"
+    data = nn.Dataset(X.reshape(37, 72), LABELS, scale=255)
+    with caplog.at_level(logging.WARNING, logger="nn_any"):
+        histories = [net.fit(data, epochs=1, batch_size=10, optimizer=nn.SGD(1.0)) for _ in range(3)]
+    assert [history.engine for history in histories] == ["eager"] * 3
+    assert [history.compile_seconds > 0 for history in histories] == [True, False, False]
+    (record,) = [record for record in caplog.records if record.name == "nn_any"]
+    assert "AttributeError: the standard's arrays have no attribute 'clip'" in record.message
+    with pytest.raises(nn.EngineError, match="no attribute 'clip'"):
+        net.fit(data, epochs=1, batch_size=10, optimizer=nn.SGD(1.0), engine="compiled")
 
 
 @dataclass(frozen=True)

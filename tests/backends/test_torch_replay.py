@@ -79,6 +79,28 @@ def test_the_loop_calls_pytorch_where_it_is_worth_it(monkeypatch):
         assert set(called) == expected
 
 
+def test_large_convolutions_are_left_to_pytorch(monkeypatch, caplog):
+    """The largest windows here are those of the second convolution: 4 x 4 places of 3 x 3 x 5 numbers, for 7 images."""
+    need("torch")
+    layers = [
+        (8, 8, 1),
+        nn.Conv2D(5, 3),
+        nn.Conv2D(6, 3, activation="relu"),
+        nn.MaxPool2D(2),
+        nn.Flatten(),
+        nn.Dense(3),
+    ]
+    data, nets = nn.Dataset(X[:70, :64], LABELS[:70], scale=255), []
+    for most, engine in ((7 * 16 * 45, "replay"), (7 * 16 * 45 - 1, "eager")):
+        monkeypatch.setattr("nn_any.backends._torch_replay._WINDOWS", most)
+        net = nn.Network(layers, device="torch:cpu", dtype="float64", seed=0)
+        assert net.SGD(data, 2, 7, 0.1).engine == engine
+        nets.append(net)
+    assert not caplog.records  # that was a choice, not a failure
+    for got, expected in zip(*(tree_leaves(net._carry) for net in nets), strict=True):
+        np.testing.assert_allclose(nn.to_numpy(got), nn.to_numpy(expected), rtol=1e-9, atol=1e-12)
+
+
 def test_what_numpy_cannot_hold_runs_one_by_one():
     need("torch")
     import torch

@@ -49,6 +49,8 @@ class Plan:
         How many steps go together.
     serial : bool
         Whether the products are so small that threads would wait for each other.
+    windows : int
+        How many numbers there are in the windows of the largest convolution.
     matrices : bool
         Whether all products are of two matrices, rather than of many at once.
     """
@@ -75,6 +77,7 @@ class Plan:
             self.handed_out = [notes.loss]
         size = sum(_bytes(n) for n in (*self.handed_in, *self.handed_out))
         self.serial = max(map(_multiplications, self.body), default=0) < _SERIAL
+        self.windows = max(map(_windows, self.body), default=0)
         products = [n.layout for n in self.body if n.name in _PRODUCTS and n.layout is not None]
         self.matrices = all(len(layout.shape) == 2 for layout in products)
         self.chunk = max(1, min(_CHUNK_STEPS[self.serial], _CHUNK_BYTES // max(size, 1)))
@@ -163,13 +166,27 @@ def _multiplications(node: Node) -> int:
     if node.layout is None or node.name not in _PRODUCTS | _CONVOLUTIONS:
         return 0
     result = node.layout.shape
+    if node.name in _CONVOLUTIONS:
+        return _kernels_and_places(node)[0][0] * _windows(node)
     first, second = [i.layout.shape for i in node.inputs() if i.layout is not None][:2]
-    if node.name in _CONVOLUTIONS:  # the kernels, times the places where they lie
-        roles = {"convolve": (second, result), "convolve_kernels_gradient": (result, second)}
-        kernels, places = roles.get(node.name, (second, first))
-        return math.prod(kernels) * math.prod(places[:3])
     inner = second[-2] if node.name == "sgd_update" else first[-1]
     return math.prod(result[-2:]) * int(inner)
+
+
+def _windows(node: Node) -> int:
+    """Of a convolution: what all kernels meet, at all places."""
+    if node.layout is None or node.name not in _CONVOLUTIONS:
+        return 0
+    kernels, places = _kernels_and_places(node)
+    return math.prod(kernels[1:]) * math.prod(places[:3])
+
+
+def _kernels_and_places(node: Node) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """The shapes of a convolution's kernels, and of what it has for each place where they lie."""
+    first, second = [i.layout.shape for i in node.inputs() if i.layout is not None][:2]
+    result = () if node.layout is None else node.layout.shape
+    roles = {"convolve": (second, result), "convolve_kernels_gradient": (result, second)}
+    return roles.get(node.name, (second, first))
 
 
 def _passes(node: Node, moving: set[Node]) -> bool:

@@ -1,5 +1,6 @@
 """The engine that records a training step once, and replays it."""
 
+import logging
 import threading
 import time
 from collections.abc import Callable
@@ -15,6 +16,7 @@ from nn_any.backends.replay.recorded import UnrecordableError
 from nn_any.core.trees import tree_leaves
 from nn_any.core.typing import Array, Batch, Carry
 
+_logger = logging.getLogger("nn_any")
 _KEPT = 2
 """How many programs a network keeps: one for whole batches, and one for the short last batch of an epoch."""
 
@@ -36,7 +38,6 @@ class ReplayEngine(EagerEngine):
         self._mode, self._choose = mode, choose
         self.compile_seconds = 0.0
         self.kept = {}
-        self._unrecordable: set[Any] = set()
 
     def run(
         self, step: Step, carry: Carry, data: Batch, order: Array, rates: Array, start: int, stop: int
@@ -57,9 +58,13 @@ class ReplayEngine(EagerEngine):
             program.run(data, order[start:stop], rates[start:stop], losses)
         return program.unload(carry), losses
 
-    def _give_up(self, reason: str) -> None:
+    def _give_up(self, reason: str, *, known: bool = False) -> None:
         """Go on eagerly, and tell why once."""
-        if self.name != "eager":
+        if self.name == "eager":
+            return
+        if known and self._mode != "compiled":
+            _logger.debug("%s cannot run these steps, as before: %s", self.name, reason)
+        else:
             fall_back(self, self._mode, reason)
         self.name = "eager"
 
@@ -67,28 +72,30 @@ class ReplayEngine(EagerEngine):
         leaves = [(leaf.shape, leaf.dtype) for leaf in tree_leaves(carry)]
         columns = [(column.shape[1:], column.dtype) for column in data]
         key = (step, order.shape[1:], order.dtype, rates.shape[1:], rates.dtype, *leaves, *columns, self.alone)
-        if key in self._unrecordable:
-            return None
-        if key in self.kept:
-            self.kept[key] = self.kept.pop(key)  # the one used last is the last to go
+        known = key in self.kept
+        if known:
+            found = self.kept.pop(key)
         else:
             while len(self.kept) >= _KEPT:
                 del self.kept[next(iter(self.kept))]
             begun = time.perf_counter()
-            try:
-                with ONE_BLAS_THREAD, np.errstate(all="ignore"):  # NumPy's threads would fight with SciPy's
-                    program = Program(step, carry, data, order[0], rates[0], alone=self.alone, choose=self._choose)
-            except MemoryError:
-                raise
-            except Exception as error:  # what is wrong with the step itself, the plain loop will tell better
-                self._unrecordable.add(key)
-                self._give_up(str(error) if isinstance(error, UnrecordableError) else one_line(error))
-                return None
-            finally:
-                self.compile_seconds += time.perf_counter() - begun
-            self.kept[key] = program
-        found: Program = self.kept[key]
-        return found
+            found = self._compiled(step, carry, data, order, rates)
+            self.compile_seconds += time.perf_counter() - begun
+        self.kept[key] = found  # the one used last is the last to go
+        if isinstance(found, Program):
+            return found
+        self._give_up(found, known=known)
+        return None
+
+    def _compiled(self, step: Step, carry: Carry, data: Batch, order: Array, rates: Array) -> Program | str:
+        """A program for batches of this shape, or why there is none."""
+        try:
+            with ONE_BLAS_THREAD, np.errstate(all="ignore"):  # NumPy's threads would fight with SciPy's
+                return Program(step, carry, data, order[0], rates[0], alone=self.alone, choose=self._choose)
+        except MemoryError:
+            raise
+        except Exception as error:  # what is wrong with the step itself, the plain loop will tell better
+            return str(error) if isinstance(error, UnrecordableError) else one_line(error)
 
 
 class _OneThread:

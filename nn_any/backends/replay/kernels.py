@@ -10,6 +10,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 from scipy.linalg import blas
+from scipy.special import expit
+
+from nn_any.backends._numpy_sigmoid import sigmoid
 
 if TYPE_CHECKING:
     from nn_any.backends.replay.emitter import Emitter
@@ -85,8 +88,11 @@ class NumpyKernels:
         emit(rows.dot, np.ones(rows.shape[1], rows.dtype), out)
 
     def elementwise(self, emit: "Emitter", ufunc: np.ufunc, out: Any, operands: Sequence[Any]) -> bool:
-        """They are NumPy's own."""
-        return False
+        """Only the logistic function has one."""
+        if ufunc is not expit or not all(isinstance(x, np.ndarray) and x.shape == out.shape for x in (out, *operands)):
+            return False
+        sigmoid(emit, out, *operands)
+        return True
 
 
 class BothKernels(NumpyKernels):

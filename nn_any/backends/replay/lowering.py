@@ -15,7 +15,7 @@ from nn_any.backends.replay.recorded import is_flipped
 from nn_any.backends.replay.tape import Node, leaves
 
 FORMS: dict[str, Form] = {}
-_CACHED = 2**19  # bytes
+_CACHED = 2**20  # bytes
 _PORTION = 2**16  # numbers
 
 

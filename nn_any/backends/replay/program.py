@@ -79,6 +79,8 @@ class Program:
     ----------
     serial : bool
         Whether the products are so small that threads would wait for each other: BLAS should have one.
+    windows : int
+        How many numbers there are in the windows of the largest convolution.
     """
 
     def __init__(
@@ -94,7 +96,7 @@ class Program:
     ) -> None:
         notes = record(step, carry, data, rows, rate)
         self._plan = Plan(notes)
-        self.serial = self._plan.serial
+        self.serial, self.windows = self._plan.serial, self._plan.windows
         kernels = choose(serial=self.serial, alone=alone, matrices=self._plan.matrices)
         draft = Pool()  # laid out twice: once to see when each array is wanted
         Writer(notes, self._plan, kernels, draft, small=self.serial)

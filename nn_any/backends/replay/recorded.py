@@ -69,6 +69,9 @@ class Recorded:
     mT = property(lambda self: _note("mT", _transposed, self))  # noqa: N815 - the standard's name
     T = property(lambda self: _note("mT", _transposed, self))
 
+    def __getattr__(self, name: str) -> Any:
+        raise AttributeError(f"the standard's arrays have no attribute {name!r}")
+
     def __getitem__(self, key: Any) -> Any:
         if any(getattr(k, "dtype", None) == np.bool_ for k in (key if isinstance(key, tuple) else (key,))):
             raise UnrecordableError("the step chooses by a mask, which makes shapes depend on values")
