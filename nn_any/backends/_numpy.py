@@ -9,7 +9,7 @@ import numpy as np
 from scipy.special import expit
 
 from nn_any.backends import _numpy_windows as windows
-from nn_any.backends._numpy_sigmoid import MANY, sigmoid
+from nn_any.backends._numpy_sigmoid import sigmoid
 from nn_any.backends._standard import StandardBackend
 from nn_any.backends.engine import EagerEngine, Engine
 from nn_any.backends.replay import ReplayEngine, record_convolution, record_primitive
@@ -20,8 +20,6 @@ Pair = tuple[int, int]
 
 
 def _sigmoid(z: Array, *, xp: Any) -> Array:
-    if z.size < MANY:
-        return expit(z)
     a = np.empty_like(z)
     with np.errstate(over="ignore"):
         sigmoid(windows.now, a, z)

@@ -19,7 +19,7 @@ from nn_any.backends._torch_engine import TorchEngine
 from nn_any.backends.engine import Step, one_line
 from nn_any.backends.replay import ReplayEngine
 from nn_any.backends.replay.emitter import Emitter, Local, fixed
-from nn_any.backends.replay.kernels import BothKernels, Form, Kernels, NumpyKernels
+from nn_any.backends.replay.kernels import BothKernels, Form, Kernels, LeftAsideError, NumpyKernels
 from nn_any.backends.replay.lowering import FORMS
 from nn_any.backends.replay.recorded import is_flipped
 from nn_any.core.trees import tree_map
@@ -84,10 +84,9 @@ class SmallKernels(BothKernels):
 
     def elementwise(self, emit: Emitter, ufunc: np.ufunc, out: Any, operands: Sequence[Any]) -> bool:
         """By the function of the same name, if there is one and all is of one dtype."""
-        arrays = all(isinstance(x, np.ndarray) for x in (out, *operands))
-        if ufunc not in _ELEMENTWISE or not arrays or not _alike(out, *operands) or out.size < _LARGE:
-            return super().elementwise(emit, ufunc, out, operands)
-        if any(_overlap(x, out) for x in operands):
+        large = all(isinstance(x, np.ndarray) for x in (out, *operands)) and out.size >= _LARGE
+        fits = large and _alike(out, *operands) and not any(_overlap(x, out) for x in operands)
+        if ufunc not in _ELEMENTWISE or not fits:
             return super().elementwise(emit, ufunc, out, operands)
         emit(_ELEMENTWISE[ufunc], *map(_tensor, operands), out=_tensor(out))
         return True
@@ -128,7 +127,9 @@ class TorchKernels(SmallKernels):
         emit(torch.mv, _tensor(rows), torch.ones(rows.shape[1], dtype=_tensor(out).dtype), out=_tensor(out))
 
 
-def _choose(*, serial: bool, alone: bool, matrices: bool) -> Kernels:
+def _choose(*, serial: bool, alone: bool, matrices: bool, windows: int) -> Kernels:
+    if windows > _WINDOWS:
+        raise LeftAsideError
     if not alone:
         return NumpyKernels()  # blocks of an ensemble share the CPUs
     return SmallKernels() if serial else TorchKernels()
@@ -176,9 +177,6 @@ class TorchReplayEngine(ReplayEngine):
                 return plain()
             program = self._program(step, carry, data, order, rates)
             if program is None:
-                return plain()
-            if program.windows > _WINDOWS:
-                self.name = "eager"
                 return plain()
             carry, losses = self._replay(program, carry, data, order, rates, start, stop)
             return tree_map(torch.from_numpy, carry), torch.from_numpy(losses)

@@ -42,16 +42,31 @@ def two_layers(x, w, b, u, c):
     return (descent(w, before, x), b - sums(before), descent(u, delta, a), c - sums(delta)), None
 
 
-def copied(x, w, b, u, c):
-    """Errors that no form writes, so that they are another array in each step."""
+def backwards(x, w, b, u, c):
+    """Errors that lie backwards."""
     delta = array_namespace(x).flip(affine(x, w, b) * 0.01, axis=0)
     return (descent(w, delta, x), b - sums(delta), u, c), None
+
+
+def rolled(x, w, b, u, c):
+    """Errors that no form writes, so that they are another array in each step."""
+    delta = array_namespace(x).roll(affine(x, w, b) * 0.01, 1, axis=0)
+    return (descent(w, delta, x), b - sums(delta), u, c), None
+
+
+def computed_anew(x, w, b, u, c):
+    """Inputs by a form that wants arrays which stay where they are, and gets another one in each step."""
+    xp = array_namespace(x)
+    x = affine(xp.roll(x, 1, axis=0), xp.asarray(MIXED), xp.asarray(MIXED[0]))
+    return (*one(x, w, b)[1:], u, c), None
 
 
 STEPS = {  # the state after a step of inputs (n, 30), and what is read of it; and how many layers are joined
     "one layer": (lambda x, w, b, u, c: ((*one(x, w, b)[1:], u, c), None), 1),
     "two layers": (two_layers, 2),
-    "errors without a form": (copied, 1),
+    "errors that lie backwards": (backwards, 1),
+    "errors without a form": (rolled, 1),
+    "inputs without a form": (computed_anew, 1),
     "the loss reads the errors": (lambda x, w, b, u, c: ((*one(x, w, b)[1:], u, c), one(x, w, b)[0]), 1),
     "the loss reads the weights": (lambda x, w, b, u, c: ((*one(x, w, b)[1:], u, c), w * 2.0), 1),
     "the loss reads the new weights": (lambda x, w, b, u, c: ((*one(x, w, b)[1:], u, c), one(x, w, b)[1] * 2.0), 0),

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from nn_any.backends.engine import EagerEngine, Step, fall_back, one_line
-from nn_any.backends.replay.kernels import Kernels, numpys
+from nn_any.backends.replay.kernels import Kernels, LeftAsideError, numpys
 from nn_any.backends.replay.program import Program
 from nn_any.backends.replay.recorded import UnrecordableError
 from nn_any.core.trees import tree_leaves
@@ -29,7 +29,7 @@ class ReplayEngine(EagerEngine):
     mode : {"auto", "compiled"}
         What happens to steps that cannot be recorded: they run eagerly, or an `EngineError`.
     choose : callable
-        Chooses the kernels, as `kernels.numpys` does.
+        Chooses the kernels, as `kernels.numpys` does, or leaves steps aside: then they run eagerly.
     """
 
     name = "replay"
@@ -84,16 +84,21 @@ class ReplayEngine(EagerEngine):
         self.kept[key] = found  # the one used last is the last to go
         if isinstance(found, Program):
             return found
-        self._give_up(found, known=known)
+        if found is None:
+            self.name = "eager"
+        else:
+            self._give_up(found, known=known)
         return None
 
-    def _compiled(self, step: Step, carry: Carry, data: Batch, order: Array, rates: Array) -> Program | str:
-        """A program for batches of this shape, or why there is none."""
+    def _compiled(self, step: Step, carry: Carry, data: Batch, order: Array, rates: Array) -> Program | str | None:
+        """A program for batches of this shape, or why there is none; None if that is a choice."""
         try:
             with ONE_BLAS_THREAD, np.errstate(all="ignore"):  # NumPy's threads would fight with SciPy's
                 return Program(step, carry, data, order[0], rates[0], alone=self.alone, choose=self._choose)
         except MemoryError:
             raise
+        except LeftAsideError:
+            return None
         except Exception as error:  # what is wrong with the step itself, the plain loop will tell better
             return str(error) if isinstance(error, UnrecordableError) else one_line(error)
 

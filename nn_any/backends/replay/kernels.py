@@ -134,7 +134,11 @@ class ScipyKernels(BothKernels):
             super().sums(emit, out, rows)
 
 
-def numpys(*, serial: bool, alone: bool, matrices: bool) -> Kernels:
+class LeftAsideError(Exception):
+    """The library has a quicker way of its own for such steps."""
+
+
+def numpys(*, serial: bool, alone: bool, matrices: bool, windows: int) -> Kernels:
     """The quickest of NumPy's and SciPy's.
 
     Parameters
@@ -145,6 +149,8 @@ def numpys(*, serial: bool, alone: bool, matrices: bool) -> Kernels:
         Whether no other thread runs a loop: SciPy's BLAS keeps Python's lock, NumPy's lets go of it.
     matrices : bool
         Whether all products are of two matrices, rather than of many at once.
+    windows : int
+        How many numbers there are in the windows of the largest convolution; the same to NumPy.
     """
     if serial:
         return BothKernels() if alone else NumpyKernels()

@@ -73,14 +73,12 @@ class Program:
     alone : bool
         Whether no other thread runs a program.
     choose : callable
-        Chooses the kernels, as `numpys` does.
+        Chooses the kernels, as `numpys` does, or raises `LeftAsideError`.
 
     Attributes
     ----------
     serial : bool
         Whether the products are so small that threads would wait for each other: BLAS should have one.
-    windows : int
-        How many numbers there are in the windows of the largest convolution.
     """
 
     def __init__(
@@ -96,8 +94,8 @@ class Program:
     ) -> None:
         notes = record(step, carry, data, rows, rate)
         self._plan = Plan(notes)
-        self.serial, self.windows = self._plan.serial, self._plan.windows
-        kernels = choose(serial=self.serial, alone=alone, matrices=self._plan.matrices)
+        self.serial = self._plan.serial
+        kernels = choose(serial=self.serial, alone=alone, matrices=self._plan.matrices, windows=self._plan.windows)
         draft = Pool()  # laid out twice: once to see when each array is wanted
         Writer(notes, self._plan, kernels, draft, small=self.serial)
         writer = Writer(notes, self._plan, kernels, draft.packed(), small=self.serial)

@@ -29,8 +29,7 @@ class Writer:
 
     def __init__(self, notes: Recording, plan: Plan, kernels: Kernels, pool: Pool, *, small: bool) -> None:
         self._emit = Emitter(kernels, pool)
-        self._body = plan.body
-        self._users = self._body_users()
+        self._users = _users(plan.body)
         self._joined = JoinedBiases(notes, plan, self._users if kernels.biases_joined and not small else {})
         self._whole: dict[Node, np.ndarray] = {}
         self._body = [node for node in plan.body if node not in self._joined.left_out]
@@ -93,13 +92,6 @@ class Writer:
             if new is not old:
                 last[new.root] = _END
         return last
-
-    def _body_users(self) -> dict[Node, list[Node]]:
-        users: dict[Node, list[Node]] = {}
-        for node in self._body:
-            for i in node.inputs():
-                users.setdefault(i, []).append(node)
-        return users
 
     def _many(self, node: Node, chunk: int) -> np.ndarray:
         """An array for a chunk of steps, flipped if elementwise work meets flipped arrays there."""
@@ -203,14 +195,14 @@ class Writer:
         if isinstance(delta, Local) or min(delta.strides) < 0:  # of which products would make a copy themselves
             delta = self._emit.scratch(_layout(node.args[1]).shape, array.dtype)
             self._emit(np.copyto, delta, args[1])
-        self._emit.kernels.added(self._emit, array, -1.0, delta.mT, self._whole[inputs], 1.0)
+        if not self._emit.kernels.added(self._emit, array, -1.0, delta.mT, self._whole[inputs], 1.0):
+            raise AssertionError("expected kernels that join biases to add a product to any matrix")
         self._places[node] = weights
 
     def _add_ones(self, node: Node) -> None:
-        """Write the column of ones behind inputs; those that could not be written in front of it are copied there."""
-        if node not in self._whole:
-            found = self._places[node]
-            self._places[node] = self._with_room(node)
+        """Write the column of ones behind inputs; another array in each step is copied in front of it."""
+        if isinstance(found := self._places[node], Local):
+            self._places[node] = self._whole[node][:, :-1] if node in self._whole else self._with_room(node)
             self._emit(np.copyto, self._places[node], found)
         self._emit(np.copyto, self._whole[node][:, -1], scalar(1, _layout(node).dtype))
 
@@ -270,6 +262,15 @@ class Writer:
             moved.append((array, value))
         for array, value in moved:
             self._emit(np.copyto, array, value)
+
+
+def _users(body: list[Node]) -> dict[Node, list[Node]]:
+    """The calls that read each array."""
+    users: dict[Node, list[Node]] = {}
+    for node in body:
+        for i in node.inputs():
+            users.setdefault(i, []).append(node)
+    return users
 
 
 def _layout(node: Node) -> Layout:
