@@ -64,15 +64,16 @@ def _astype(emit: Emitter, out: Any, x: Any, *how: Any, **options: Any) -> None:
         emit(_tensor(out).copy_, _tensor(x))
 
 
-def _affine(emit: Emitter, out: Any, x: Any, weights: Any, biases: Any) -> None:
+def _affine(emit: Emitter, out: Any, x: Any, weights: Any, biases: Any, *, scale: float = 1.0) -> None:
     """By one product that is added to the biases, where it is worth several threads."""
     fixed(out, x, weights, biases)
     if out.ndim > 2 or not _alike(out, x, weights, biases):
-        FORMS["affine"].emit(emit, out, x, weights, biases)
-    elif is_flipped(out):
-        emit(torch.addmm, _tensor(biases[:, None]), _tensor(weights), _tensor(x.mT), out=_tensor(out.mT))
-    else:
-        emit(torch.addmm, _tensor(biases), _tensor(x), _tensor(weights.mT), out=_tensor(out))
+        FORMS["affine"].emit(emit, out, x, weights, biases, scale=scale)
+        return
+    added, factors, z = biases, (x, weights.mT), out
+    if is_flipped(out):
+        added, factors, z = biases[:, None], (weights, x.mT), out.mT
+    emit(torch.addmm, *map(_tensor, (added, *factors)), alpha=scale, out=_tensor(z))
 
 
 class SmallKernels(BothKernels):

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from nn_any.backends.replay.scaled import move_scales
 from nn_any.backends.replay.tape import Node, map_leaves
 
 _AHEAD_BYTES = 4096  # of one array of one step: the inputs of a large batch are taken when they are due
@@ -69,7 +70,8 @@ class Plan:
         behind = self._behind([n for n in calls if n not in ahead], ahead, set(notes.new_state))
         self.head = [n for n in calls if n in ahead]
         self.tail = [n for n in calls if n in behind]
-        self.body = _updates_early([n for n in calls if n not in ahead and n not in behind], notes)
+        body = _updates_early([n for n in calls if n not in ahead and n not in behind], notes)
+        self.body = move_scales(body, users_of(calls), {*notes.new_state, *self._inputs(self.tail, ahead | behind)})
         used = {i for n in self.body for i in n.inputs()} | set(notes.new_state)
         self.handed_in = [n for n in (notes.rate, *self.head) if n in used]
         self.handed_out = self._inputs(self.tail, ahead | behind)
@@ -84,13 +86,9 @@ class Plan:
 
     def _behind(self, calls: list[Node], ahead: set[Node], state: set[Node]) -> set[Node]:
         """The calls that only the loss needs, from the last one back, as far as it pays to keep their inputs."""
-        users: dict[Node, set[Node]] = {}
-        for node in calls:
-            for i in node.inputs():
-                users.setdefault(i, set()).add(node)
-        made, behind = set(calls), set[Node]()
+        users, made, behind = users_of(calls), set(calls), set[Node]()
         for node in reversed(calls):
-            wanted = node is self.loss or (node in users and users[node] <= behind)
+            wanted = node is self.loss or (node in users and behind.issuperset(users[node]))
             if not wanted or node in state or not all(i in made or i in ahead or _is_fixed(i) for i in node.inputs()):
                 continue
             moving = {i for i in node.inputs() if not _is_fixed(i)}
@@ -102,6 +100,15 @@ class Plan:
     def _inputs(calls: Iterable[Node], known: set[Node]) -> list[Node]:
         found = dict.fromkeys(i for n in calls for i in n.inputs() if not _is_fixed(i) and i not in known)
         return list(found)
+
+
+def users_of(calls: Iterable[Node]) -> dict[Node, list[Node]]:
+    """The calls that read each array."""
+    users: dict[Node, list[Node]] = {}
+    for node in calls:
+        for i in node.inputs():
+            users.setdefault(i, []).append(node)
+    return users
 
 
 def _needed(notes: Recording) -> list[Node]:

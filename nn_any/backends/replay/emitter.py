@@ -71,10 +71,14 @@ class Emitter:
         self._lent.append(memory)
         return array
 
+    def give_back(self) -> None:
+        """Take back what `scratch` has given last."""
+        self.pool.give_back(self._lent.pop())
+
     def release(self) -> None:
         """Take back all that `scratch` has given."""
         while self._lent:
-            self.pool.give_back(self._lent.pop())
+            self.give_back()
 
     def _call(self, function: Callable[..., Any], args: Any, kwargs: Any) -> str:
         given = [self._text(arg) for arg in args] + [f"{name}={self._text(arg)}" for name, arg in kwargs.items()]

@@ -27,11 +27,15 @@ class Layer(NamedTuple):
 
 
 class Joined(NamedTuple):
-    """What a call works on: the inputs that want a column of ones, and weights and biases, together and alone."""
+    """What a call works on: the inputs that want a column of ones, and weights and biases, together and alone.
+
+    Inputs that have yet to be multiplied by `scale` have a column of its reciprocals instead.
+    """
 
     inputs: Node
     array: np.ndarray
     weights: np.ndarray
+    scale: float
 
 
 class JoinedBiases:
@@ -43,8 +47,8 @@ class JoinedBiases:
         Where the old weights and biases lie: parts of one array (outputs, inputs + 1).
     calls : dict of Node to Joined
         The calls that are made with the whole of it: ``affine`` and ``sgd_update``.
-    inputs : set of Node
-        What wants a column of ones.
+    inputs : dict of Node to float
+        What wants a column of ones, and which number is to stand for them.
     roomy : set of Node
         The same, and what it is computed from in place.
     left_out : dict of Node to ndarray
@@ -68,10 +72,10 @@ class JoinedBiases:
             array = _wide(weights.layout)
             self.arrays |= {weights: array[:, :-1], biases: array[:, -1]}
             self.left_out |= dict.fromkeys((layer.biases, layer.total), self.arrays[biases])
-            joined = Joined(layer.inputs, array, self.arrays[weights])
+            joined = Joined(layer.inputs, array, self.arrays[weights], layer.affine.kwargs.get("scale", 1.0))
             self.calls |= {layer.affine: joined, layer.weights: joined}
             self.roomy |= _chain(layer.inputs, users, alone)
-        self.inputs = {call.inputs for call in self.calls.values()}
+        self.inputs = {call.inputs: 1.0 / call.scale for call in self.calls.values()}
 
     @staticmethod
     def layout(layout: Layout) -> Layout:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from nn_any.backends.replay.emitter import Emitter
 
 _GEMM = {np.dtype("float32"): blas.sgemm, np.dtype("float64"): blas.dgemm}
+_LARGE = 2**18  # numbers
 _GEMV = {np.dtype("float32"): blas.sgemv, np.dtype("float64"): blas.dgemv}
 
 
@@ -124,7 +125,12 @@ class ScipyKernels(BothKernels):
             super().product(emit, out, a, b)
 
     def sums(self, emit: "Emitter", out: Any, rows: Any) -> None:
-        """By SciPy's gemv."""
+        """By SciPy's gemv; of a few long rows many short ones are made first, between which threads share the work."""
+        parts = next((k for k in (64, 16, 4) if rows.shape[1] % k == 0 and len(rows) * k < 2048), 1)
+        if parts > 1 and rows.size >= _LARGE and rows.mT.flags.c_contiguous:
+            some = emit.scratch((parts * len(rows),), rows.dtype)
+            self.sums(emit, some, rows.mT.reshape(-1, parts * len(rows)).mT)
+            rows = some.reshape(parts, len(rows)).mT
         across = int(rows.flags.c_contiguous)
         matrix = rows.mT if across else rows
         if matrix.flags.f_contiguous:

@@ -223,58 +223,70 @@ def _vecdot(emit: Emitter, out: Any, a: Any, b: Any, *, axis: int = -1) -> None:
 
 
 @form("matmul")
-def matmul(emit: Emitter, out: Any, a: Any, b: Any) -> None:
-    """``a @ b`` into `out`."""
+def matmul(emit: Emitter, out: Any, a: Any, b: Any, *, scale: float = 1.0) -> None:
+    """``scale * a @ b`` into `out`."""
     fixed(out, a, b)
     if is_flipped(out):
         a, b, out = b.mT, a.mT, out.mT
+    if scale != 1.0 and emit.kernels.added(emit, out, scale, a, b, 0.0):
+        return
     if a.ndim == b.ndim == 2 and out.flags.c_contiguous:
         emit.kernels.product(emit, out, a, b)
     else:
         emit.kernels.many(emit, out, a, b)
+    if scale != 1.0:
+        into(emit, np.multiply, out, out, scalar(scale, out.dtype))
 
 
 @form("affine")
-def _affine(emit: Emitter, out: Any, x: Any, weights: Any, biases: Any) -> None:
+def _affine(emit: Emitter, out: Any, x: Any, weights: Any, biases: Any, *, scale: float = 1.0) -> None:
     fixed(out, x, weights, biases)
     factors, z, column = (x, weights.mT), out, biases[..., None, :]
     if is_flipped(out):
         factors, z = (weights, x.mT), out.mT
         column = biases if biases.ndim == z.ndim else biases[..., :, None]  # or kept for each example already
-    if emit.kernels.biases_first and z.ndim == 2:
+    if z.ndim == 2 and (emit.kernels.biases_first or scale != 1.0):
         emit(np.copyto, z, column)
-        if emit.kernels.added(emit, z, 1.0, *factors, 1.0):
+        if emit.kernels.added(emit, z, scale, *factors, 1.0):
             return
         emit.lines.pop()
-    matmul(emit, z, *factors)
+    matmul(emit, z, *factors, scale=scale)
     into(emit, np.add, z, z, column)
 
 
-def _each(emit: Emitter, out: Any, delta: Any, inputs: Any) -> bool:
+def _each(emit: Emitter, out: Any, delta: Any, inputs: Any, scale: float) -> bool:
     """A descent of each matrix by a product that is added to it: one call a member, which writes nothing else."""
     add = emit.kernels.added
     if out.ndim == 2:
-        return add(emit, out, -1.0, delta.mT, inputs, 1.0)
+        return add(emit, out, -scale, delta.mT, inputs, 1.0)
     if not out.ndim == delta.ndim == inputs.ndim == 3 or not emit.kernels.one_by_one:
         return False
     written = len(emit.lines)
     for matrix, errors, rows in zip(out, delta, inputs, strict=True):
-        if not add(emit, matrix, -1.0, errors.mT, rows, 1.0):
+        if not add(emit, matrix, -scale, errors.mT, rows, 1.0):
             del emit.lines[written:]
             return False
     return True
 
 
 @form("sgd_update", overwrites=True)
-def _sgd_update(emit: Emitter, out: Any, weights: Any, delta: Any, inputs: Any, *factors: Any) -> None:
+def _sgd_update(
+    emit: Emitter, out: Any, weights: Any, delta: Any, inputs: Any, *factors: Any, scale: float = 1.0
+) -> None:
     fixed(out, weights, delta, inputs)
     if factors:
         raise NotStaticError
-    if weights is out and _each(emit, out, delta, inputs):
+    if weights is out and _each(emit, out, delta, inputs, scale):
         return
-    together = max(1, _CACHED // max(1, out[0].nbytes)) if out.ndim == 3 and delta.ndim == inputs.ndim == 3 else None
-    for at in [...] if together is None else [slice(i, i + together) for i in range(0, len(out), together)]:
-        change = emit.scratch(out[at].shape, out.dtype)  # of a few members, so that it stays in the cache
-        matmul(emit, change, delta[at].mT, inputs[at])
-        emit(np.subtract, weights[at], change, out[at])
-        emit.release()
+    if scale != 1.0:
+        scaled = emit.scratch(delta.mT.shape, delta.dtype).mT
+        into(emit, np.multiply, scaled, delta, scalar(scale, delta.dtype))
+        delta = scaled
+    several = out.ndim == delta.ndim == inputs.ndim == 3
+    together = max(1, _CACHED // max(1, out[0].nbytes)) if several else max(1, len(out))
+    change = emit.scratch((min(together, len(out)), *out.shape[1:]), out.dtype)  # of few members: it stays in the cache
+    for at in [slice(i, i + together) for i in range(0, len(out), together)]:
+        some = (delta[at], inputs[at]) if several else (delta, inputs)
+        here = change[: len(out[at])]
+        matmul(emit, here, some[0].mT, some[1])
+        emit(np.subtract, weights[at], here, out[at])

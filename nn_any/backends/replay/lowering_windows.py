@@ -19,7 +19,7 @@ class _Noted:
     """Room and products for a portion of images, as `windows.Work` has them, noted for every step."""
 
     def __init__(self, emit: Emitter) -> None:
-        self._emit, self.room, self.done = emit, emit.scratch, emit.release
+        self._emit, self.room, self.done = emit, emit.scratch, emit.give_back
 
     def product(self, out: Any, a: Any, b: Any, *, add: bool = False) -> None:
         """``a @ b`` into a matrix, or added to it."""
@@ -29,6 +29,7 @@ class _Noted:
             change = self._emit.scratch(out.shape, out.dtype)
             matmul(self._emit, change, a, b)
             self._emit(np.add, out, change, out)
+            self._emit.give_back()
 
 
 def _in_one_piece(*arrays: Any) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 import nn_any.backends.replay.lowering_windows  # noqa: F401 - its forms
-from nn_any.backends.replay.batching import Plan, Recording
+from nn_any.backends.replay.batching import Plan, Recording, users_of
 from nn_any.backends.replay.biases import SpreadBiases
 from nn_any.backends.replay.buffers import Pool, aligned_like
 from nn_any.backends.replay.emitter import Column, Emitter, Local, NotStaticError
@@ -29,7 +29,7 @@ class Writer:
 
     def __init__(self, notes: Recording, plan: Plan, kernels: Kernels, pool: Pool, *, small: bool) -> None:
         self._emit = Emitter(kernels, pool)
-        self._users = _users(plan.body)
+        self._users = users_of(plan.body)
         self._joined = JoinedBiases(notes, plan, self._users if kernels.biases_joined and not small else {})
         self._whole: dict[Node, np.ndarray] = {}
         self._body = [node for node in plan.body if node not in self._joined.left_out]
@@ -186,16 +186,16 @@ class Writer:
 
     def _product_with_biases(self, node: Node, args: Any, position: int) -> None:
         """Write an affine function or a descent where the biases are a column of the weights."""
-        inputs, array, weights = self._joined.calls[node]
+        inputs, array, weights, scale = self._joined.calls[node]
         if node.name == "affine":
             self._places[node] = self._output(node, position, overwrites=False)
-            matmul(self._emit, self._places[node], self._whole[inputs], array.mT)
+            matmul(self._emit, self._places[node], self._whole[inputs], array.mT, scale=scale)
             return
         delta = args[1]
         if isinstance(delta, Local) or min(delta.strides) < 0:  # of which products would make a copy themselves
             delta = self._emit.scratch(_layout(node.args[1]).shape, array.dtype)
             self._emit(np.copyto, delta, args[1])
-        if not self._emit.kernels.added(self._emit, array, -1.0, delta.mT, self._whole[inputs], 1.0):
+        if not self._emit.kernels.added(self._emit, array, -scale, delta.mT, self._whole[inputs], 1.0):
             raise AssertionError("expected kernels that join biases to add a product to any matrix")
         self._places[node] = weights
 
@@ -204,7 +204,7 @@ class Writer:
         if isinstance(found := self._places[node], Local):
             self._places[node] = self._whole[node][:, :-1] if node in self._whole else self._with_room(node)
             self._emit(np.copyto, self._places[node], found)
-        self._emit(np.copyto, self._whole[node][:, -1], scalar(1, _layout(node).dtype))
+        self._emit(np.copyto, self._whole[node][:, -1], scalar(self._joined.inputs[node], _layout(node).dtype))
 
     def _with_room(self, node: Node) -> np.ndarray:
         """An array for inputs, in front of room for a column of ones."""
@@ -262,15 +262,6 @@ class Writer:
             moved.append((array, value))
         for array, value in moved:
             self._emit(np.copyto, array, value)
-
-
-def _users(body: list[Node]) -> dict[Node, list[Node]]:
-    """The calls that read each array."""
-    users: dict[Node, list[Node]] = {}
-    for node in body:
-        for i in node.inputs():
-            users.setdefault(i, []).append(node)
-    return users
 
 
 def _layout(node: Node) -> Layout:

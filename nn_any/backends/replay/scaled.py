@@ -1,0 +1,88 @@
+"""Inputs that are only multiplied by a number before they meet weights: the products are multiplied instead.
+
+``(s x) W^T`` is ``s (x W^T)``, and BLAS multiplies its products by a number for nothing. So pixels go into the product
+as they are stored, and no pass over a batch scales them.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from nn_any.backends.replay.tape import Node
+
+_SCALED = {"affine": 0, "sgd_update": 2}  # the calls that take a factor, and which argument it is for
+_FACTORS = 2.0**-20, 2.0**20  # within these no product comes nearer to the ends of float32 than the scaled one
+
+
+def move_scales(body: list[Node], users: Mapping[Node, list[Node]], kept: set[Node]) -> list[Node]:
+    """The calls of a step, without those that only scale what products read: these have it as ``scale=``.
+
+    Parameters
+    ----------
+    body : list of Node
+        Some of them are changed.
+    users : dict of Node to list of Node
+        The calls that read each array.
+    kept : set of Node
+        What others than the body read.
+    """
+    left_out = set()
+    for node in body:
+        x, factor = _scaling(node)
+        if (
+            x not in body
+            or users[x] != [node]
+            or x.layout != node.layout
+            or not _FACTORS[0] < abs(factor) < _FACTORS[1]
+        ):
+            continue
+        views, products = _readers(node, users)
+        if not kept.isdisjoint(views) or not products or not all(_takes_factor(call, views) for call in products):
+            continue
+        for call in products:
+            call.kwargs["scale"] = factor
+            call.function = _scaled(call.function, _SCALED[call.name])
+        for reader in (*views[1:], *products):
+            reader.args = tuple([x if arg is node else arg for arg in reader.args])
+            reader.source = x if reader.source is node else reader.source
+        left_out.add(node)
+    return [node for node in body if node not in left_out]
+
+
+def _scaling(node: Node) -> tuple[Any, float]:
+    """What a call multiplies by one number, or divides by it, and the factor; None and 0.0 if it does neither."""
+    ufunc = getattr(node.function, "ufunc", None)
+    if ufunc not in (np.multiply, np.divide) or node.layout is None or node.layout.dtype.kind != "f":
+        return None, 0.0
+    x, number = node.args
+    if ufunc is np.multiply and not isinstance(x, Node):
+        x, number = number, x
+    number = number.fill if isinstance(number, Node) else number
+    if not isinstance(number, int | float) or not isinstance(x, Node) or not number:
+        return None, 0.0
+    return x, float(number if ufunc is np.multiply else 1 / number)
+
+
+def _readers(node: Node, users: Mapping[Node, list[Node]]) -> tuple[list[Node], list[Node]]:
+    """A node and its views; and the other calls that read any of them."""
+    views, products = [node], list[Node]()
+    for view in views:
+        for user in users.get(view, []):
+            (views if user.source is view else products).append(user)
+    return views, products
+
+
+def _takes_factor(call: Node, views: list[Node]) -> bool:
+    """Whether it is a product of three arguments, of which only the one that may have a factor is among `views`."""
+    at = _SCALED.get(call.name)
+    return len(call.args) == 3 and not call.kwargs and [i for i, arg in enumerate(call.args) if arg in views] == [at]
+
+
+def _scaled(function: Callable[..., Any], at: int) -> Callable[..., Any]:
+    """The product of three arguments, with a factor for one of them."""
+
+    def product(*args: Any, scale: float) -> Any:
+        return function(*[arg * scale if i == at else arg for i, arg in enumerate(args)])
+
+    return product
