@@ -88,7 +88,7 @@ def convolve(call: Call, work: "Work", z: Array, x: Array, kernels: Array, *, st
 def kernels_gradient(call: Call, work: "Work", out: Array, x: Array, delta: Array, *, stride: Pair) -> None:
     """δᵀ times the windows of `x`, summed over the images, into `out` (filters, height, width, channels).
 
-    It is added up as windowsᵀ δ: BLAS takes up to a half less time for the transpose, which has fewer columns than rows.
+    It is added up as windowsᵀ δ: for this transpose, of fewer columns than rows, BLAS takes up to a half less time.
     """
     filters, height, width, _ = out.shape
     how: Any = {"window": (height, width), "stride": stride}
