@@ -1,0 +1,135 @@
+"""Numbers that move from the inputs of products to the products: where they can, and where they must not."""
+
+import numpy as np
+import pytest
+from array_api_compat import array_namespace
+from conftest import need
+
+import nn_any as nn
+from nn_any.backends.replay.engine import ReplayEngine
+from nn_any.backends.replay.kernels import BothKernels, NumpyKernels, ScipyKernels
+from nn_any.core import primitives
+from nn_any.core.trees import tree_leaves
+
+RNG = np.random.default_rng(0)
+DATA = (RNG.normal(size=(60, 30)),)
+ORDER, RATES = RNG.permutation(60)[:50].reshape(5, 10), np.linspace(0.5, 1.0, 5)
+STATE = (RNG.normal(size=(20, 30)), RNG.normal(size=20))
+HALF = np.asarray(0.5)
+
+
+def affine(x, w, b):
+    return primitives.affine(x, w, b, xp=array_namespace(x))
+
+
+def descent(w, delta, x, *factors):
+    return primitives.sgd_update(w, delta, x, *factors, xp=array_namespace(x))
+
+
+def one(x, w, b, more=None):
+    """A layer's forward product and its descent, by errors that are made of it."""
+    z = affine(x, w, b)
+    return (descent(w, z * 0.01, x), b * 0.9), array_namespace(x).sum(z if more is None else more)
+
+
+def seen_by_all(x, w, b):
+    """The product of the inputs with themselves."""
+    return (w, b), array_namespace(x).sum(affine(x, x, b[:10]))
+
+
+def forwards_only(x, w, b):
+    z = affine(x, w[:, -x.shape[1] :], b)
+    return (w * 0.9, b * 0.9), array_namespace(x).sum(z * z)
+
+
+def rolled(x, w, b):
+    """Inputs that no form writes, so that they are another array in each step."""
+    return one(array_namespace(x).roll(x, 1, axis=0) * 0.5, w, b)
+
+
+def reshaped(x, w, b):
+    xp = array_namespace(x)
+    return one(xp.reshape(xp.reshape(x, (10, 5, 6)) * 0.5, (10, 30)), w, b)
+
+
+STEPS = {  # what a step does with its inputs (n, 30), and how many products have a factor then
+    "a number behind": (lambda x, w, b: one(x * 0.5, w, b), 2),
+    "a number in front": (lambda x, w, b: one(0.5 * x, w, b), 2),
+    "an integer": (lambda x, w, b: one(x * 3, w, b), 2),
+    "less than nothing": (lambda x, w, b: one(x * -0.5, w, b), 2),
+    "a quotient": (lambda x, w, b: one(x / 255.0, w, b), 2),
+    "an array filled with it": (lambda x, w, b: one(x * array_namespace(x).full_like(x, 0.5), w, b), 2),
+    "a view of it": (reshaped, 2),
+    "part of it": (lambda x, w, b: forwards_only((x * 0.5)[:, 10:], w, b), 1),
+    "forwards only": (lambda x, w, b: forwards_only(x * 0.5, w, b), 1),
+    "two numbers": (lambda x, w, b: one(x * 0.5 * 3.0, w, b), 2),
+    "inputs without a form": (rolled, 2),
+    "a number that it divides": (lambda x, w, b: one(0.5 / x, w, b), 0),
+    "an array of one number": (lambda x, w, b: one(x * array_namespace(x).asarray(HALF), w, b), 0),
+    "a row": (lambda x, w, b: one(x * w[0, :], w, b), 0),
+    "nothing": (lambda x, w, b: one(x * 0.0, w, b), 0),
+    "out of all bounds": (lambda x, w, b: one(x * 1e30, w, b * 1e30), 0),
+    "the inputs are read as well": (lambda x, w, b: one(x * 0.5, w, b, x * x), 0),
+    "it is read as well": (lambda x, w, b: one(x * 0.5, w, b, x * 0.5 + 1.0), 0),
+    "it is what is found": (lambda x, w, b: one(x * 0.5, w, b, x * 0.5), 0),
+    "it is left": (lambda x, w, b: ((one(x * 0.5, w, b)[0][0], (x * 0.5)[0, :20]), None), 0),
+    "it is the weights, too": (lambda x, w, b: seen_by_all(x * 0.5, w, b), 0),
+    "a descent with factors": (lambda x, w, b: ((descent(w, affine(x * 0.5, w, b), x * 0.5, -0.1), b), None), 0),
+}
+
+
+def kernels(name):
+    if name != "torch":
+        return {"numpy": NumpyKernels, "both": BothKernels, "scipy": ScipyKernels}[name]()
+    need("torch")
+    from nn_any.backends._torch_replay import TorchKernels
+
+    return TorchKernels()
+
+
+@pytest.mark.parametrize("whose", ["numpy", "both", "scipy", "torch"])
+@pytest.mark.parametrize("name", STEPS)
+def test_a_step_of_ones_own(name, whose, monkeypatch):
+    nn.select_device("numpy")  # its primitives
+    chosen = kernels(whose)
+    monkeypatch.setattr("nn_any.backends.replay.batching._AHEAD_BYTES", 0)  # as if the batch were large
+    function, factors = STEPS[name]
+
+    def step(carry, batch, rate):
+        after, read = function(batch[0], *carry)
+        return after, rate * 1.0 if read is None else read * rate
+
+    engine = ReplayEngine("compiled", lambda **_: chosen)
+    got, losses = engine.run(step, STATE, DATA, ORDER, RATES, 0, 5)
+    carry, expected = STATE, []
+    for rows, rate in zip(ORDER, RATES, strict=True):
+        carry, loss = step(carry, (DATA[0][rows],), rate[...])
+        expected.append(loss)
+    np.testing.assert_allclose(losses, expected, rtol=1e-11)
+    for a, b in zip(got, carry, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-11, atol=1e-13)
+    (program,) = engine.kept.values()
+    assert sum("scale" in node.kwargs for node in program._plan.body) == factors
+
+
+@pytest.mark.parametrize(("dtype", "rtol"), [("float32", 2e-4), ("float64", 1e-10)])
+@pytest.mark.parametrize("device", ["numpy", "torch:cpu"])
+@pytest.mark.parametrize("units", [20, 300])
+@pytest.mark.parametrize("members", [None, 5])
+def test_pixels_go_into_the_product_as_they_are_stored(members, units, device, dtype, rtol):
+    if device != "numpy":
+        need("torch")
+    data = nn.Dataset(RNG.integers(0, 256, (210, 784)).astype("uint8"), np.arange(210) % 3, scale=255)
+    ends = []
+    for engine in ("auto", "eager"):
+        how = {"device": device, "dtype": dtype, "initializer": "scaled_normal"}
+        layers = [784, units, 3]
+        net = nn.Ensemble(layers, members, seed=1, threads=2, **how) if members else nn.Network(layers, seed=1, **how)
+        net.SGD(data, 2, 100, 0.5, engine=engine)
+        ends.append(net)
+    kept = list(ends[0]._compiled.values())
+    programs = [p for found in kept for p in (found.values() if isinstance(found, dict) else [found])]
+    assert programs
+    assert all(any("scale" in node.kwargs for node in program._plan.body) for program in programs)
+    for got, expected in zip(*(tree_leaves(net._carry) for net in ends), strict=True):
+        np.testing.assert_allclose(nn.to_numpy(got), nn.to_numpy(expected), rtol=rtol, atol=rtol / 100)
