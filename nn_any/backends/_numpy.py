@@ -110,14 +110,13 @@ def _fold(parts: Array, *, window: Pair, stride: Pair, size: Pair, xp: Any) -> A
 def _max_pool(x: Array, *, window: Pair, stride: Pair, xp: Any) -> tuple[Array, Any]:
     shape = (*x.shape[:-3], *windows.counts(x.shape[-3:-1], window, stride), x.shape[-1])
     largest, which = np.empty(shape, x.dtype), np.empty(shape, np.uint8 if math.prod(window) < 256 else np.intp)
-    windows.max_pool(windows.now, largest, which, np.empty_like(which), x, window=window, stride=stride)
+    windows.max_pool(windows.now, np.empty, largest, which, x, window=window, stride=stride)
     return largest, which
 
 
 def _max_pool_gradient(residual: Any, delta: Array, *, window: Pair, stride: Pair, size: Pair, xp: Any) -> Array:
     image = np.empty((*delta.shape[:-3], *size, delta.shape[-1]), delta.dtype)
-    here = np.empty(delta.shape, np.bool_)
-    windows.max_pool_gradient(windows.now, image, here, residual, delta, window=window, stride=stride)
+    windows.max_pool_gradient(windows.now, np.empty, image, residual, delta, window=window, stride=stride)
     return image
 
 

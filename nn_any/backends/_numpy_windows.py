@@ -93,6 +93,8 @@ def kernels_gradient(call: Call, work: "Work", out: Array, x: Array, delta: Arra
     filters, height, width, _ = out.shape
     how: Any = {"window": (height, width), "stride": stride}
     turned = work.room((out.size // filters, filters), out.dtype)
+    if not len(x):
+        call(turned.fill, 0)
     for at, parts in _unfolded_portions(call, work, x, **how):
         work.product(turned, parts.mT, delta[at].reshape(-1, filters), add=at.start > 0)
     call(np.copyto, out.reshape(filters, -1), turned.mT)
@@ -159,45 +161,48 @@ def fold(call: Call, image: Array, parts: Array, *, window: Pair, stride: Pair) 
             call(np.add, view, lines[..., j, i, :], view)
 
 
-def _cached(images: Array) -> Iterator[slice]:
-    """Some images at a time, so that they stay in the cache while each element of the windows is looked at."""
-    size = max(1, _CACHED // max(1, images[:1].nbytes))
-    return (slice(start, start + size) for start in range(0, len(images), size))
+def _together(images: Array) -> int:
+    """How many images stay in the cache while each element of their windows is looked at; all rows of a single one."""
+    return max(1, _CACHED // max(1, images[:1].nbytes) if images.ndim > 3 else len(images))
 
 
-def max_pool(call: Call, largest: Array, which: Array, larger: Array, x: Array, *, window: Pair, stride: Pair) -> None:
-    """The largest element of each window, and which one it is; `larger` is room for integers as those of `which`."""
-    shape = largest.shape[-3], largest.shape[-2]
-    for at in _cached(x):
-        most, number = largest[at], which[at]
-        room = larger[: len(number)]
+def max_pool(
+    call: Call, empty: Callable[..., Array], largest: Array, which: Array, x: Array, *, window: Pair, stride: Pair
+) -> None:
+    """The largest element of each window, and which one it is; `empty` makes room for integers as those of `which`."""
+    shape, size = largest.shape[-3:-1], _together(x)
+    room = empty((min(size, len(which)), *which.shape[1:]), which.dtype)
+    for at in [slice(start, start + size) for start in range(0, len(x), size)]:
+        most, number = (largest[at], which[at]) if x.ndim > 3 else (largest, which)
+        larger = room[: len(number)]
         call(np.copyto, most, places(x[at], 0, window, stride, shape))
         call(number.fill, 0)
         for element in range(1, window[0] * window[1]):
             part = places(x[at], element, window, stride, shape)
-            call(np.greater, part, most, room)
-            call(np.multiply, room, np.asarray(element, which.dtype), room)
-            call(np.maximum, number, room, out=number)  # the last one that was larger has the largest number
+            call(np.greater, part, most, larger)
+            call(np.multiply, larger, np.asarray(element, which.dtype), larger)
+            call(np.maximum, number, larger, out=number)  # the last one that was larger has the largest number
             call(np.maximum, most, part, out=most)
 
 
 def max_pool_gradient(
-    call: Call, image: Array, here: Array, which: Array, delta: Array, *, window: Pair, stride: Pair
+    call: Call, empty: Callable[..., Array], image: Array, which: Array, delta: Array, *, window: Pair, stride: Pair
 ) -> None:
-    """δ where the largest elements were, into (..., height, width, channels); `here` is room for booleans."""
-    shape = delta.shape[-3], delta.shape[-2]
-    tiles = stride == window and tuple(image.shape[-3:-1]) == (shape[0] * stride[0], shape[1] * stride[1])
-    room = None if tiles else np.empty(delta.shape, delta.dtype)
-    for at in _cached(image):
-        errors = delta[at]
-        there = here[: len(errors)]
-        if not tiles:
+    """δ where the largest elements were, into (..., height, width, channels); `empty` makes room for masks."""
+    shape, size = delta.shape[-3:-1], _together(image)
+    tiles = stride == window and image.shape[-3:-1] == (shape[0] * stride[0], shape[1] * stride[1])
+    room = (min(size, len(delta)), *delta.shape[1:])
+    masks, several = empty(room, np.bool_), None if tiles else empty(room, delta.dtype)
+    for at in [slice(start, start + size) for start in range(0, len(image), size)]:
+        errors, number = (delta[at], which[at]) if image.ndim > 3 else (delta, which)
+        here = masks[: len(errors)]
+        if several is not None:
             call(image[at].fill, 0)
         for element in range(window[0] * window[1]):
             view = places(image[at], element, window, stride, shape)
-            call(np.equal, which[at], np.asarray(element, which.dtype), there)
-            if room is None:  # each pixel is in one window
-                call(np.multiply, errors, there, view)
+            call(np.equal, number, np.asarray(element, which.dtype), here)
+            if several is None:  # each pixel is in one window
+                call(np.multiply, errors, here, view)
             else:
-                call(np.multiply, errors, there, room[: len(errors)])
-                call(np.add, view, room[: len(errors)], view)
+                call(np.multiply, errors, here, several[: len(errors)])
+                call(np.add, view, several[: len(errors)], view)

@@ -143,8 +143,9 @@ def _alike(*arrays: np.ndarray) -> bool:
 
 
 def _overlap(x: np.ndarray, out: np.ndarray) -> bool:
-    """Whether two arrays share memory, but are not one: NumPy makes a copy then, PyTorch refuses."""
-    same = x.__array_interface__["data"] == out.__array_interface__["data"] and x.strides == out.strides
+    """Whether two arrays share memory, but are not one: NumPy makes a copy then, PyTorch may read new values."""
+    alike = x.shape == out.shape and x.strides == out.strides
+    same = alike and x.__array_interface__["data"] == out.__array_interface__["data"]
     return not same and bool(np.may_share_memory(x, out))
 
 

@@ -22,7 +22,7 @@ def xp(request, monkeypatch):
     return nn.select_device("numpy").xp
 
 
-@pytest.mark.parametrize("lead", [(5,), (2, 3), (0,)])
+@pytest.mark.parametrize("lead", [(5,), (2, 3), (0,), ()])
 @pytest.mark.parametrize(("window", "stride"), HOW)
 def test_pooling(xp, window, stride, lead):
     x = RNG.integers(0, 9, (*lead, 6, 6, 2)).astype("float32")  # of few values, so that some are as large as others
@@ -52,6 +52,9 @@ def test_gradient_of_kernels(xp, window, stride):
         down, right = i * stride[0], j * stride[1]
         part = x[n, down : down + window[0], right : right + window[1]]
         expected += delta[n, i, j][:, None, None, None] * part
+    nothing = primitives.convolve(x[:0], np.zeros(expected.shape), stride=stride, xp=xp)[1]
+    got = primitives.convolve_kernels_gradient(nothing, delta[:0], kernel_size=window, stride=stride, xp=xp)
+    np.testing.assert_array_equal(got, np.zeros(expected.shape))
     residual = primitives.convolve(x, np.zeros(expected.shape), stride=stride, xp=xp)[1]
     got = primitives.convolve_kernels_gradient(residual, delta, kernel_size=window, stride=stride, xp=xp)
     np.testing.assert_allclose(got, expected, rtol=1e-12)

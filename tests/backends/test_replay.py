@@ -220,6 +220,10 @@ def test_what_is_beyond_the_standard_runs_eagerly_and_is_told_once(caplog):
     assert [history.compile_seconds > 0 for history in histories] == [True, False, False]
     (record,) = [record for record in caplog.records if record.name == "nn_any"]
     assert "AttributeError: the standard's arrays have no attribute 'clip'" in record.message
+    with caplog.at_level(logging.WARNING, logger="nn_any"):
+        for size in (9, 8, 7, 10, 9):
+            net.fit(data, epochs=1, batch_size=size, optimizer=nn.SGD(1.0))
+    assert len([record for record in caplog.records if record.name == "nn_any"]) == 1
     with pytest.raises(nn.EngineError, match="no attribute 'clip'"):
         net.fit(data, epochs=1, batch_size=10, optimizer=nn.SGD(1.0), engine="compiled")
 

@@ -12,7 +12,7 @@ from nn_any.core import primitives
 from nn_any.core.trees import tree_leaves
 
 RNG = np.random.default_rng(0)
-DATA = (RNG.normal(size=(60, 30)),)
+DATA = (RNG.integers(1, 10, (60, 30)),)
 ORDER, RATES = RNG.permutation(60)[:50].reshape(5, 10), np.linspace(0.5, 1.0, 5)
 STATE = (RNG.normal(size=(20, 30)), RNG.normal(size=20))
 HALF = np.asarray(0.5)
@@ -43,8 +43,8 @@ def forwards_only(x, w, b):
 
 
 def rolled(x, w, b):
-    """Inputs that no form writes, so that they are another array in each step."""
-    return one(array_namespace(x).roll(x, 1, axis=0) * 0.5, w, b)
+    """Weights that no form writes, so that they are another array in each step, and no form can read them."""
+    return one(x * 0.5, array_namespace(x).roll(w, 1, axis=0), b)
 
 
 def reshaped(x, w, b):
@@ -62,13 +62,15 @@ STEPS = {  # what a step does with its inputs (n, 30), and how many products hav
     "a view of it": (reshaped, 2),
     "part of it": (lambda x, w, b: forwards_only((x * 0.5)[:, 10:], w, b), 1),
     "forwards only": (lambda x, w, b: forwards_only(x * 0.5, w, b), 1),
-    "two numbers": (lambda x, w, b: one(x * 0.5 * 3.0, w, b), 2),
-    "inputs without a form": (rolled, 2),
+    "weights without a form": (rolled, 2),
+    "two numbers": (lambda x, w, b: one(x * 0.5 * 3.0, w, b), 0),
     "a number that it divides": (lambda x, w, b: one(0.5 / x, w, b), 0),
     "an array of one number": (lambda x, w, b: one(x * array_namespace(x).asarray(HALF), w, b), 0),
     "a row": (lambda x, w, b: one(x * w[0, :], w, b), 0),
+    "fewer rows": (lambda x, w, b: one(x[:1, :] * array_namespace(x).full_like(x, 0.5), w, b), 0),
+    "reals": (lambda x, w, b: one(array_namespace(x).tanh(x) * 0.5, w, b), 0),
     "nothing": (lambda x, w, b: one(x * 0.0, w, b), 0),
-    "out of all bounds": (lambda x, w, b: one(x * 1e30, w, b * 1e30), 0),
+    "next to nothing": (lambda x, w, b: one(x * 1e-30, w, b), 0),
     "the inputs are read as well": (lambda x, w, b: one(x * 0.5, w, b, x * x), 0),
     "it is read as well": (lambda x, w, b: one(x * 0.5, w, b, x * 0.5 + 1.0), 0),
     "it is what is found": (lambda x, w, b: one(x * 0.5, w, b, x * 0.5), 0),
@@ -89,27 +91,43 @@ def kernels(name):
 
 @pytest.mark.parametrize("whose", ["numpy", "both", "scipy", "torch"])
 @pytest.mark.parametrize("name", STEPS)
-def test_a_step_of_ones_own(name, whose, monkeypatch):
+@pytest.mark.parametrize("stored", ["int8", "uint16", "int32"])
+def test_a_step_of_ones_own(name, whose, stored, monkeypatch):
     nn.select_device("numpy")  # its primitives
     chosen = kernels(whose)
     monkeypatch.setattr("nn_any.backends.replay.batching._AHEAD_BYTES", 0)  # as if the batch were large
     function, factors = STEPS[name]
 
     def step(carry, batch, rate):
-        after, read = function(batch[0], *carry)
+        after, read = function(array_namespace(rate).astype(batch[0], rate.dtype), *carry)
         return after, rate * 1.0 if read is None else read * rate
 
     engine = ReplayEngine("compiled", lambda **_: chosen)
-    got, losses = engine.run(step, STATE, DATA, ORDER, RATES, 0, 5)
+    data = (DATA[0].astype(stored),)
+    got, losses = engine.run(step, STATE, data, ORDER, RATES, 0, 5)
     carry, expected = STATE, []
     for rows, rate in zip(ORDER, RATES, strict=True):
-        carry, loss = step(carry, (DATA[0][rows],), rate[...])
+        carry, loss = step(carry, (data[0][rows],), rate[...])
         expected.append(loss)
     np.testing.assert_allclose(losses, expected, rtol=1e-11)
     for a, b in zip(got, carry, strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-11, atol=1e-13)
     (program,) = engine.kept.values()
-    assert sum("scale" in node.kwargs for node in program._plan.body) == factors
+    moved = sum("scale" in node.kwargs for node in program._plan.body)
+    assert moved == (0 if stored == "int32" else factors)  # large numbers might overflow
+
+
+def test_half_precision_is_left_alone():
+    """Products of pixels that are not scaled would leave its range."""
+    x, w = np.full((20, 784), 255, dtype="uint8"), np.full((3, 784), 0.1, dtype="float16")
+
+    def step(carry, batch, rate):
+        z = affine(array_namespace(rate).astype(batch[0], rate.dtype) / 255, *carry)
+        return carry, array_namespace(rate).max(z)
+
+    order, rates = np.arange(20).reshape(1, 20), np.ones(1, dtype="float16")
+    _, losses = ReplayEngine("compiled").run(step, (w, w[:, 0] * 0), (x,), order, rates, 0, 1)
+    np.testing.assert_allclose(losses, 78.4, rtol=1e-2)
 
 
 @pytest.mark.parametrize(("dtype", "rtol"), [("float32", 2e-4), ("float64", 1e-10)])

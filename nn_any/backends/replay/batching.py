@@ -71,7 +71,9 @@ class Plan:
         self.head = [n for n in calls if n in ahead]
         self.tail = [n for n in calls if n in behind]
         body = _updates_early([n for n in calls if n not in ahead and n not in behind], notes)
-        self.body = move_scales(body, users_of(calls), {*notes.new_state, *self._inputs(self.tail, ahead | behind)})
+        self.body = move_scales(
+            body, users_of(calls), {*notes.new_state, notes.loss, *self._inputs(self.tail, ahead | behind)}
+        )
         used = {i for n in self.body for i in n.inputs()} | set(notes.new_state)
         self.handed_in = [n for n in (notes.rate, *self.head) if n in used]
         self.handed_out = self._inputs(self.tail, ahead | behind)

@@ -19,6 +19,8 @@ from nn_any.core.typing import Array, Batch, Carry
 _logger = logging.getLogger("nn_any")
 _KEPT = 2
 """How many programs a network keeps: one for whole batches, and one for the short last batch of an epoch."""
+_REMEMBERED = 64
+"""For how many shapes of batches it keeps that there is none, and why."""
 
 
 class ReplayEngine(EagerEngine):
@@ -76,11 +78,14 @@ class ReplayEngine(EagerEngine):
         if known:
             found = self.kept.pop(key)
         else:
-            while len(self.kept) >= _KEPT:
-                del self.kept[next(iter(self.kept))]
+            programs = [other for other, kept in self.kept.items() if isinstance(kept, Program)]
+            reasons = [other for other in self.kept if other not in programs]
+            for old in programs[: 1 - _KEPT] + reasons[:-_REMEMBERED]:
+                del self.kept[old]
             begun = time.perf_counter()
             found = self._compiled(step, carry, data, order, rates)
             self.compile_seconds += time.perf_counter() - begun
+            known = found in self.kept.values()  # for another shape of batch
         self.kept[key] = found  # the one used last is the last to go
         if isinstance(found, Program):
             return found

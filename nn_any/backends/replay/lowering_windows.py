@@ -69,10 +69,10 @@ def _fold(emit: Emitter, out: Any, parts: Any, *, window: Any, stride: Any, size
 def _max_pool(emit: Emitter, out: Any, x: Any, **how: Any) -> None:
     fixed(x)
     largest, which = out
-    windows.max_pool(emit, largest, which, emit.scratch(which.shape, which.dtype), x, **how)
+    windows.max_pool(emit, emit.scratch, largest, which, x, **how)
 
 
 @form("max_pool_gradient")
 def _max_pool_gradient(emit: Emitter, out: Any, which: Any, delta: Any, *, size: Any, **how: Any) -> None:
     fixed(out, which, delta)
-    windows.max_pool_gradient(emit, out, emit.scratch(delta.shape, np.bool_), which, delta, **how)
+    windows.max_pool_gradient(emit, emit.scratch, out, which, delta, **how)

@@ -1,7 +1,8 @@
 """Inputs that are only multiplied by a number before they meet weights: the products are multiplied instead.
 
-``(s x) W^T`` is ``s (x W^T)``, and BLAS multiplies its products by a number for nothing. So pixels go into the product
-as they are stored, and no pass over a batch scales them.
+``(s x) W^T`` is ``s (x W^T)``; most BLAS multiply a product by a number for nothing, and without them products are
+smaller than inputs. So pixels go into the product as they are stored, and no pass over a batch scales them. Only small
+whole numbers do so, since products of others might overflow where those of scaled ones do not.
 """
 
 from collections.abc import Callable, Mapping
@@ -12,7 +13,7 @@ import numpy as np
 from nn_any.backends.replay.tape import Node
 
 _SCALED = {"affine": 0, "sgd_update": 2}  # the calls that take a factor, and which argument it is for
-_FACTORS = 2.0**-20, 2.0**20  # within these no product comes nearer to the ends of float32 than the scaled one
+_FACTORS = 2.0**-20, 2.0**20
 
 
 def move_scales(body: list[Node], users: Mapping[Node, list[Node]], kept: set[Node]) -> list[Node]:
@@ -27,15 +28,10 @@ def move_scales(body: list[Node], users: Mapping[Node, list[Node]], kept: set[No
     kept : set of Node
         What others than the body read.
     """
-    left_out = set()
+    made, left_out = set(body), set()
     for node in body:
         x, factor = _scaling(node)
-        if (
-            x not in body
-            or users[x] != [node]
-            or x.layout != node.layout
-            or not _FACTORS[0] < abs(factor) < _FACTORS[1]
-        ):
+        if x not in made or users[x] != [node] or x.layout != node.layout or not _is_small(x.root):
             continue
         views, products = _readers(node, users)
         if not kept.isdisjoint(views) or not products or not all(_takes_factor(call, views) for call in products):
@@ -59,9 +55,16 @@ def _scaling(node: Node) -> tuple[Any, float]:
     if ufunc is np.multiply and not isinstance(x, Node):
         x, number = number, x
     number = number.fill if isinstance(number, Node) else number
-    if not isinstance(number, int | float) or not isinstance(x, Node) or not number:
+    if not isinstance(number, int | float) or not _FACTORS[0] < abs(number) < _FACTORS[1]:
         return None, 0.0
     return x, float(number if ufunc is np.multiply else 1 / number)
+
+
+def _is_small(node: Node) -> bool:
+    """Whether its values are whole numbers of one or two bytes, as reals of four or more."""
+    given = [i.layout.dtype for i in node.inputs() if i.layout is not None]
+    cast = node.name == "astype" and node.layout is not None and node.layout.dtype.itemsize >= 4
+    return cast and all(dtype.kind in "iu" and dtype.itemsize <= 2 for dtype in given)
 
 
 def _readers(node: Node, users: Mapping[Node, list[Node]]) -> tuple[list[Node], list[Node]]:

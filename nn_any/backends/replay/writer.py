@@ -196,7 +196,6 @@ class Writer:
             delta = self._emit.scratch(_layout(node.args[1]).shape, array.dtype)
             self._emit(np.copyto, delta, args[1])
         add, ones = self._emit.kernels.added, np.ones((len(delta), 1), array.dtype)
-        # apart, since BLAS takes a tenth more for one column beyond a multiple of 16
         descended = add(self._emit, weights, -scale, delta.mT, self._whole[inputs][:, :-1], 1.0)
         if not (descended and add(self._emit, array[:, -1:], -1.0, delta.mT, ones, 1.0)):
             raise AssertionError("expected kernels that join biases to add a product to any matrix")
@@ -227,7 +226,13 @@ class Writer:
             return self._siblings.places[node]
         if node in self._slots and self._is_elementwise([node, *self._users.get(node, [])]):
             return self._slots[node]
-        if node in self._targets:
+        elementwise = self._is_elementwise([node])
+
+        def alone(i: Node) -> bool:
+            """Whether nothing else that the call reads lies there: only ufuncs see to that themselves."""
+            return elementwise or [other.root for other in node.inputs()].count(i.root) < 2
+
+        if node in self._targets and alone(self._targets[node][0]):
             old, array = self._targets[node]
             free = self._last.get(old, -1) < position + (1 if overwrites else 0)
             if free and (array.strides == node.layout.strides or old in self._biases.arrays):
@@ -235,7 +240,7 @@ class Writer:
         if overwrites:
             for i in node.inputs():
                 dying = self._last.get(i.root) == position and i.root in self._memory
-                if dying and i.source is None and i.layout == node.layout:
+                if dying and i.source is None and i.layout == node.layout and alone(i):
                     if node in self._joined.roomy and i not in self._whole:
                         continue
                     self._memory[node] = self._memory.pop(i)
