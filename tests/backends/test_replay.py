@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 from array_api_compat import array_namespace
+from conftest import need
 
 import nn_any as nn
 from nn_any.backends.replay import imagined, program
@@ -537,3 +538,26 @@ def test_what_a_step_of_ones_own_keeps(name):
 def test_small_counters_wrap():
     (got,) = replay(lambda c, x, rate: ((c[0] + 100,), rate * 1.0), (np.zeros(2, dtype=np.int8),))
     assert got.tolist() == [500 - 512] * 2
+
+
+@pytest.mark.parametrize("device", ["numpy", "torch:cpu"])
+@pytest.mark.parametrize("members", [None, 2])
+def test_velocities_that_fade_do_not_stay_subnormal(device, members):
+    """A pixel that is seen once leaves a velocity which decays until 0.9 of the smallest number rounds to itself."""
+    if device != "numpy":
+        need("torch")
+    x = np.random.default_rng(0).random((2000, 70)).astype("float32")
+    x[1:, :35] = 0
+    data, ends = nn.Dataset(x, np.arange(2000) % 3), []
+    for engine in ("eager", "auto"):
+        how = {"device": device, "seed": 0, "initializer": "scaled_normal"}
+        net = nn.Ensemble([70, 20, 3], members, **how) if members else nn.Network([70, 20, 3], **how)
+        net.fit(data, epochs=1, batch_size=1, optimizer=nn.SGD(0.01, momentum=0.9), shuffle=False, engine=engine)
+        ends.append([nn.to_numpy(leaf) for leaf in tree_leaves(net._carry)])
+    subnormal = [
+        sum(((leaf != 0) & (np.abs(leaf) < 1e-38)).sum() for leaf in end if leaf.dtype.kind == "f") for end in ends
+    ]
+    assert subnormal[0] > 500
+    assert subnormal[1] == 0
+    for got, expected in zip(*ends, strict=True):
+        np.testing.assert_allclose(got, expected, rtol=1e-4, atol=1e-6)
