@@ -99,7 +99,7 @@ def sweep(
     momentum
         Of sgd and rmsprop, from 0 to below 1.
     device
-        As for train.
+        As for train, but for fastest.
     engine
         As for train.
     dtype
@@ -120,6 +120,7 @@ def sweep(
         folder = options.output_folder(output, f"sweep-{Path(data).stem}", overwrite)
         check_integer("epochs", epochs, minimum=1)
         check_integer("seeds", seeds, minimum=1)
+        check_integer("batch_size", batch_size, minimum=1)
         listed = _RATES.get(optimizer, _SMALL_RATES) if learning_rates is None else learning_rates
         rates, decays = _numbers("learning_rates", listed), _numbers("weight_decays", weight_decays)
         choices = [Choice(*pair) for pair in product(rates, decays)]
@@ -197,7 +198,8 @@ def _drawn(count: int, rates: list[float], decays: list[float], seed: int) -> li
         share = rng.random(count)
         return np.full(count, low) if low == high else low * (high / low) ** share
 
-    return [Choice(float(rate), float(decay)) for rate, decay in zip(draw(rates), draw(positive), strict=True)]
+    pairs = zip(draw(rates).tolist(), draw(positive).tolist(), strict=True)
+    return [Choice(*pair) for pair in dict.fromkeys(pairs)]  # with one number of each there is one pair
 
 
 def _announce(

@@ -17,11 +17,13 @@ from nn_any.core.losses import Loss
 from nn_any.core.optimizers import Optimizer
 from nn_any.core.trees import tree_map
 from nn_any.core.typing import Carry
+from nn_any.differentiation import REMEDY
 from nn_any.history import Record
 from nn_any.member_batches import MemberBatches
 from nn_any.network import Network
 from nn_any.summary import parameter_count, shape_text, summary_table
 from nn_any.trainable import Epoch, Plan
+from nn_any.training import TrainingDivergedError
 
 
 class Ensemble(SavableCommittee):
@@ -69,6 +71,8 @@ class Ensemble(SavableCommittee):
 
     Notes
     -----
+    ``ensemble[i]`` is a copy: train it further as ``member = ensemble[i]``, ``member.fit(...)``.
+
     `fit` is the one of `Network`. Its history holds the means over the members that have not diverged under the usual
     names, and beside each of them a list with a number for each member: ``loss`` and ``member_loss``,
     ``validation_accuracy`` and ``member_validation_accuracy``. A member that rests has NaN for its loss and learning
@@ -111,7 +115,8 @@ class Ensemble(SavableCommittee):
             seeds = range(first, first + n)
         elif seed is not None:
             raise InvalidValueError(f"seed: expected none beside seeds, got {seed!r}; leave one of them out")
-        self.seeds = tuple(check.check_seed(one) for one in _listed("seeds", seeds, n))
+        listed = enumerate(_listed("seeds", seeds, n))
+        self.seeds = tuple(check.check_integer(f"seeds[{i}]", one, minimum=0) for i, one in listed)
         self.learning_rates = _numbers("learning_rates", learning_rates, n, above=True)
         self.weight_decays = _numbers("weight_decays", weight_decays, n)
         self.threads = None if threads is None else check.check_integer("threads", threads, minimum=1)
@@ -176,6 +181,10 @@ class Ensemble(SavableCommittee):
             self, plan.optimizer, plan.engines, plan.columns, plan.prepare, plan.batch_size, plan.shuffle
         )
         batches.check_columns(self._history_columns(plan))
+        if self.diverged.all():
+            raise TrainingDivergedError(
+                f"all {len(self)} members have diverged before, and rest; begin with a new ensemble. {REMEDY}"
+            )
         return lambda pulse: self._told(batches.epoch()), lambda: bool(batches.finished().all())
 
     def _keep(self, record: Record) -> None:

@@ -68,8 +68,16 @@ class History:
         return {column: self[column] for column in self.records[0]} if self.records else {}
 
     def to_csv(self, path: str | PathLike[str]) -> None:
-        """Write a line an epoch, with the columns' names first: whole, or not at all."""
-        columns = self.to_dict()
+        """Write a line an epoch, with the columns' names first: whole, or not at all.
+
+        A column that has a number for each member of an ensemble becomes as many: ``member_loss[0]``, …
+        """
+        columns: dict[str, Any] = {}
+        for name, values in self.to_dict().items():
+            several = isinstance(values[0], list)
+            columns |= (
+                {f"{name}[{i}]": one for i, one in enumerate(zip(*values, strict=True))} if several else {name: values}
+            )
         with StringIO(newline="") as text:
             writer = csv.writer(text)
             writer.writerow(columns)
@@ -77,7 +85,7 @@ class History:
             write_atomically(Path(path), text.getvalue().encode())
 
     def table(self) -> str:
-        """The epochs as lines of text, numbers in columns.
+        """The epochs as lines of text, numbers in columns; without those of an ensemble's members, one by one.
 
         Examples
         --------
@@ -89,7 +97,8 @@ class History:
             1   0.5         0.9444
             2  0.25           0.95
         """
-        columns = [[name, *(_text(value) for value in values)] for name, values in self.to_dict().items()]
+        single = {name: values for name, values in self.to_dict().items() if not isinstance(values[0], list)}
+        columns = [[name, *(_text(value) for value in values)] for name, values in single.items()]
         widths = [max(map(len, column)) for column in columns]
         lines = zip(*columns, strict=True)
         return "\n".join(

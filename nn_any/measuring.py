@@ -10,7 +10,7 @@ import numpy as np
 from nn_any import validation as check
 from nn_any.backends import MODES, Device, devices, select_device
 from nn_any.core import functional, options
-from nn_any.core.errors import InvalidTypeError
+from nn_any.core.errors import InvalidTypeError, InvalidValueError, naming
 from nn_any.core.optimizers import SGD, Optimizer
 from nn_any.datasets import as_dataset
 from nn_any.network import Network
@@ -101,8 +101,7 @@ def time_devices(
     >>> str(timing.device), timing.seconds_per_step < 0.1, timing.error
     ('numpy:cpu', True, None)
     """
-    if not isinstance(network, Network):
-        raise InvalidTypeError(f"network: expected a Network, got {type(network).__name__}")
+    _check_network(network)
     batch_size = check.check_integer("batch_size", batch_size, minimum=1)
     seconds = options.number("seconds", seconds, above=True)
     options.choice("engine", engine, *MODES)
@@ -113,11 +112,8 @@ def time_devices(
         )
     dataset = as_dataset("data", data, network.device, network.dtype)
     network._columns("data", dataset)  # what is wrong with the data is no device's fault
-    if places is None:
-        places = [device for device in devices() if device.library != "array_api_strict"]
     timings = []
-    for place in places:
-        device = select_device(place)
+    for device in _devices(places):
         try:
             timings.append(_time(device, network, dataset, batch_size, optimizer, seconds, engine))
         except Exception as error:
@@ -166,6 +162,7 @@ def fastest_device(
     >>> str(net.to(device).device), device.reason[:27]
     ('numpy:cpu', 'the only one measured: nump')
     """
+    _check_network(network)
     if epochs is not None:
         epochs = check.check_integer("epochs", epochs, minimum=1)
     dataset = as_dataset("data", data, network.device, network.dtype)
@@ -175,13 +172,33 @@ def fastest_device(
     return choose(timings, None if epochs is None else epochs * -(-len(dataset) // batch_size))
 
 
+def _check_network(network: Any) -> None:
+    if not isinstance(network, Network):
+        raise InvalidTypeError(f"network: expected a Network, got {type(network).__name__}")
+
+
+def _devices(places: Any) -> list[Device]:
+    """The devices that `places` names, or all that are not for tests."""
+    if places is None:
+        return [device for device in devices() if device.library != "array_api_strict"]
+    if isinstance(places, str | Device) or not isinstance(places, Iterable):
+        raise InvalidTypeError(f"places: expected several devices, got {places!r}; pass a list, such as ['numpy']")
+    found = []
+    for i, place in enumerate(places):
+        with naming(f"places[{i}]"):
+            found.append(select_device(place))
+    if not found:
+        raise InvalidValueError("places: expected at least one device, got none; leave it out for all")
+    return found
+
+
 def choose(timings: Iterable[DeviceTiming], steps: int | None = None) -> Device:
     """The fastest device of `timings`, or the one that is done first with a training of so many steps."""
     timings = list(timings) if steps is None else sorted(timings, key=lambda timing: timing.total(steps))
     measured = [timing for timing in timings if timing.seconds_per_step is not None]
     told = ", ".join(timing.told(steps) for timing in timings)
     if not measured:
-        raise RuntimeError(f"places: no device could run the steps: {told or 'none was given'}")
+        raise RuntimeError(f"places: no device could run the steps: {told}")
     count = f"fastest of {len(measured)} measured" if len(measured) > 1 else "the only one measured"
     if steps is not None:
         count += f", for {steps:,} steps with compiling"

@@ -1,5 +1,6 @@
 """Training an ensemble in mini-batches: blocks of members, each with its own order, rate and weight decay."""
 
+import logging
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -16,6 +17,8 @@ from nn_any.core.trees import tree_map
 from nn_any.core.typing import Array, Batch, Carry
 from nn_any.differentiation import REMEDY
 from nn_any.training import TrainingDivergedError, run_epoch
+
+_logger = logging.getLogger("nn_any")
 
 Ran = tuple[Carry, np.ndarray, np.ndarray]
 """What an epoch leaves of a block: its carry, the losses (steps, members), and which members stayed finite."""
@@ -136,6 +139,8 @@ class MemberBatches:
         ensemble = self._ensemble
         ensemble.epochs = tuple(epoch + int(did) for epoch, did in zip(ensemble.epochs, trained, strict=True))
         ensemble.diverged = ensemble.diverged | lost
+        for i in np.flatnonzero(lost):
+            _logger.info("member %d has diverged in its epoch %d and rests", i, ensemble.epochs[i] + 1)
         if trained.any():
             ensemble.epoch, ensemble.steps = ensemble.epoch + 1, ensemble.steps + self._steps
         if ensemble.diverged.all():

@@ -15,7 +15,7 @@ from nn_any.core.trees import tree_leaves, tree_map
 from nn_any.core.typing import Array, Carry, Params
 from nn_any.summary import parameter_count, shape_text, summary_table
 
-_AT_A_PLACE = 4  # times as long takes what a convolution multiplies: its windows are unfolded
+_AT_A_PLACE = 16  # times as long takes what a convolution multiplies: windows are unfolded, and filters are few
 
 
 class Model:

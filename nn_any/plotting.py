@@ -33,7 +33,7 @@ def sweep_picture(path: str | PathLike[str], rows: Sequence[Row], measure: str, 
         If matplotlib is not installed.
     """
     from matplotlib.figure import Figure
-    from matplotlib.ticker import NullLocator
+    from matplotlib.ticker import FormatStrFormatter, LogLocator, NullLocator
 
     figure = Figure(figsize=(7, 4.5), dpi=150, layout="constrained")
     axes = figure.add_subplot()
@@ -52,6 +52,9 @@ def sweep_picture(path: str | PathLike[str], rows: Sequence[Row], measure: str, 
     if not drawn and len(rates) <= 12:
         axes.set_xticks(rates, [f"{rate:g}" for rate in rates])
         axes.xaxis.set_minor_locator(NullLocator())
+    else:
+        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.xaxis.set_major_formatter(FormatStrFormatter("%g"))
     about = f"mean of {seeds} seeds, {'bars' if drawn else 'shaded'}: ± one standard deviation; " if seeds > 1 else ""
     axes.set(xlabel="learning rate", ylabel=f"{measure}{unit}")
     axes.set_title(title, loc="left", fontsize=11, pad=20)

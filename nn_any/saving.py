@@ -6,6 +6,7 @@ from typing import Any, Self
 from nn_any import validation as check
 from nn_any.backends import Device, select_device
 from nn_any.core import layers, losses
+from nn_any.core.errors import ModelFileError
 from nn_any.core.typing import Params
 from nn_any.files import describing, find_tensors, load_model, name_tensors, save_model
 from nn_any.model import Model
@@ -61,6 +62,8 @@ class Savable(Model):
             If it is damaged, of another kind, from a newer version, or does not fit together; it is a ValueError.
         """
         about, tensors = load_model(path)
+        if "ensemble" in about:
+            raise ModelFileError(f"{path}: expected one network, got an ensemble; use nn_any.Ensemble.load")
         net, place = object.__new__(cls), select_device(device)
         with describing(path):
             stack = [tuple(about["input_shape"]), *(layers.from_config(config) for config in about["layers"])]

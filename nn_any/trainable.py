@@ -12,7 +12,7 @@ from nn_any.backends import MODES, Engine
 from nn_any.callbacks import Callback, Progress, as_callbacks
 from nn_any.checkpoints import Checkpoint
 from nn_any.core import functional, options
-from nn_any.core.errors import InvalidTypeError, InvalidValueError
+from nn_any.core.errors import InvalidTypeError, InvalidValueError, naming
 from nn_any.core.lbfgs import LBFGS
 from nn_any.core.optimizers import SGD, Optimizer
 from nn_any.core.typing import Batch
@@ -211,6 +211,7 @@ class Trainable(Resumable):
     ) -> History:
         epochs = check.check_integer("epochs", epochs, minimum=0)
         options.choice("engine", engine, *MODES)
+        shuffle, verbose = options.flag("shuffle", shuffle), options.flag("verbose", verbose)
         watching: list[Callback] = as_callbacks(callbacks) + ([Progress()] if verbose else [])
         functions = scores.resolve(metrics, self.is_regression, self.outputs)
         columns, prepare, dataset = self._columns("training_data", training_data)
@@ -221,9 +222,11 @@ class Trainable(Resumable):
             raise InvalidValueError(
                 f"batch_size: expected all {len(dataset)} examples for {optimizer!r}, got {batch_size}; leave it out"
             )
-        tests = {
-            name: self._columns(f"{name}_data", data)[:2] for name, data in evaluations.items() if data is not None
-        }
+        tests = {}
+        for name, data in evaluations.items():
+            if data is not None:
+                with naming(f"{name}_data"):
+                    tests[name] = self._columns(f"{name}_data", data)[:2]
         if not any(functional.trained(self.layers, self.params)):  # held by no name, lest old parameters stay
             raise InvalidValueError(
                 "layers: expected at least one to train, got none or only frozen ones; use net.unfreeze()"

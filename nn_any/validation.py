@@ -22,9 +22,8 @@ DTYPES = ("float32", "float64")
 def check_integer(name: str, value: Any, *, minimum: int) -> int:
     """An integer of at least `minimum`, as an int."""
     if isinstance(value, bool) or not isinstance(value, numbers.Integral):
-        raise InvalidTypeError(
-            f"{name}: expected an integer of at least {minimum}, got {value!r}; convert it with int(...)"
-        )
+        remedy = "; convert it with int(...)" if isinstance(value, numbers.Real) else ""
+        raise InvalidTypeError(f"{name}: expected an integer of at least {minimum}, got {value!r}{remedy}")
     if value < minimum:
         raise InvalidValueError(f"{name}: expected an integer of at least {minimum}, got {value!r}")
     return int(value)
@@ -159,7 +158,9 @@ def check_same_length(name: str, n: int, other_name: str, other_n: int) -> None:
 
 def check_labels(name: str, lowest: int, highest: int, classes: int, remedy: str) -> None:
     """Labels within 0 … classes - 1."""
-    if lowest < 0 or highest >= classes:
+    if lowest < 0:
+        raise InvalidValueError(f"{name}: expected labels from 0 on, got {lowest}; number the classes from 0")
+    if highest >= classes:
         raise InvalidValueError(
             f"{name}: expected labels within 0 … {classes - 1}, got labels from {lowest} to {highest}; {remedy}"
         )

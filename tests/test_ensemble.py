@@ -1,5 +1,7 @@
 """Ensembles: every member equals its own run alone, and together they answer as one."""
 
+import csv
+import logging
 import math
 from dataclasses import dataclass, replace
 
@@ -388,7 +390,7 @@ def test_bad_arguments():
         ({"weight_decays": [0, -1, 0]}, ValueError, r"weight_decays\[1\]: expected a finite number of at least 0"),
         ({"seeds": [1, 2], "seed": None}, ValueError, "seeds: expected 3 of them"),
         ({"seeds": [1, 2, 3], "seed": 1}, ValueError, "seed: expected none beside seeds, got 1"),
-        ({"seeds": [1, 2, 0.5], "seed": None}, TypeError, "seed: expected an integer"),
+        ({"seeds": [1, 2, 0.5], "seed": None}, TypeError, r"seeds\[2\]: expected an integer"),
         ({"threads": 0}, ValueError, "threads: expected an integer of at least 1"),
     ):
         with pytest.raises(error, match=message):
@@ -430,6 +432,29 @@ def test_files(backend, tmp_path):
     ensemble[0].save(tmp_path / "one.safetensors")
     with pytest.raises(ValueError, match=r"expected an ensemble, got one network; use nn_any\.Network\.load"):
         nn.Ensemble.load(tmp_path / "one.safetensors")
+    with pytest.raises(nn.ModelFileError, match=r"expected one network, got an ensemble; use nn_any\.Ensemble\.load"):
+        nn.Network.load(tmp_path / "three.safetensors")
+
+
+def test_histories_have_a_column_for_each_member_in_files_and_none_in_tables(tmp_path):
+    history = small(3).fit((X, Y), epochs=2, batch_size=10, optimizer=nn.SGD(0.5))
+    assert history.table().splitlines()[0].split() == ["epoch", "loss", "learning_rate", "seconds"]
+    history.to_csv(tmp_path / "history.csv")
+    head, *rows = csv.reader((tmp_path / "history.csv").read_text().splitlines())
+    for i in range(3):
+        column = head.index(f"member_loss[{i}]")
+        assert [float(row[column]) for row in rows] == [epoch[i] for epoch in history["member_loss"]]
+
+
+def test_who_has_diverged_is_told(caplog):
+    ensemble = exploding("numpy")
+    with caplog.at_level(logging.INFO, logger="nn_any"):
+        ensemble.fit((X, X[:, :1]), epochs=2, batch_size=10, optimizer=nn.SGD(1.0))
+    assert [record.message for record in caplog.records] == ["member 1 has diverged in its epoch 1 and rests"]
+    lost = small(2, learning_rates=[1e30, 1e30], weight_decays=[1.0, 1.0])
+    for message in ("all 2 members have diverged, the last of them in epoch 1", "all 2 members have diverged before"):
+        with pytest.raises(nn.TrainingDivergedError, match=message):
+            lost.fit((X, Y), epochs=1, batch_size=10, optimizer=nn.SGD(1.0))
 
 
 @dataclass(frozen=True)

@@ -29,7 +29,7 @@ BAD_DATA = {
         ValueError,
         r"y: expected labels within 0 … 2, got labels from 1 to 3; .*number the classes from 0",
     ),
-    "label negative": ((X, Y - 1), ValueError, "y: expected labels within 0 … 2?1?, got labels from -1"),
+    "label negative": ((X, Y - 1), ValueError, "y: expected labels from 0 on, got -1; number the classes from 0"),
     "fractional labels": (
         (X, Y + 0.5),
         ValueError,

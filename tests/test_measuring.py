@@ -149,6 +149,9 @@ def test_what_a_device_lacks_is_reported():
         ({"engine": "steam"}, ValueError, "engine: expected one of 'auto', 'eager', 'compiled', got 'steam'"),
         ({"optimizer": nn.LBFGS()}, TypeError, "optimizer: expected one that takes batches"),
         ({"data": (X[:, :5], Y)}, ValueError, "x: expected"),
+        ({"places": "numpy"}, TypeError, r"places: expected several devices, got 'numpy'; pass a list"),
+        ({"places": ["numpy", "gpu"]}, ValueError, r"places\[1\]: device: expected 'auto', .*, got 'gpu'"),
+        ({"places": []}, ValueError, "places: expected at least one device, got none"),
     ],
 )
 def test_bad_arguments_are_errors_before_anything_is_timed(monkeypatch, change, error, message):
@@ -156,6 +159,8 @@ def test_bad_arguments_are_errors_before_anything_is_timed(monkeypatch, change, 
     arguments = {"network": network(), "data": (X, Y), "batch_size": 10} | change
     with pytest.raises(error, match=message):
         nn.time_devices(**arguments)
+    with pytest.raises(error, match=message):
+        nn.fastest_device(**arguments)
 
 
 def test_select_device_cannot_measure():

@@ -92,6 +92,11 @@ def test_random_draws(folder, capsys):
         assert 1e-5 <= row["weight_decay"] <= 1e-3
 
 
+def test_equal_draws_are_one(folder, capsys):
+    one = ["--learning-rates", "1", "--weight-decays", "0", "--random", "4", "--seeds", "2", "--epochs", "1"]
+    assert json.loads(run(capsys, *one, "--json", "--output", "one")[0])["networks"] == 2
+
+
 def test_pairs_that_diverge_come_last(folder, capsys):
     """Real targets, a linear output, and a learning rate that no run survives."""
     x = np.random.default_rng(0).uniform(0, 1, (60, 3))
@@ -141,6 +146,7 @@ def test_ctrl_c_keeps_what_was_learnt(folder, capsys, monkeypatch):
         (["--learning-rates", "fast"], "learning_rates: expected numbers above 0"),
         (["--weight-decays", "-1"], "weight_decays: expected numbers of at least 0"),
         (["--seeds", "0"], "seeds: expected an integer of at least 1"),
+        (["--batch-size", "0"], "batch_size: expected an integer of at least 1, got 0"),
         (["--random", "0"], "random: expected an integer of at least 1"),
         (["--optimizer", "adam", "--momentum", "0.9"], "momentum: expected it with sgd or rmsprop only"),
     ],

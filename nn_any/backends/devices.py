@@ -276,7 +276,7 @@ def select_device(spec: "str | Device | None" = None) -> Device:
     if spec == "fastest":
         raise InvalidValueError(
             f"{origin}: 'fastest' has to be measured with a network and data: use nn_any.fastest_device(network, data, "
-            "batch_size), or `nn-any train --device fastest`"
+            "batch_size), or `nn-any train --device fastest`, and then the device that it names"
         )
     if library == "cuda" and (name == "" or name.isdecimal()):
         return _cuda(f"cuda:{name or 0}", spec)

@@ -1,5 +1,8 @@
 """The family of errors: each is also the built-in error that its kind is caught by."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 
 class NnAnyError(Exception):
     """What every error that this package raises on purpose has in common; missing files apart, which the system names.
@@ -21,6 +24,18 @@ class InvalidValueError(NnAnyError, ValueError):
 
 class InvalidTypeError(NnAnyError, TypeError):
     """An argument, or data, of the wrong kind; the message names it."""
+
+
+@contextmanager
+def naming(name: str) -> Iterator[None]:
+    """Say of what is wrong with an argument in here that `name` is meant."""
+    try:
+        yield
+    except (InvalidValueError, InvalidTypeError) as error:
+        others = type(error) not in (InvalidValueError, InvalidTypeError)  # which name what they are about
+        if others or str(error).startswith(f"{name}:"):
+            raise
+        raise type(error)(f"{name}: {error}") from error
 
 
 class ModelFileError(InvalidValueError):

@@ -30,12 +30,16 @@ def number(
     """A finite number from `minimum` to `maximum`; `above` and `below` leave the ends out."""
     if isinstance(value, bool) or not isinstance(value, int | float | np.integer | np.floating):
         raise InvalidTypeError(f"{name}: expected a number, got {value!r}")
+    try:
+        real = float(value)
+    except OverflowError:  # an integer beyond all reals
+        real = math.inf
     fits = (value > minimum if above else value >= minimum) and (value < maximum if below else value <= maximum)
-    if not (math.isfinite(value) and fits):
+    if not (math.isfinite(real) and fits):
         ends = [] if minimum == -math.inf else [f"{'above' if above else 'of at least'} {minimum:g}"]
         ends += [] if maximum == math.inf else [f"{'below' if below else 'at most'} {maximum:g}"]
         raise InvalidValueError(f"{name}: expected a finite number {' and '.join(ends)}, got {value!r}")
-    return float(value)
+    return real
 
 
 def flag(name: str, value: Any) -> bool:

@@ -57,7 +57,7 @@ class ReplayEngine(EagerEngine):
         data = tuple([np.ascontiguousarray(column) for column in data])  # rows of others are not taken in place
         program.load(carry)
         with ONE_BLAS_THREAD if program.serial else nullcontext(), np.errstate(all="ignore"):
-            program.run(data, order[start:stop], rates[start:stop], losses)
+            program.run(data, order[start:stop], rates[start:stop], losses, start)
         return program.unload(carry), losses
 
     def _give_up(self, reason: str, *, known: bool = False) -> None:

@@ -111,8 +111,9 @@ class Program:
         users = users_of(self._plan.body)
         pairs = zip(notes.state, self._state, strict=True)
         self._fading = [a for old, a in pairs if a.ndim and a.dtype.kind == "f" and _is_decayed(users.get(old, []))]
-        self._chunk = min(self._plan.chunk, _FLUSHED) if self._fading else self._plan.chunk
-        self._since_flush = 0
+        self._chunk = self._plan.chunk
+        if self._fading:  # a power of two, so that a chunk ends wherever they are flushed
+            self._chunk = min(2 ** (self._chunk.bit_length() - 1), _FLUSHED)
 
     def load(self, carry: Carry) -> None:
         """Copy a carry into the program's own arrays; what is kept for each example comes to lie there n times."""
@@ -130,24 +131,28 @@ class Program:
         after: Carry = tree_map(copied, carry)
         return after
 
-    def run(self, data: Batch, order: np.ndarray, rates: np.ndarray, losses: np.ndarray) -> None:
-        """Run a step on the rows of `data` that each row of `order` names, and write its loss."""
-        plan = self._plan
+    def run(self, data: Batch, order: np.ndarray, rates: np.ndarray, losses: np.ndarray, first: int = 0) -> None:
+        """Run a step on the rows of `data` that each row of `order` names, and write its loss.
+
+        With `first`, the number of the first step in its epoch, fading numbers are flushed at the same steps however an
+        epoch is divided: what was interrupted goes on as if it had not been.
+        """
+        plan, start = self._plan, 0
         columns = dict(zip(self._columns, data, strict=True))
-        for start in range(0, len(order), self._chunk):
-            rows = order[start : start + self._chunk]
-            now = {plan.rows: rows, plan.rate: rates[start : start + self._chunk], **columns}
+        while start < len(order):
+            stop = min(len(order), start + self._chunk - (first + start) % self._chunk)
+            rows = order[start:stop]
+            now = {plan.rows: rows, plan.rate: rates[start:stop], **columns}
             ahead = batched(plan.head, now)
             for node, array in self._handed_in.items():
                 np.copyto(array[: len(rows)], ahead[node])
             self._loop(*data, list(rows), *self._steps)
             behind = {node: array[: len(rows)] for node, array in self._handed_out.items()}
-            losses[start : start + len(rows)] = batched(plan.tail, ahead | behind)[plan.loss]
-            self._since_flush += len(rows)
-            if self._since_flush >= _FLUSHED:
-                self._since_flush = 0
+            losses[start:stop] = batched(plan.tail, ahead | behind)[plan.loss]
+            if (first + stop) % _FLUSHED == 0:
                 for array in self._fading:
                     _flush(array)
+            start = stop
         for array, by in self._counters:
             np.add(array, by * len(order), out=array)
 

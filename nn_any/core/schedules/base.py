@@ -70,7 +70,7 @@ def as_schedule(rate: Any, name: str = "learning_rate") -> Schedule:
         return rate
     if isinstance(rate, bool) or not isinstance(rate, int | float | np.integer | np.floating):
         raise InvalidTypeError(f"{name}: expected a positive number, got {rate!r}; pass one such as 0.1, or a Schedule")
-    if not (math.isfinite(rate) and rate > 0):
+    if not 0 < rate < math.inf:
         raise InvalidValueError(f"{name}: expected a positive, finite number, got {rate!r}; pass one such as 0.1")
     return Constant(positive(name, rate))
 
