@@ -93,7 +93,7 @@ def test_random_draws(folder, capsys):
 
 
 def test_equal_draws_are_one(folder, capsys):
-    one = ["--learning-rates", "1", "--weight-decays", "0", "--random", "4", "--seeds", "2", "--epochs", "1"]
+    one = ["--learning-rates", "1", "--weight-decays", "0", "--random", "4", "--seeds", "2"]
     assert json.loads(run(capsys, *one, "--json", "--output", "one")[0])["networks"] == 2
 
 
