@@ -44,6 +44,7 @@ class Writer:
         self.state = [np.moveaxis(array, -1, 0) if node in self._biases.arrays else array for node, array in pairs]
         self._targets = self._state_targets(notes, state)
         self._last = self._last_uses(notes)
+        self._made = {node: position for position, node in enumerate(self._body)}
         self.handed_in = {n: self._many(n, plan.chunk) for n in plan.handed_in}
         self.handed_out = {n: self._many(n, plan.chunk) for n in plan.handed_out}
         slots = [
@@ -195,10 +196,12 @@ class Writer:
         if isinstance(delta, Local) or min(delta.strides) < 0:  # of which products would make a copy themselves
             delta = self._emit.scratch(_layout(node.args[1]).shape, array.dtype)
             self._emit(np.copyto, delta, args[1])
-        add, ones = self._emit.kernels.added, np.ones((len(delta), 1), array.dtype)
-        descended = add(self._emit, weights, -scale, delta.mT, self._whole[inputs][:, :-1], 1.0)
-        if not (descended and add(self._emit, array[:, -1:], -1.0, delta.mT, ones, 1.0)):
+        kernels, biases = self._emit.kernels, array[:, -1]
+        if not kernels.added(self._emit, weights, -scale, delta.mT, self._whole[inputs][:, :-1], 1.0):
             raise AssertionError("expected kernels that join biases to add a product to any matrix")
+        sums = self._emit.scratch(biases.shape, biases.dtype)
+        kernels.sums(self._emit, sums, delta.mT)
+        self._emit(np.subtract, biases, sums, biases)
         self._places[node] = weights
 
     def _add_ones(self, node: Node) -> None:
@@ -237,8 +240,8 @@ class Writer:
             free = self._last.get(old, -1) < position + (1 if overwrites else 0)
             if free and (array.strides == node.layout.strides or old in self._biases.arrays):
                 return array
-        if overwrites:
-            for i in node.inputs():
+        if overwrites:  # the array that was written last: it is in the cache of whoever goes on
+            for i in sorted(node.inputs(), key=lambda i: self._made.get(i, -1), reverse=True):
                 dying = self._last.get(i.root) == position and i.root in self._memory
                 if dying and i.source is None and i.layout == node.layout and alone(i):
                     if node in self._joined.roomy and i not in self._whole:
