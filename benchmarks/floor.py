@@ -22,12 +22,12 @@ def operands(job):
     rows = max(200 // w.batch, 2) * w.batch
     net.SGD(job.dataset(rows, "numpy"), 1, w.batch, w.rate, engine="eager")
     x, targets = job.real[: w.batch], (job.one_hot[: w.batch], None)
-    carry, layers = net._carry, net.layers
-    context = functional.contexts(carry, x, layers, training=True)
-    traces, _ = functional.forward(layers, carry[0], carry[1], x, context)
-    errors = functional.deltas(layers, net._loss, carry[0], traces, targets, context)
-    pairs, lowest = [], True
-    for layer, params, inputs, delta in zip(layers, carry[0], [x, *[t.a for t in traces]], errors, strict=False):
+    state, layers = net.state, net.layers
+    context = functional.contexts(state, x, layers, training=True)
+    traces, _ = functional.forward(layers, state.params, state.layer_state, x, context)
+    errors = functional.deltas(layers, net.specification.loss, state.params, traces, targets, context)
+    pairs, first = [], True
+    for layer, params, inputs, delta in zip(layers, state.params, [x, *[t.a for t in traces]], errors, strict=False):
         if not params:
             continue
         if isinstance(layer, nn.Conv2D):
@@ -36,8 +36,8 @@ def operands(job):
         weights, inputs, delta = (_plain(a) for a in (params[0].reshape(len(params[0]), -1), inputs, delta))
         delta = delta.reshape(-1, len(weights))
         pairs += [(inputs, weights.T), (delta.T, inputs)]
-        pairs += [] if lowest else [(delta, weights)]
-        lowest = False
+        pairs += [] if first else [(delta, weights)]
+        first = False
     return pairs
 
 

@@ -4,10 +4,17 @@ __version__ = "0.1.0"
 
 from nn_any import datasets, metrics
 from nn_any.backends import Device, DeviceNotAvailableError, EngineError, devices, select_device, to_device, to_numpy
-from nn_any.callbacks import Callback, EarlyStopping
-from nn_any.checkpoints import Checkpoint
 from nn_any.core import activations, initializers, layers, losses, optimizers, schedules
-from nn_any.core.errors import DataFileError, InvalidTypeError, InvalidValueError, ModelFileError, NnAnyError
+from nn_any.core.errors import (
+    DataFileError,
+    InvalidTypeError,
+    InvalidValueError,
+    ModelFileError,
+    NetworkBusyError,
+    NnAnyError,
+    OutOfMemoryError,
+    TrainingDivergedError,
+)
 from nn_any.core.layers import (
     Activation,
     AveragePool2D,
@@ -21,15 +28,22 @@ from nn_any.core.layers import (
     MaxPool2D,
     RandomAffine,
 )
-from nn_any.core.lbfgs import LBFGS
 from nn_any.core.optimizers import SGD, Adagrad, Adam, AdamW, RMSprop
+from nn_any.core.state import Snapshot, TrainState
 from nn_any.datasets import Dataset
 from nn_any.ensemble import Ensemble
-from nn_any.history import History
-from nn_any.interrupts import TrainingInterrupted
 from nn_any.measuring import DeviceTiming, fastest_device, time_devices
 from nn_any.network import Network
-from nn_any.training import NetworkBusyError, OutOfMemoryError, TrainingDivergedError
+from nn_any.training import (
+    LBFGS,
+    Callback,
+    Checkpoint,
+    EarlyStopping,
+    History,
+    TrainingInterrupted,
+    train_step,
+    train_steps,
+)
 
 __all__ = [
     "LBFGS",
@@ -67,6 +81,8 @@ __all__ = [
     "OutOfMemoryError",
     "RMSprop",
     "RandomAffine",
+    "Snapshot",
+    "TrainState",
     "TrainingDivergedError",
     "TrainingInterrupted",
     "activations",
@@ -83,4 +99,6 @@ __all__ = [
     "time_devices",
     "to_device",
     "to_numpy",
+    "train_step",
+    "train_steps",
 ]

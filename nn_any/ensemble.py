@@ -1,32 +1,41 @@
 """Ensemble: many networks that differ in seed, learning rate and weight decay, trained as one batched product."""
 
-import math
 import operator
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
+from os import PathLike
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 
+from nn_any import evaluation
+from nn_any import metrics as measures
 from nn_any import validation as check
-from nn_any.backends import Device, Engine, to_numpy
-from nn_any.backends.blocks import block_engines
-from nn_any.committee_files import SavableCommittee
-from nn_any.core import options, random
-from nn_any.core.errors import InvalidTypeError, InvalidValueError
+from nn_any.backends import Device, select_device, to_numpy
+from nn_any.core import members, options, random, specification
+from nn_any.core.errors import InvalidValueError
 from nn_any.core.losses import Loss
 from nn_any.core.optimizers import Optimizer
-from nn_any.core.trees import tree_map
-from nn_any.core.typing import Carry
-from nn_any.differentiation import REMEDY
-from nn_any.history import Record
-from nn_any.member_batches import MemberBatches
+from nn_any.core.specification import Members
+from nn_any.core.state import Snapshot
+from nn_any.core.summary import summary_table
+from nn_any.core.typing import Array
+from nn_any.datasets.network_input import own_inputs
+from nn_any.files import load_host_snapshot
+from nn_any.model import Model
 from nn_any.network import Network
-from nn_any.summary import parameter_count, shape_text, summary_table
-from nn_any.trainable import Epoch, Plan
-from nn_any.training import TrainingDivergedError
+from nn_any.training.states import initial_snapshot, member_snapshot, member_state, on_device, placed_snapshot
 
 
-class Ensemble(SavableCommittee):
+class Spread(NamedTuple):
+    """How the members' outputs are spread."""
+
+    mean: Array
+    """(n, outputs)."""
+    deviation: Array
+    """The standard deviation over the members, (n, outputs)."""
+
+
+class Ensemble(Model):
     """`n` networks of the same layers, trained together; each is equal, to rounding, to its own run alone.
 
     Every parameter, running average and optimiser's array has one more leading axis, and the training step is the very
@@ -36,7 +45,7 @@ class Ensemble(SavableCommittee):
     Parameters
     ----------
     layers, activation, loss, initializer, device, dtype
-        As for `Network`.
+        As for `Network`; with the `Snapshot` of an ensemble only `n` and `device` count.
     n : int
         How many networks.
     learning_rates : sequence of n floats, optional
@@ -51,18 +60,6 @@ class Ensemble(SavableCommittee):
     threads : int, optional
         How many threads share the blocks of members, which there are on the CPU with NumPy, PyTorch and JAX; by default
         one a CPU.
-
-    Attributes
-    ----------
-    seeds, learning_rates, weight_decays : tuples of n, or None
-    optimizers : tuple of n Optimizers
-        What each member trains with, once `fit` was called: ``ensemble[i].fit(optimizer=ensemble.optimizers[i], ...)``
-        goes on alone.
-    epochs : tuple of n ints
-        How many epochs each member has trained.
-    diverged : NumPy array, (n,), bool
-        Members whose loss or weights stopped being finite. They went back to their weights from before that epoch, and
-        rest; the others go on as if nothing had happened. They have no part in votes, means and spreads.
 
     Raises
     ------
@@ -109,98 +106,184 @@ class Ensemble(SavableCommittee):
         seed: int | None = None,
         threads: int | None = None,
     ) -> None:
-        n = check.check_integer("n", n, minimum=1)
+        n = options.integer("n", n)
+        if isinstance(layers, Snapshot):
+            place = select_device(device)
+            super().__init__(on_device("layers", layers, place, ensemble=True), place)
+            if n != len(self):
+                raise InvalidValueError(f"n: expected {len(self)}, as many as the snapshot has, got {n}")
+            return
         if seeds is None:
-            first = random.new_seed() if seed is None else check.check_seed(seed)
+            first = random.new_seed() if seed is None else options.integer("seed", seed, minimum=0)
             seeds = range(first, first + n)
         elif seed is not None:
             raise InvalidValueError(f"seed: expected none beside seeds, got {seed!r}; leave one of them out")
-        listed = enumerate(_listed("seeds", seeds, n))
-        self.seeds = tuple(check.check_integer(f"seeds[{i}]", one, minimum=0) for i, one in listed)
-        self.learning_rates = _numbers("learning_rates", learning_rates, n, above=True)
-        self.weight_decays = _numbers("weight_decays", weight_decays, n)
-        self.threads = None if threads is None else check.check_integer("threads", threads, minimum=1)
-        self.optimizers: tuple[Optimizer, ...] = ()
-        self.epochs = (0,) * n
-        self.diverged = np.zeros(n, dtype=bool)
-        self._member_records: list[list[Record]] = [[] for _ in range(n)]
-        super().__init__(
-            layers,
-            activation=activation,
-            loss=loss,
-            initializer=initializer,
-            device=device,
-            dtype=dtype,
-            seed=self.seeds[0],
-        )
+        own = check.check_members(n, seeds, learning_rates, weight_decays, threads)
+        built = specification.build(layers, activation, initializer, loss, dtype, own.seeds[0], own)
+        device = select_device(device)
+        super().__init__(initial_snapshot(built, device), device)
 
-    def _initial_carry(self) -> Carry:
-        starts = [tree_map(lambda leaf: leaf.astype(self.dtype), self._architecture.init(seed)) for seed in self.seeds]
-        params = tree_map(lambda *leaves: np.stack(leaves), *starts)
-        state = tree_map(lambda leaf: np.stack([leaf] * len(self)), self._architecture.init_state())
-        keys = np.stack([random.draw_key(seed) for seed in self.seeds])
-        steps = np.zeros(len(self), dtype="int32")
-        return (*self._place((params, state)), (), self.device.asarray(steps), self.device.asarray(keys))
+    @classmethod
+    def load(cls, path: str | PathLike[str], device: str | Device | None = None) -> Self:
+        """The ensemble in a model file that `save` wrote, whichever device wrote it; as `Network.load`."""
+        loaded, device = load_host_snapshot(path, ensemble=True), select_device(device)
+        return cls(placed_snapshot(loaded, device), len(loaded.progress.members), device=device)
+
+    # its members
+
+    def __len__(self) -> int:
+        return len(self._members)
 
     def __getitem__(self, i: int) -> Network:
         """Member i as a `Network` of its own, at the same point of its training; a copy."""
         if not -len(self) <= operator.index(i) < len(self):
             raise IndexError(f"i: expected a member within 0 … {len(self) - 1}, got {i}")
-        i = range(len(self))[i]
-        params, state, optimizer_state, step, key = self._member(i)
-        if self.weight_decays is not None and optimizer_state:
-            optimizer_state = optimizer_state[1]
-        net = object.__new__(Network)
-        vars(net).update({name: value for name, value in vars(self).items() if name in _SHARED})
-        net.seed, net.epoch, net.steps = self.seeds[i], self.epochs[i], int(to_numpy(step))
-        net._optimizer = self.optimizers[i] if self.optimizers else None
-        net._records = list(self._member_records[i])
-        net._compiled = {}
-        net._carry = self._place((params, state, optimizer_state, step, key))
-        return net
+        return Network(member_snapshot(self.snapshot, self.device, range(len(self))[i]), device=self.device)
 
     def __iter__(self) -> Iterator[Network]:
         return (self[i] for i in range(len(self)))
 
-    # training
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        """The seed of each member."""
+        return self._members.seeds
 
-    def _engines(self, mode: str) -> list[Engine]:
-        return block_engines(self.device, mode, len(self._sizes), self._compiled, self.threads)
+    @property
+    def learning_rates(self) -> tuple[float, ...] | None:
+        """The learning rate of each member; None: all have the optimizer's."""
+        return self._members.learning_rates
 
-    def _begin(self, optimizer: Optimizer) -> None:
-        if optimizer.whole_batch:
-            raise InvalidValueError(f"optimizer: expected one that takes steps in mini-batches, got {optimizer!r}")
-        n = len(self)
-        rates, decays = self.learning_rates or (None,) * n, self.weight_decays or (None,) * n
-        each = tuple(optimizer.member(*own) for own in zip(rates, decays, strict=True))
-        super()._begin(optimizer)
-        self.optimizers, self._member_records = each, [[] for _ in range(n)]
+    @property
+    def weight_decays(self) -> tuple[float, ...] | None:
+        """The weight decay of each member; None: all have the optimizer's."""
+        return self._members.weight_decays
 
-    def _mini_batches(self, plan: Plan) -> tuple[Epoch, Callable[[], bool]]:
-        batches = MemberBatches(
-            self, plan.optimizer, plan.engines, plan.columns, plan.prepare, plan.batch_size, plan.shuffle
+    @property
+    def threads(self) -> int | None:
+        """How many threads share the blocks of members; None: one per CPU."""
+        return self._members.threads
+
+    @property
+    def optimizers(self) -> tuple[Optimizer, ...]:
+        """What each member trains with, once `fit` was called.
+
+        ``ensemble[i].fit(optimizer=ensemble.optimizers[i], ...)`` goes on alone.
+        """
+        each = [member.optimizer for member in self.snapshot.progress.members]
+        return tuple([optimizer for optimizer in each if optimizer is not None])
+
+    @property
+    def epochs(self) -> tuple[int, ...]:
+        """How many epochs each member has trained."""
+        return tuple([member.epoch for member in self.snapshot.progress.members])
+
+    @property
+    def diverged(self) -> np.ndarray:
+        """Members whose loss or weights stopped being finite: (m,), bool.
+
+        They went back to their weights from before that epoch and rest; the others go on as if nothing had happened.
+        They have no part in votes, means and spreads.
+        """
+        return evaluation.diverged(self.snapshot)
+
+    # what its members answer
+
+    def member_outputs(self, x: Any) -> Array:
+        """The outputs of each member: (n, inputs) -> (m, n, outputs), one example (inputs,) -> (m, outputs)."""
+        inputs, single = own_inputs(self.specification, self.device, x)
+        outputs = evaluation.outputs(self.snapshot, self.device, inputs)
+        return outputs[:, 0, ...] if single else outputs
+
+    def spread(self, x: Any) -> Spread:
+        """The mean and the standard deviation of the members' outputs, (n, outputs) each; a tuple.
+
+        Examples
+        --------
+        >>> from nn_any import Ensemble
+        >>> mean, deviation = Ensemble([2, 3, 1], 5, device="numpy", seed=0).spread([[0.5, -0.5]])
+        >>> mean.shape, bool(deviation[0, 0] > 0)
+        ((1, 1), True)
+        """
+        inputs, single = own_inputs(self.specification, self.device, x)
+        functions = members.mean, members.deviation
+        both = [evaluation.reduced_outputs(function, self.snapshot, self.device, inputs) for function in functions]
+        return Spread(*(part[0, ...] if single else part for part in both))
+
+    def losses(self, data: Any) -> np.ndarray:
+        """The loss of each member, averaged over the examples: NumPy array, (m,), float64."""
+        return evaluation.losses_and_correct(self.snapshot, self.device, self._examples(data))[0]
+
+    def accuracies(self, data: Any) -> np.ndarray:
+        """The share of the examples that each member classifies correctly: NumPy array, (m,), float64."""
+        self._check_classifies("accuracies", "use losses(data)")
+        examples = self._examples(data)
+        return evaluation.losses_and_correct(self.snapshot, self.device, examples)[1] / examples.size
+
+    def best(self, data: Any) -> int:
+        """The number of the member with the lowest loss on these (validation) data; ``ensemble[best]`` is the network.
+
+        Members that have diverged come last.
+        """
+        losses, diverged = self.losses(data), self.diverged
+        return int(np.argmin(np.where(diverged & ~diverged.all() | np.isnan(losses), np.inf, losses)))
+
+    # what it answers as one predictor
+
+    def feedforward(self, a: Any) -> Array:
+        """The mean of the members' outputs: (n, inputs) -> (n, outputs), one example (inputs,) -> (outputs,)."""
+        inputs, single = own_inputs(self.specification, self.device, a)
+        outputs = evaluation.reduced_outputs(members.mean, self.snapshot, self.device, inputs)
+        return outputs[0, ...] if single else outputs
+
+    def mean(self, x: Any) -> Array:
+        """The mean of the members' outputs: (n, inputs) -> (n, outputs); the same as `feedforward`."""
+        return self.feedforward(x)
+
+    def predict_proba(self, x: Any) -> Array:
+        """The mean outputs of classifiers, (n, outputs): sigmoids lie in 0 … 1 each but need not sum to 1."""
+        self._check_classifies("predict_proba", "use predict")
+        return self.feedforward(x)
+
+    def vote(self, x: Any) -> Array:
+        """The class that most members predict, (n,); among equally many, the one with the larger sum of outputs.
+
+        For regression the mean of the members' outputs, (n, outputs). For one example without the n.
+        """
+        if self.is_regression:
+            return self.feedforward(x)
+        inputs, single = own_inputs(self.specification, self.device, x)
+        classes = evaluation.votes(self.snapshot, self.device, inputs)
+        return classes[0, ...] if single else classes
+
+    def predict(self, x: Any) -> Array:
+        """The `vote`: classes (n,), or for regression the mean outputs (n, outputs)."""
+        return self.vote(x)
+
+    def evaluate(self, data: Any) -> int:
+        """How many examples the vote classifies correctly."""
+        self._check_classifies("evaluate", "use losses(data)")
+        return evaluation.correct_votes(self.snapshot, self.device, self._examples(data))
+
+    def accuracy(self, data: Any) -> float:
+        """The share of the examples that the vote classifies correctly, 0 … 1."""
+        self._check_classifies("accuracy", "use losses(data)")
+        examples = self._examples(data)
+        return evaluation.correct_votes(self.snapshot, self.device, examples) / examples.size
+
+    def loss(self, data: Any) -> float:
+        """The mean of the members' losses, without those of members that have diverged."""
+        losses, diverged = self.losses(data), self.diverged
+        return float(np.mean(losses[~diverged] if not diverged.all() else losses))
+
+    def score(self, data: Any, *metrics: measures.Metric) -> dict[str, Any]:
+        """Further measures of how right the mean outputs are, on the host, as `Network.score`."""
+        examples = self._examples(data)
+        functions = measures.resolve(metrics, self.is_regression, self.outputs)
+        x, y, *_ = examples.arrays
+        outputs = to_numpy(
+            evaluation.reduced_outputs(members.mean, self.snapshot, self.device, x, examples.prepare.scale)
         )
-        batches.check_columns(self._history_columns(plan))
-        if self.diverged.all():
-            raise TrainingDivergedError(
-                f"all {len(self)} members have diverged before, and rest; begin with a new ensemble. {REMEDY}"
-            )
-        return lambda pulse: self._told(batches.epoch()), lambda: bool(batches.finished().all())
-
-    def _keep(self, record: Record) -> None:
-        super()._keep(record)
-        own = [name for name in record if name.startswith("member_")]
-        self._member_records = [
-            records if math.isnan(record["member_loss"][i]) else [*records, self._own(i, record, own)]
-            for i, records in enumerate(self._member_records)
-        ]
-
-    def _own(self, i: int, record: Record, own: list[str]) -> Record:
-        """What a record says of member i, as its history alone would have it."""
-        mine = {name.removeprefix("member_"): record[name][i] for name in own}
-        return {"epoch": self.epochs[i], "seconds": record["seconds"], **mine}
-
-    # about it
+        return {name: function(to_numpy(y), outputs) for name, function in functions.items()}
 
     def summary(self) -> str:
         """How many networks there are, and a table of the layers of each.
@@ -215,33 +298,11 @@ class Ensemble(SavableCommittee):
         2 Dense  sigmoid     10             310
         total                            23,860
         """
-        table = summary_table(self.layers, self._architecture.shapes, self._member(0)[0])
+        first = member_state(self.snapshot, self.device, 0)
+        table = summary_table(self.layers, self.specification.shapes, first.params)
         return f"{len(self)} networks, each:\n{table}"
 
-    def __repr__(self) -> str:
-        sizes = "-".join(shape_text(shape) for shape in self._architecture.shapes)
-        lost = f", {self.diverged.sum()} diverged" if self.diverged.any() else ""
-        return (
-            f"Ensemble({len(self)} networks {sizes}, loss {self._loss.name}, {parameter_count(self._member(0)[0]):,} "
-            f"parameters each, {self.dtype} on {self.device}, {self.epoch} epochs trained{lost})"
-        )
-
-
-_SHARED = ("_loss", "_activation", "_initializer", "_architecture", "dtype", "device", "_stale", "_search", "_partial")
-"""What a member has in common with its ensemble."""
-
-
-def _listed(name: str, values: Any, n: int) -> list[Any]:
-    """Something for each of n members."""
-    if isinstance(values, str) or not hasattr(values, "__len__") or not hasattr(values, "__iter__"):
-        raise InvalidTypeError(f"{name}: expected {n} of them, one a member, got {values!r}; pass a list")
-    if len(values) != n:
-        raise InvalidValueError(f"{name}: expected {n} of them, one a member, got {len(values)}")
-    return list(values)
-
-
-def _numbers(name: str, values: Any, n: int, *, above: bool = False) -> tuple[float, ...] | None:
-    """A number of at least 0, or above it, for each of n members; or None."""
-    if values is None:
-        return None
-    return tuple(options.number(f"{name}[{i}]", v, above=above) for i, v in enumerate(_listed(name, values, n)))
+    @property
+    def _members(self) -> Members:
+        assert self.specification.members is not None
+        return self.specification.members

@@ -7,16 +7,18 @@ from typing import Any
 
 import numpy as np
 
-from nn_any import validation as check
+from nn_any import evaluation
 from nn_any.backends import MODES, Device, devices, select_device
+from nn_any.backends.blocks import block_engines
 from nn_any.core import functional, options
-from nn_any.core.errors import InvalidTypeError, InvalidValueError, naming
+from nn_any.core.errors import InvalidTypeError, InvalidValueError, prefix_errors
 from nn_any.core.optimizers import SGD, Optimizer
 from nn_any.datasets import as_dataset
+from nn_any.datasets.network_input import own_examples
 from nn_any.network import Network
+from nn_any.training.states import moved_snapshot, with_optimizer, with_optimizer_state
 
-_FEWEST = 3
-"""How many segments are timed at least; the median counts."""
+_FEWEST = 3  # how many segments are timed at least; the median counts
 
 
 @dataclass(frozen=True)
@@ -42,7 +44,7 @@ class DeviceTiming:
     compile_seconds: float = 0.0
     error: str | None = None
 
-    def told(self, steps: int | None = None) -> str:
+    def describe(self, steps: int | None = None) -> str:
         """The finding in words, with what `steps` steps would take if they are given."""
         if self.seconds_per_step is None:
             return f"{self.device} failed ({self.error})"
@@ -102,7 +104,7 @@ def time_devices(
     ('numpy:cpu', True, None)
     """
     _check_network(network)
-    batch_size = check.check_integer("batch_size", batch_size, minimum=1)
+    batch_size = options.integer("batch_size", batch_size)
     seconds = options.number("seconds", seconds, above=True)
     options.choice("engine", engine, *MODES)
     optimizer = SGD(1.0) if optimizer is None else optimizer
@@ -111,7 +113,7 @@ def time_devices(
             f"optimizer: expected one that takes batches, such as nn_any.SGD(0.5), got {optimizer!r}"
         )
     dataset = as_dataset("data", data, network.device, network.dtype)
-    network._columns("data", dataset)  # what is wrong with the data is no device's fault
+    own_examples(network.specification, network.device, "data", dataset)  # bad data are not a device's fault
     timings = []
     for device in _devices(places):
         try:
@@ -164,7 +166,7 @@ def fastest_device(
     """
     _check_network(network)
     if epochs is not None:
-        epochs = check.check_integer("epochs", epochs, minimum=1)
+        epochs = options.integer("epochs", epochs)
     dataset = as_dataset("data", data, network.device, network.dtype)
     timings = time_devices(
         network, dataset, batch_size, optimizer=optimizer, seconds=seconds, places=places, engine=engine
@@ -185,7 +187,7 @@ def _devices(places: Any) -> list[Device]:
         raise InvalidTypeError(f"places: expected several devices, got {places!r}; pass a list, such as ['numpy']")
     found = []
     for i, place in enumerate(places):
-        with naming(f"places[{i}]"):
+        with prefix_errors(f"places[{i}]"):
             found.append(select_device(place))
     if not found:
         raise InvalidValueError("places: expected at least one device, got none; leave it out for all")
@@ -196,39 +198,34 @@ def choose(timings: Iterable[DeviceTiming], steps: int | None = None) -> Device:
     """The fastest device of `timings`, or the one that is done first with a training of so many steps."""
     timings = list(timings) if steps is None else sorted(timings, key=lambda timing: timing.total(steps))
     measured = [timing for timing in timings if timing.seconds_per_step is not None]
-    told = ", ".join(timing.told(steps) for timing in timings)
+    found = ", ".join(timing.describe(steps) for timing in timings)
     if not measured:
-        raise RuntimeError(f"places: no device could run the steps: {told}")
+        raise RuntimeError(f"places: no device could run the steps: {found}")
     count = f"fastest of {len(measured)} measured" if len(measured) > 1 else "the only one measured"
-    if steps is not None:
-        count += f", for {steps:,} steps with compiling"
+    how = "" if steps is None else f", for {steps:,} steps with compiling"
     best = measured[0].device
-    return Device(best.library, best.name, f"{count}: {told}")
+    return Device(best.library, best.name, f"{count}{how}: {found}")
 
 
 def _time(
     device: Device, network: Network, dataset: Any, batch_size: int, optimizer: Optimizer, seconds: float, mode: str
 ) -> DeviceTiming:
     """Segments of steps on a copy of the network, until the time is up."""
-    twin = network.copy().to(device)
-    columns, prepare, _ = twin._columns("data", dataset)
-    n = int(columns[0].shape[0])
-    batch_size = min(batch_size, n)
-    steps = max(n // batch_size, 1)
+    snapshot = moved_snapshot(network.snapshot, device, network.dtype)
+    examples = own_examples(network.specification, device, "data", dataset)
+    n, batch_size = examples.size, min(batch_size, examples.size)
+    steps = n // batch_size
     rows = np.random.default_rng(0).permutation(n)[: steps * batch_size].reshape(steps, batch_size)
     order = device.asarray(rows, device.integer_dtype)
-    rates = device.asarray(np.zeros(steps), twin.dtype)  # nothing is learnt, so nothing diverges
-    step = functional.train_step(twin.layers, twin._loss, optimizer.rule(), prepare)
-    params, state, _, count, key = twin._carry
-    with device.scope():
-        moving = functional.trained(twin.layers, params)
-        carry = (params, state, optimizer.init(moving), count, key)
-    engine = device.training_engine(mode)
+    rates = device.asarray(np.zeros(steps), network.dtype)  # nothing is learned, so nothing diverges
+    step = functional.train_step(network.layers, network.specification.loss, optimizer.update_rule(), examples.prepare)
+    state = with_optimizer_state(with_optimizer(snapshot, optimizer), device).blocks[0]
+    engine = block_engines(device, mode, 1, [])[0]
 
     def run(stop: int, rows: Any = order, rates: Any = rates) -> float:
         began = time.perf_counter()
-        after, _ = engine.run(step, carry, columns, rows, rates, 0, stop)
-        twin._is_finite(after)
+        after, _ = engine.run(step, state, examples.arrays, rows, rates, 0, stop)
+        evaluation.is_finite(device, after.params)
         device.synchronize()
         return time.perf_counter() - began
 

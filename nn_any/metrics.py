@@ -61,8 +61,13 @@ def top_k_accuracy(targets: np.ndarray, outputs: np.ndarray, k: int = 5) -> floa
     return float(np.mean((best == _labels(targets)[:, None]).any(axis=1)))
 
 
-def _average(outputs: np.ndarray, average: str | None) -> str:
-    return average or ("binary" if outputs.shape[1] == 1 else "macro")
+def _score(name: str, targets: np.ndarray, outputs: np.ndarray, average: str | None) -> float:
+    """What scikit-learn's ``{name}_score`` gives for the classes that are named."""
+    import sklearn.metrics
+
+    score = getattr(sklearn.metrics, f"{name}_score")
+    average = average or ("binary" if outputs.shape[1] == 1 else "macro")
+    return float(score(_labels(targets), _labels(outputs), average=average, zero_division=0))
 
 
 def precision(targets: np.ndarray, outputs: np.ndarray, average: str | None = None) -> float:
@@ -71,26 +76,17 @@ def precision(targets: np.ndarray, outputs: np.ndarray, average: str | None = No
     `average` is scikit-learn's: by default every class counts the same (``"macro"``), and for one output it is the
     positive class's (``"binary"``).
     """
-    from sklearn.metrics import precision_score
-
-    average = _average(outputs, average)
-    return float(precision_score(_labels(targets), _labels(outputs), average=average, zero_division=0))
+    return _score("precision", targets, outputs, average)
 
 
 def recall(targets: np.ndarray, outputs: np.ndarray, average: str | None = None) -> float:
     """Of the examples of a class, the share that is answered so; `average` as for `precision`."""
-    from sklearn.metrics import recall_score
-
-    average = _average(outputs, average)
-    return float(recall_score(_labels(targets), _labels(outputs), average=average, zero_division=0))
+    return _score("recall", targets, outputs, average)
 
 
 def f1(targets: np.ndarray, outputs: np.ndarray, average: str | None = None) -> float:
     """The harmonic mean of precision and recall; `average` as for `precision`."""
-    from sklearn.metrics import f1_score
-
-    average = _average(outputs, average)
-    return float(f1_score(_labels(targets), _labels(outputs), average=average, zero_division=0))
+    return _score("f1", targets, outputs, average)
 
 
 def confusion_matrix(targets: np.ndarray, outputs: np.ndarray) -> np.ndarray:
@@ -119,13 +115,7 @@ def mean_absolute_error(targets: np.ndarray, outputs: np.ndarray) -> float:
 
 
 def resolve(metrics: Iterable[Metric], regression: bool, outputs: int) -> dict[str, Function]:
-    """Functions by name, for what a user listed, and a network of so many outputs.
-
-    Raises
-    ------
-    ValueError, TypeError
-        For a name that is none, that does not suit the network, or that is taken.
-    """
+    """Functions by name, for what a user listed and a network of so many outputs; other names are refused."""
     if isinstance(metrics, str) or not isinstance(metrics, Iterable):
         raise InvalidTypeError(f"metrics: expected a list of names and functions, got {metrics!r}; put it in brackets")
     names = _FOR_NUMBERS if regression else (*_FOR_CLASSES, "top_K_accuracy")

@@ -1,138 +1,138 @@
-"""Model: layers and their parameters on a device, without the training. `Network` builds on it."""
+"""Model: what a network and an ensemble have in common."""
 
-import math
+import copy
+from collections.abc import Iterable
+from os import PathLike
 from typing import Any, Self
 
-from nn_any import validation as check
-from nn_any.backends import Device, is_host, select_device, to_numpy
-from nn_any.core import activations, architecture, initializers, losses, random
-from nn_any.core.activations import LINEAR
+from nn_any import evaluation
+from nn_any import metrics as measures
+from nn_any.backends import MODES, Device, Engine, ProgramCache, select_device, to_numpy
+from nn_any.backends.blocks import block_engines, join
+from nn_any.core import options
 from nn_any.core.errors import InvalidTypeError, InvalidValueError
 from nn_any.core.layers import Layer
-from nn_any.core.losses import Loss
-from nn_any.core.optimizers import Optimizer
-from nn_any.core.trees import tree_leaves, tree_map
-from nn_any.core.typing import Array, Carry, Params
-from nn_any.summary import parameter_count, shape_text, summary_table
-
-_AT_A_PLACE = 16  # times as long takes what a convolution multiplies: windows are unfolded, and filters are few
+from nn_any.core.optimizers import SGD, Optimizer
+from nn_any.core.specification import Specification
+from nn_any.core.state import Snapshot, TrainState
+from nn_any.core.summary import parameter_count, shape_text
+from nn_any.core.typing import Array, Params
+from nn_any.datasets import as_dataset
+from nn_any.datasets.network_input import Examples, own_array, own_batch, own_examples, own_targets, preparation
+from nn_any.files import describe, name_tensors, save_model
+from nn_any.training import Checkpoint, History
+from nn_any.training.display import ProgressDisplay
+from nn_any.training.fit import as_checkpoint, make_plan, only_run, run_plan
+from nn_any.training.run import as_callbacks
+from nn_any.training.states import check_state, in_blocks, moved_snapshot, on_device
+from nn_any.training.steps import descend
 
 
 class Model:
-    """Layers, a loss, and parameters on a device. See `Network`, which trains it, for the parameters."""
+    """What `Network` and `Ensemble` have in common: a snapshot on a device, and the calls that change it.
 
-    def __init__(
-        self,
-        layers: Any,
-        *,
-        activation: Any = "sigmoid",
-        loss: str | Loss = "quadratic",
-        initializer: Any = "normal",
-        device: str | Device | None = None,
-        dtype: str = "float32",
-        seed: int | None = None,
-    ) -> None:
-        self._build(layers, activation, loss, initializer, device, dtype, seed)
-        self._carry: Carry = self._initial_carry()
+    Parameters
+    ----------
+    snapshot : Snapshot
+        Its arrays live on `device`.
+    device : Device
 
-    def _build(
-        self, layers: Any, activation: Any, loss: Any, initializer: Any, device: Any, dtype: Any, seed: int | None
-    ) -> None:
-        """Everything but the numbers."""
-        self._loss = losses.get(loss)
-        self._activation = activations.get(activation)
-        self._initializer = initializers.get(initializer)
-        self._architecture = architecture.build(layers, self._activation, self._initializer, self._loss)
-        self.dtype = check.check_dtype(dtype)
-        self.seed = random.new_seed() if seed is None else check.check_seed(seed)
-        self.device = select_device(device)
-        self.device.check_dtype(self.dtype)
-        self._optimizer: Optimizer | None = None
-        self._stale = True  # whether the optimiser's state is of other parameters than those that are trained
-        self._records: list[dict[str, Any]] = []  # of the epochs since the optimiser began
-        self._search: Any = None  # where a whole-batch optimiser stands
-        self._partial: Any = None  # how far an interrupted epoch has come
-        self._compiled: dict[Any, Any] = {}  # what engines have compiled for it, which no other network may use
-        self.epoch = self.steps = 0
+    """
 
-    def _initial_carry(self) -> Carry:
-        """The numbers before the first step."""
-        return self._carry_of(self._architecture.init(self.seed), self._architecture.init_state())
+    def __init__(self, snapshot: Snapshot, device: Device) -> None:
+        self._snapshot, self._device = snapshot, device
+        self._programs: list[ProgramCache] = []  # what engines have compiled for each block of this model alone
 
-    def _carry_of(self, params: Any, state: Any) -> Carry:
-        """Parameters and running averages from the host, after ``steps`` steps, without an optimiser's state."""
-        count, key = (self.device.asarray(value, "int32") for value in (self.steps, random.draw_key(self.seed)))
-        return self._place(params), self._place(state), (), count, key
+    # what it is
 
-    def _place(self, tree: Any) -> Any:
-        """A tree of arrays on the network's device, reals in its dtype, sharing memory with none of them."""
+    @property
+    def snapshot(self) -> Snapshot:
+        """Everything that the model is, as one value. Assign an earlier one to go back to it."""
+        return self._snapshot
 
-        def place(leaf: Array) -> Array:
-            if not is_host(leaf) and Device.of(leaf) == self.device:
-                xp = self.device.xp
-                copy = xp.asarray(leaf, copy=True)
-                return xp.astype(copy, getattr(xp, self.dtype), copy=False) if check.is_real(leaf) else copy
-            host = to_numpy(leaf)
-            return self.device.asarray(host.astype(self.dtype if check.is_real(leaf) else host.dtype))  # a copy
+    @snapshot.setter
+    def snapshot(self, snapshot: Snapshot) -> None:
+        ensemble = self._snapshot.specification.members is not None
+        self._snapshot = on_device("snapshot", snapshot, self._device, ensemble=ensemble)
 
-        with self.device.scope():
-            return tree_map(place, tree)
+    @property
+    def specification(self) -> Specification:
+        """What never changes in training: layers, input shape, loss, dtype, seed."""
+        return self.snapshot.specification
+
+    @property
+    def state(self) -> TrainState:
+        """The arrays that a training step changes. Assign another state of the same shapes to go on from there."""
+        return join(self._device, self.snapshot.blocks)
+
+    @state.setter
+    def state(self, state: TrainState) -> None:
+        check_state(self.snapshot, self._device, state)
+        taken = to_numpy(state.step).reshape(-1) - to_numpy(self.state.step).reshape(-1)
+        blocks = in_blocks(self.specification, self._device, state)
+        self.snapshot = self.snapshot.with_counted_steps(blocks, taken.tolist())
+
+    @property
+    def device(self) -> Device:
+        """Where the arrays live."""
+        return self._device
+
+    @property
+    def dtype(self) -> str:
+        """The dtype of the parameters and of the arithmetic, ``"float32"`` or ``"float64"``."""
+        return self.specification.dtype
+
+    @property
+    def seed(self) -> int:
+        """The seed of initial weights, batch orders and draws; an ensemble's first one."""
+        return self.specification.seed
+
+    @property
+    def epoch(self) -> int:
+        """How many epochs have been trained."""
+        return self.snapshot.progress.epoch
+
+    @property
+    def steps(self) -> int:
+        """How many steps have been taken."""
+        return self.snapshot.progress.steps
 
     @property
     def layers(self) -> tuple[Layer, ...]:
         """The layers, with every default filled in."""
-        return self._architecture.layers
+        return self.specification.layers
 
     @property
     def input_shape(self) -> tuple[int, ...]:
         """The shape of one example."""
-        return self._architecture.shapes[0]
+        return self.specification.input_shape
 
     @property
     def outputs(self) -> int:
         """The number of outputs."""
-        return self._architecture.outputs
+        return self.specification.outputs
 
     @property
     def is_regression(self) -> bool:
-        """Whether the outputs are numbers to predict: the loss says so, or leaves it to a last activation of linear."""
-        if self._loss.task is not None:
-            return self._loss.task == "numbers"
-        return bool(self.layers[-1].activation == LINEAR)
+        """Whether the outputs are numbers to predict: the loss decides, or else whether the outputs are linear."""
+        return self.specification.is_regression
+
+    # parameters
 
     @property
     def params(self) -> Params:
-        """The parameters themselves, not copies: a tuple with one entry a layer, of arrays as the layer packs them."""
-        return self._carry[0]
-
-    def _work(self) -> int:
-        """About how long an example takes in training, forward and backward twice, in multiplications of matrices."""
-        work = 0
-        for params, shape in zip(self.params, self._architecture.shapes[1:], strict=True):
-            places = math.prod(shape[:-1])
-            each = _AT_A_PLACE if places > 1 else 1
-            work += each * places * sum(math.prod(leaf.shape) for leaf in tree_leaves(params))
-        return 3 * work
-
-    def _unpacked(self) -> list[tuple[Array, ...]]:
-        return self._unpack(self.params)
-
-    def _unpack(self, tree: Params) -> list[tuple[Array, ...]]:
-        """Parameters or gradients as users see them, one entry a layer that has any, in fresh contiguous arrays."""
-        xp = self.device.xp
-        unpacked = [layer.unpack(p) for layer, p in zip(self.layers, tree, strict=True) if p]
-        with self.device.scope():
-            return [tuple(xp.asarray(array, copy=True) for array in arrays) for arrays in unpacked]
+        """The parameters themselves, not copies: a tuple with an entry per layer, of arrays as the layer packs them."""
+        return self.state.params
 
     @property
     def weights(self) -> list[Array]:
         """The weights of each layer that has any, (units, inputs) for `Dense`: fresh arrays on the device."""
-        return [arrays[0] for arrays in self._unpacked()]
+        return [arrays[0] for arrays in self._unpack(self.params)]
 
     @property
     def biases(self) -> list[Array]:
         """The biases of each layer that has any, (units,) for `Dense`: fresh arrays on the device."""
-        return [arrays[1] for arrays in self._unpacked() if len(arrays) > 1]
+        return [arrays[1] for arrays in self._unpack(self.params) if len(arrays) > 1]
 
     def set_weights(self, weights: Any, biases: Any) -> None:
         """Put other numbers in place of the weights and biases; they are copied.
@@ -146,47 +146,49 @@ class Model:
         ValueError
             If a shape or the number of arrays differs, or a number is not finite; nothing has changed then.
         """
-        for name, given in (("weights", weights), ("biases", biases)):
-            if not isinstance(given, list | tuple):
-                raise InvalidTypeError(f"{name}: expected a list of arrays, one a layer, got {type(given).__name__}")
-        weights, biases = list(weights), list(biases)
-        current = self._unpacked()
-        wanted = {"weights": [arrays[0] for arrays in current], "biases": [a[1] for a in current if len(a) > 1]}
-        for name, given in (("weights", weights), ("biases", biases)):
-            if len(given) != len(wanted[name]):
-                raise InvalidValueError(f"{name}: expected {len(wanted[name])} arrays, one a layer, got {len(given)}")
-            for i, (new, old) in enumerate(zip(given, wanted[name], strict=True)):
-                given[i] = self._own_array(f"{name}[{i}]", new)
-                if tuple(given[i].shape) != tuple(old.shape):
-                    raise InvalidValueError(
-                        f"{name}[{i}]: expected shape {tuple(old.shape)}, got {tuple(given[i].shape)}"
-                    )
-        new_weights, new_biases = iter(weights), iter(biases)
+        state = self.state
+        unpacked = self._unpack(state.params)
+        given = {"weights": weights, "biases": biases}
+        current = {"weights": [a[0] for a in unpacked], "biases": [a[1] for a in unpacked if len(a) > 1]}
+        for name, arrays in given.items():
+            if not isinstance(arrays, list | tuple):
+                raise InvalidTypeError(f"{name}: expected a list of arrays, one a layer, got {type(arrays).__name__}")
+        for name, arrays in given.items():
+            given[name] = self._checked_arrays(name, arrays, current[name])
+        new_weights, new_biases = iter(given["weights"]), iter(given["biases"])
         packed = []
-        for layer, p in zip(self.layers, self.params, strict=True):
+        for layer, p in zip(self.layers, state.params, strict=True):
             arrays = layer.unpack(p)
-            heads = [next(new_weights)] if arrays else []
-            heads += [next(new_biases)] if len(arrays) > 1 else []
-            packed.append(layer.pack(*self._place(tuple(heads)), *arrays[2:]) if arrays else p)
-        self._carry = (tuple(packed), *self._carry[1:])
+            first = [next(new_weights)] if arrays else []
+            first += [next(new_biases)] if len(arrays) > 1 else []
+            own = self._device.place(tuple(first), self.dtype)
+            packed.append(layer.pack(*own, *arrays[2:]) if arrays else p)
+        blocks = in_blocks(self.specification, self._device, state._replace(params=tuple(packed)))
+        self.snapshot = self.snapshot._replace(blocks=blocks)
 
-    def _own_array(self, name: str, obj: Any) -> Array:
-        """`obj`, from the host or on the network's device, as a finite array there; reals in the network's dtype."""
-        array = check.as_array(name, obj)
-        if not is_host(array) and (here := Device.of(array)) != self.device:
-            raise InvalidValueError(
-                f"{name}: expected a NumPy array, a list, or an array on {self.device}, got one on {here}; "
-                f"move it with nn_any.to_device(..., {str(self.device)!r}), or the network with net.to({str(here)!r})"
-            )
-        array = self.device.asarray(array, self.dtype if check.is_real(array) else None)
-        check.check_finite(name, array)
-        return array
+    def copy_from(self, other: "Model | Snapshot") -> None:
+        """Take over the parameters and running averages of a network of the same layers; they are copied.
+
+        Raises
+        ------
+        ValueError
+            If the layers have other shapes; nothing has changed then.
+        """
+        its = other if isinstance(other, Snapshot) else other.snapshot
+        if self.snapshot.shapes != its.shapes:
+            raise InvalidValueError(f"other: expected a network of the same layers as {self!r}, got {other!r}")
+        copies = moved_snapshot(its, self._device, self.dtype)
+        self.snapshot = self.snapshot.with_parameters_of(copies.blocks)
 
     def freeze(self, *places: int) -> Self:
-        """Let training leave these layers alone, counted from 0 as in `layers`, or all of them; returns the network.
+        """Keep training from changing these layers, counted from 0 as in `layers`, or all of them.
 
-        A frozen `BatchNorm` uses its running averages and keeps them. The optimiser's state begins anew, its schedule
+        A frozen `BatchNorm` uses its running averages and keeps them. The optimizer's state starts anew, its schedule
         goes on; a callback may freeze layers in mid-training.
+
+        Returns
+        -------
+        The network itself.
 
         Raises
         ------
@@ -195,35 +197,15 @@ class Model:
         ValueError
             If a layer of your own has no field `trainable`.
         """
-        return self._set_trainable(False, places)
-
-    def unfreeze(self, *places: int) -> Self:
-        """Let training change these layers again, or all of them, as `freeze` has it; returns the network."""
-        return self._set_trainable(True, places)
-
-    def _set_trainable(self, trainable: bool, places: tuple[int, ...]) -> Self:
-        chosen = [i for i, p in enumerate(self.params) if p]
-        for place in places:
-            if check.check_integer("places", place, minimum=0) >= len(self.layers):
-                raise IndexError(f"places: expected layers within 0 … {len(self.layers) - 1}, got {place}")
-        if places:
-            chosen = [place for place in places if self.params[place]]
-        self._architecture = self._architecture.with_trainable(trainable, chosen)
-        self._search, self._stale = None, True
+        self.snapshot = self.snapshot.with_layers_trainable(False, self._checked_places(places))
         return self
 
-    def copy_from(self, other: "Model") -> None:
-        """Take over the parameters and running averages of a network of the same layers; they are copied.
+    def unfreeze(self, *places: int) -> Self:
+        """Let training change these layers again, or all of them, as `freeze` counts them; returns the network."""
+        self.snapshot = self.snapshot.with_layers_trainable(True, self._checked_places(places))
+        return self
 
-        Raises
-        ------
-        ValueError
-            If the layers have other shapes; nothing has changed then.
-        """
-        mine, its = (tree_map(lambda leaf: tuple(leaf.shape), net._carry[:2]) for net in (self, other))
-        if mine != its:
-            raise InvalidValueError(f"other: expected a network of the same layers as {self!r}, got {other!r}")
-        self._carry, self._partial = (*self._place(other._carry[:2]), *self._carry[2:]), None
+    # where it is, and copies
 
     def to(self, device: str | Device) -> Self:
         """Move to another device, in place; returns the network itself.
@@ -234,12 +216,13 @@ class Model:
             If the device is not there.
         TypeError
             If the network is float64 and the device has none.
+        NetworkBusyError
+            If the network is being trained.
         """
         device = select_device(device)
-        device.check_dtype(self.dtype)
-        *state, step, key = self._carry
-        self.device, self._compiled = device, {}
-        self._carry = (*self._place(tuple(state)), device.asarray(step, "int32"), device.asarray(key, "int32"))
+        with only_run(self):
+            self._snapshot, self._device = moved_snapshot(self.snapshot, device, self.dtype), device
+            self._programs = []
         return self
 
     def copy(self) -> Self:
@@ -248,36 +231,229 @@ class Model:
 
     def astype(self, dtype: str) -> Self:
         """A copy whose parameters and arithmetic have another dtype, ``"float32"`` or ``"float64"``."""
-        other = object.__new__(type(self))
-        other.__dict__.update(self.__dict__)
-        other._records, other._compiled = list(self._records), {}
-        other.dtype = check.check_dtype(dtype)
-        other.device.check_dtype(other.dtype)
-        *state, step, key = self._carry
-        other._carry = (*other._place(tuple(state)), step, key)
+        dtype = options.dtype(dtype)
+        self._device.check_dtype(dtype)
+        other = copy.copy(self)
+        other.snapshot = moved_snapshot(self.snapshot, self._device, dtype)
         return other
 
     def __getstate__(self) -> dict[str, Any]:
-        """All but what has been compiled, for copies and pickles."""
-        return vars(self) | {"_compiled": {}}
+        """All but the compiled programs, for copies and pickles."""
+        return vars(self) | {"_programs": []}
 
-    def summary(self) -> str:
-        """A table of the layers: what each one is, its output shape and its number of parameters.
+    def save(self, path: str | PathLike[str]) -> None:
+        """Write a model file (safetensors): whole, or not at all.
+
+        The file holds the architecture, the parameters, and where training stands, but no optimizer state.
+
+        Raises
+        ------
+        ValueError
+            If a layer, loss or activation of your own is not registered, since `load` could not build it.
+        OSError
+            If the file cannot be written; a file that was there stays as it was.
+        """
+        save_model(path, describe(self.snapshot), name_tensors(self.snapshot))
+
+    # training
+
+    def SGD(  # noqa: N802 - the book's name
+        self, training_data: Any, epochs: int, mini_batch_size: int, eta: float, test_data: Any = None, **options: Any
+    ) -> History:
+        """Train by stochastic gradient descent with learning rate `eta`, as the book calls it.
+
+        With `test_data` the history holds ``test_loss``, ``test_correct`` and ``test_accuracy`` after each epoch. The
+        other `options` are those of `fit`.
+        """
+        given = {"epochs": epochs, "batch_size": mini_batch_size, "optimizer": SGD(eta), "test_data": test_data}
+        return self.fit(training_data, **given, **options)
+
+    def fit(
+        self,
+        training_data: Any,
+        *,
+        epochs: int,
+        batch_size: int | None = None,
+        optimizer: Optimizer,
+        validation_data: Any = None,
+        test_data: Any = None,
+        callbacks: Iterable[Any] = (),
+        shuffle: bool = True,
+        verbose: bool = False,
+        engine: str = "auto",
+        sample_weight: Any = None,
+        class_weight: Any = None,
+        metrics: Iterable[measures.Metric] = (),
+        monitor_training: bool = False,
+        checkpoint: Checkpoint | str | PathLike[str] | None = None,
+        resume: bool = False,
+    ) -> History:
+        """Train.
+
+        Parameters
+        ----------
+        training_data, validation_data, test_data : Dataset, tuple ``(x, y)`` of arrays, or iterable of pairs of columns
+            Moved to the network's device once. After each epoch the validation and test data are evaluated.
+        epochs : int
+            How many more epochs; 0 does nothing. Epochs are counted through, so ``fit(epochs=2)`` and then
+            ``fit(epochs=3)`` is the same as ``fit(epochs=5)``.
+        batch_size : int
+            Examples a step; the last batch of an epoch may be shorter. L-BFGS takes them all and wants none.
+        optimizer : Optimizer
+            Such as ``nn_any.SGD(learning_rate=0.5)`` or ``nn_any.Adam()``. Its state and its schedule go on unless
+            another one is given.
+        callbacks : iterable
+            `Callback` instances, or functions of the `TrainingRun` that are called after each epoch.
+        shuffle : bool
+            Draw a new order each epoch, keyed by the seed and the epoch.
+        verbose : bool
+            Show progress on standard error.
+        engine : {"auto", "eager", "compiled"}
+            How the steps are run. ``"auto"``: replayed or compiled where that is quicker, else one by one; if they
+            should be and cannot, a warning is logged that says why. ``"compiled"``: an `EngineError` instead of that.
+            The history names what it was.
+        sample_weight : array, (n,), optional
+            How much each training example counts; only the proportions matter, for they are brought to a mean of 1.
+        class_weight : dict, sequence (classes,), or "balanced", optional
+            How much the training examples of each class count, as `Dataset.weighted` has it.
+        metrics : iterable of str or function
+            Further measures of the evaluated data, as `nn_any.metrics` has them: ``["f1", "top_5_accuracy"]``.
+        monitor_training : bool
+            Evaluate the training data as well after each epoch, as ``training_loss`` and ``training_accuracy``.
+        checkpoint : path or Checkpoint, optional
+            Where to write down, after each epoch and when the run ends, all that it takes to go on.
+        resume : bool
+            If the checkpoint's file is there, go on where it stands, to the very batch, until `epochs` epochs are done
+            in all: the result is that of a run that was never interrupted. If there is none, begin.
+
+        Returns
+        -------
+        History
+
+        Raises
+        ------
+        ValueError, TypeError
+            For bad arguments and bad data, before any weight changes.
+        TrainingDivergedError
+            If the loss stops being finite; the last finite weights are kept.
+        TrainingInterrupted
+            On Ctrl-C or SIGTERM, once the steps at hand are done and the checkpoint is written. It is a
+            `KeyboardInterrupt`; the network has what was learnt.
 
         Examples
         --------
-        >>> print(Model([784, 30, 10], device="numpy").summary())
-        layer    activation  output  parameters
-        input                784
-        1 Dense  sigmoid     30          23,550
-        2 Dense  sigmoid     10             310
-        total                            23,860
+        >>> import nn_any as nn
+        >>> net = nn.Network([2, 4, 1], device="cpu", seed=1)
+        >>> history = net.fit(([[0, 0], [0, 1], [1, 0], [1, 1]], [0, 1, 1, 0]), epochs=2000, batch_size=4,
+        ...                   optimizer=nn.SGD(learning_rate=5.0))
+        >>> net.predict([[0, 0], [0, 1], [1, 0], [1, 1]])
+        array([0, 1, 1, 0], dtype=int32)
         """
-        return summary_table(self.layers, self._architecture.shapes, self.params)
+        with only_run(self):
+            epochs = options.integer("epochs", epochs, minimum=0)
+            options.choice("engine", engine, *MODES)
+            following = as_callbacks(callbacks) + ([ProgressDisplay()] if options.flag("verbose", verbose) else [])
+            training = as_dataset("training_data", training_data, self._device, self.dtype)
+            if sample_weight is not None or class_weight is not None:
+                training = training.weighted(sample_weight, class_weight)
+            evaluated = {"training": training if monitor_training else None}
+            evaluated |= {"validation": validation_data, "test": test_data}
+            plan = make_plan(self, training, evaluated, batch_size, optimizer, shuffle, metrics)
+            return run_plan(self, plan, epochs, following, as_checkpoint(checkpoint, resume), resume, engine)
+
+    def update_mini_batch(self, mini_batch: tuple[Any, Any], eta: float) -> None:
+        """One step of plain gradient descent on a mini-batch ``(x, y)`` of arrays, with learning rate `eta`."""
+        self.snapshot = descend(self, mini_batch, eta)
+
+    def training_engines(self, mode: str = "auto") -> list[Engine]:
+        """What runs training steps here, as `fit` does: one engine for each block of the snapshot."""
+        members = self.specification.members
+        threads = None if members is None else members.threads
+        return block_engines(self._device, mode, len(self.snapshot.blocks), self._programs, threads)
+
+    # gradients
+
+    def gradients(self, x: Any, y: Any, training: bool = False) -> Params:
+        """The gradients of the loss, averaged over the batch, in the structure of `params`."""
+        examples = own_batch(self.specification, self._device, x, y)
+        return evaluation.gradients(self.snapshot, self._device, examples, training=training)
+
+    def backprop(self, x: Any, y: Any, training: bool = False) -> tuple[list[Array], list[Array]]:
+        """The gradients ``(nabla_b, nabla_w)`` of the loss, averaged over the batch (Nielsen, chapter 2).
+
+        Parameters
+        ----------
+        x : array (n, inputs), or one example (inputs,)
+        y : labels (n,), or targets (n, outputs)
+        training : bool
+            Whether layers behave as in training (dropout, batch statistics).
+
+        Returns
+        -------
+        nabla_b, nabla_w : lists of arrays in the shapes of `biases` and `weights`
+        """
+        unpacked = self._unpack(self.gradients(x, y, training=training))
+        return [arrays[1] for arrays in unpacked if len(arrays) > 1], [arrays[0] for arrays in unpacked]
+
+    def cost_derivative(self, output_activations: Any, y: Any) -> Array:
+        """∂C/∂a for outputs a (n, outputs) and labels or targets y: ``a - y`` for the quadratic loss."""
+        given = own_array("output_activations", output_activations, self._device, self.dtype)
+        a = self._device.asarray(given, self.dtype)
+        targets = own_array("y", y, self._device, self.dtype)
+        if single := a.ndim == 1:
+            a, targets = a[None, :], targets[None, ...]
+        if a.ndim != 2 or a.shape[1] != self.outputs:
+            raise InvalidValueError(f"output_activations: expected (n, {self.outputs}), got shape {tuple(a.shape)}")
+        targets = own_targets(self.specification, self._device, targets, a.shape[0])
+        prepare, xp = preparation(self.specification, targets), self._device.xp
+        with self._device.scope():
+            derivative = self.specification.loss.derivative(a, prepare.targets(targets, xp=xp), xp=xp)
+        return derivative[0, ...] if single else derivative
 
     def __repr__(self) -> str:
-        sizes = [shape_text(shape) for shape in self._architecture.shapes]
+        members = self.specification.members
+        lost = sum(member.diverged for member in self.snapshot.progress.members)
+        several = "" if members is None else f"{len(members)} networks "
+        each = "" if members is None else " each"
+        count = parameter_count(self.snapshot.blocks[0].params)
+        count //= 1 if members is None else int(self.snapshot.blocks[0].key.shape[0])
+        sizes = "-".join(shape_text(shape) for shape in self.specification.shapes)
         return (
-            f"{type(self).__name__}({'-'.join(sizes)}, loss {self._loss.name}, {parameter_count(self.params):,} "
-            f"parameters, {self.dtype} on {self.device}, {self.epoch} epochs trained)"
+            f"{type(self).__name__}({several}{sizes}, loss {self.specification.loss.name}, {count:,} parameters{each}, "
+            f"{self.dtype} on {self._device}, {self.epoch} epochs trained{f', {lost} diverged' if lost else ''})"
         )
+
+    def _examples(self, data: Any) -> Examples:
+        """Data in any accepted form, as this network takes them."""
+        return own_examples(self.specification, self._device, "data", data)
+
+    def _check_classifies(self, method: str, remedy: str) -> None:
+        if self.is_regression:
+            raise InvalidTypeError(f"{method}: expected a classifier, got a regression network; {remedy}")
+
+    def _unpack(self, tree: Params) -> list[tuple[Array, ...]]:
+        """Parameters or gradients as users see them, one entry per layer that has any, in fresh contiguous arrays."""
+        xp = self._device.xp
+        unpacked = [layer.unpack(p) for layer, p in zip(self.layers, tree, strict=True) if p]
+        with self._device.scope():
+            return [tuple(xp.asarray(array, copy=True) for array in arrays) for arrays in unpacked]
+
+    def _checked_arrays(self, name: str, arrays: Any, current: list[Array]) -> list[Array]:
+        """Arrays on the device, as many and in the same shapes as the current ones."""
+        if len(arrays) != len(current):
+            raise InvalidValueError(f"{name}: expected {len(current)} arrays, one a layer, got {len(arrays)}")
+        checked = []
+        for i, (new, old) in enumerate(zip(arrays, current, strict=True)):
+            array = own_array(f"{name}[{i}]", new, self._device, self.dtype)
+            if tuple(array.shape) != tuple(old.shape):
+                raise InvalidValueError(f"{name}[{i}]: expected shape {tuple(old.shape)}, got {tuple(array.shape)}")
+            checked.append(array)
+        return checked
+
+    def _checked_places(self, places: tuple[int, ...]) -> list[int]:
+        """The layers at these places that have parameters; all of those by default."""
+        params = self.snapshot.blocks[0].params
+        for place in places:
+            if options.integer("places", place, minimum=0) >= len(self.layers):
+                raise IndexError(f"places: expected layers within 0 … {len(self.layers) - 1}, got {place}")
+        return [i for i in (places or range(len(self.layers))) if params[i]]

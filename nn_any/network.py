@@ -1,16 +1,32 @@
-"""Network: the friendly face over the pure core. It checks once at the edge, and delegates."""
+"""Network: one neural network. It checks what it is given, calls functions of its snapshot, and keeps the result."""
 
-from nn_any.trainable import Trainable
+from os import PathLike
+from typing import Any, Self
+
+from nn_any import evaluation
+from nn_any import metrics as measures
+from nn_any.backends import Device, select_device
+from nn_any.core import metrics as answers
+from nn_any.core import specification
+from nn_any.core.losses import Loss
+from nn_any.core.state import Snapshot
+from nn_any.core.summary import summary_table
+from nn_any.core.typing import Array
+from nn_any.datasets.network_input import own_inputs
+from nn_any.files import load_host_snapshot
+from nn_any.model import Model
+from nn_any.training.states import initial_snapshot, on_device, placed_snapshot
 
 
-class Network(Trainable):
+class Network(Model):
     """A neural network on a device of any array library.
 
     Parameters
     ----------
-    layers : sequence
+    layers : sequence, or Snapshot
         The input shape first (a number of features or a tuple), then layers; a bare number is a `Dense` layer with the
         default activation. ``[784, 30, 10]`` is the book's first network.
+        A `Snapshot`, such as ``net.snapshot``, is a network as it was: then only `device` counts.
     activation : str or Activation
         The default of layers that name none: ``"sigmoid"``, ``"tanh"``, ``"relu"``, ``"leaky_relu"``, ``"gelu"``,
         ``"silu"``, ``"softplus"``, ``"exponential"``, ``"softmax"``, ``"linear"``, or your own.
@@ -56,3 +72,126 @@ class Network(Trainable):
     >>> net.accuracy(test) > 0.9
     True
     """
+
+    def __init__(
+        self,
+        layers: Any,
+        *,
+        activation: Any = "sigmoid",
+        loss: str | Loss = "quadratic",
+        initializer: Any = "normal",
+        device: str | Device | None = None,
+        dtype: str = "float32",
+        seed: int | None = None,
+    ) -> None:
+        if isinstance(layers, Snapshot):
+            place = select_device(device)
+            super().__init__(on_device("layers", layers, place, ensemble=False), place)
+            return
+        built = specification.build(layers, activation, initializer, loss, dtype, seed)
+        device = select_device(device)
+        super().__init__(initial_snapshot(built, device), device)
+
+    @classmethod
+    def load(cls, path: str | PathLike[str], device: str | Device | None = None) -> Self:
+        """The network in a model file, whichever device wrote it.
+
+        Raises
+        ------
+        FileNotFoundError
+            If there is no such file.
+        ModelFileError
+            If it is damaged, of another kind, from a newer version, or does not fit together; it is a ValueError.
+        """
+        loaded, device = load_host_snapshot(path, ensemble=False), select_device(device)
+        return cls(placed_snapshot(loaded, device), device=device)
+
+    def feedforward(self, a: Any) -> Array:
+        """The outputs for inputs `a`: (n, inputs) -> (n, outputs), one example (inputs,) -> (outputs,).
+
+        Parameters
+        ----------
+        a : array, NumPy or on the network's device, or nested list; images may have the input shape or be flat
+
+        Returns
+        -------
+        array on the network's device, in its dtype
+
+        Examples
+        --------
+        >>> from nn_any import Network
+        >>> Network([2, 3, 1], device="numpy", seed=0).feedforward([0.5, -0.5]).shape
+        (1,)
+        """
+        x, single = own_inputs(self.specification, self.device, a)
+        outputs = evaluation.outputs(self.snapshot, self.device, x)
+        return outputs[0, ...] if single else outputs
+
+    def predict(self, x: Any) -> Array:
+        """The predicted classes (n,), or for regression the outputs (n, outputs); for one example without the n.
+
+        The class is the index of the largest output; for a single output, whether it is above ½.
+        """
+        outputs = self.feedforward(x)
+        with self.device.scope():
+            return outputs if self.is_regression else answers.predicted_classes(outputs, xp=self.device.xp)
+
+    def predict_proba(self, x: Any) -> Array:
+        """The outputs of a classifier, (n, outputs): sigmoids lie in 0 … 1 each but need not sum to 1."""
+        self._check_classifies("predict_proba", "use predict")
+        return self.feedforward(x)
+
+    def evaluate(self, data: Any) -> int:
+        """How many examples the network classifies correctly."""
+        self._check_classifies("evaluate", "use loss(data)")
+        return int(evaluation.losses_and_correct(self.snapshot, self.device, self._examples(data))[1])
+
+    def accuracy(self, data: Any) -> float:
+        """The share of the examples that the network classifies correctly, 0 … 1."""
+        self._check_classifies("accuracy", "use loss(data)")
+        examples = self._examples(data)
+        return int(evaluation.losses_and_correct(self.snapshot, self.device, examples)[1]) / examples.size
+
+    def loss(self, data: Any) -> float:
+        """The loss, averaged over the examples, by their weights if the `Dataset` has any."""
+        return float(evaluation.losses_and_correct(self.snapshot, self.device, self._examples(data))[0])
+
+    def score(self, data: Any, *metrics: measures.Metric) -> dict[str, Any]:
+        """Further measures of how right the network is, on the host.
+
+        Parameters
+        ----------
+        data : Dataset, tuple ``(x, y)`` of arrays, or iterable of pairs of columns
+        *metrics : str or function
+            As `nn_any.metrics` has them: ``"f1"``, ``"top_5_accuracy"``, ``nn_any.metrics.confusion_matrix``, or a
+            function of NumPy arrays, targets and outputs.
+
+        Returns
+        -------
+        dict
+            By the metrics' names.
+
+        Examples
+        --------
+        >>> import nn_any as nn
+        >>> net = nn.Network([2, 3], device="numpy", seed=0)
+        >>> sorted(net.score(([[0.0, 1.0], [1.0, 0.0]], [0, 2]), "f1", "top_2_accuracy"))
+        ['f1', 'top_2_accuracy']
+        """
+        functions = measures.resolve(metrics, self.is_regression, self.outputs)
+        return evaluation.scores(self.snapshot, self.device, self._examples(data), functions)
+
+    def summary(self) -> str:
+        """A table of the layers: what each one is, its output shape and its number of parameters.
+
+        Examples
+        --------
+        >>> import nn_any as nn
+        >>> print(nn.Network([784, 30, 10], device="numpy").summary())
+        layer    activation  output  parameters
+        input                784
+        1 Dense  sigmoid     30          23,550
+        2 Dense  sigmoid     10             310
+        total                            23,860
+        """
+        return summary_table(self.layers, self.specification.shapes, self.params)

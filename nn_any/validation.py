@@ -12,34 +12,11 @@ import numpy as np
 from array_api_compat import array_namespace
 
 from nn_any.backends import Device, is_host, to_numpy
+from nn_any.core import options
 from nn_any.core.errors import InvalidTypeError, InvalidValueError
 from nn_any.core.evaluation import is_finite
+from nn_any.core.specification import Members
 from nn_any.core.typing import Array, Shape
-
-DTYPES = ("float32", "float64")
-
-
-def check_integer(name: str, value: Any, *, minimum: int) -> int:
-    """An integer of at least `minimum`, as an int."""
-    if isinstance(value, bool) or not isinstance(value, numbers.Integral):
-        remedy = "; convert it with int(...)" if isinstance(value, numbers.Real) else ""
-        raise InvalidTypeError(f"{name}: expected an integer of at least {minimum}, got {value!r}{remedy}")
-    if value < minimum:
-        raise InvalidValueError(f"{name}: expected an integer of at least {minimum}, got {value!r}")
-    return int(value)
-
-
-def check_seed(seed: Any) -> int:
-    """A seed: any integer from 0 on."""
-    return check_integer("seed", seed, minimum=0)
-
-
-def check_dtype(dtype: Any) -> str:
-    """The name of a dtype that networks can have."""
-    name = dtype if isinstance(dtype, str) else getattr(dtype, "__name__", str(dtype).rpartition(".")[2])
-    if name not in DTYPES:
-        raise InvalidValueError(f"dtype: expected 'float32' or 'float64', got {dtype!r}")
-    return str(name)
 
 
 def check_scale(scale: Any) -> float | None:
@@ -83,10 +60,10 @@ def as_array(name: str, obj: Any) -> Array:
 def check_integers_fit(name: str, array: Array, device: Device) -> None:
     """Integers of 64 bits from the host lie within 32 where the device has no more: they would wrap around."""
     if isinstance(array, np.ndarray) and array.dtype in (np.int64, np.uint64) and device.integer_dtype == "int32":
-        lowest, highest = int(array.min()), int(array.max())
-        if lowest < -(2**31) or highest >= 2**31:
+        smallest, largest = int(array.min()), int(array.max())
+        if smallest < -(2**31) or largest >= 2**31:
             raise InvalidValueError(
-                f"{name}: expected integers that int32 can hold, the widest of {device}, got {lowest} … {highest}; "
+                f"{name}: expected integers that int32 can hold, the widest of {device}, got {smallest} … {largest}; "
                 "convert them to real numbers with .astype('float32')"
             )
 
@@ -156,13 +133,13 @@ def check_same_length(name: str, n: int, other_name: str, other_n: int) -> None:
         )
 
 
-def check_labels(name: str, lowest: int, highest: int, classes: int, remedy: str) -> None:
+def check_labels(name: str, smallest: int, largest: int, classes: int, remedy: str) -> None:
     """Labels within 0 … classes - 1."""
-    if lowest < 0:
-        raise InvalidValueError(f"{name}: expected labels from 0 on, got {lowest}; number the classes from 0")
-    if highest >= classes:
+    if smallest < 0:
+        raise InvalidValueError(f"{name}: expected labels from 0 on, got {smallest}; number the classes from 0")
+    if largest >= classes:
         raise InvalidValueError(
-            f"{name}: expected labels within 0 … {classes - 1}, got labels from {lowest} to {highest}; {remedy}"
+            f"{name}: expected labels within 0 … {classes - 1}, got labels from {smallest} to {largest}; {remedy}"
         )
 
 
@@ -246,3 +223,32 @@ def _stack(name: str, entries: Iterable[Any]) -> np.ndarray:
             )
     stacked = np.stack(arrays)
     return stacked[..., 0] if stacked.ndim == 3 and stacked.shape[-1] == 1 else stacked
+
+
+def check_members(
+    n: Any, seeds: Any, learning_rates: Any = None, weight_decays: Any = None, threads: Any = None
+) -> Members:
+    """What n members of an ensemble have each for themselves."""
+    listed = enumerate(_one_per_member("seeds", seeds, n))
+    return Members(
+        tuple([options.integer(f"seeds[{i}]", seed, minimum=0) for i, seed in listed]),
+        _numbers_per_member("learning_rates", learning_rates, n, above=True),
+        _numbers_per_member("weight_decays", weight_decays, n),
+        None if threads is None else options.integer("threads", threads),
+    )
+
+
+def _one_per_member(name: str, values: Any, n: int) -> list[Any]:
+    if isinstance(values, str) or not hasattr(values, "__len__") or not hasattr(values, "__iter__"):
+        raise InvalidTypeError(f"{name}: expected {n} of them, one a member, got {values!r}; pass a list")
+    if len(values) != n:
+        raise InvalidValueError(f"{name}: expected {n} of them, one a member, got {len(values)}")
+    return list(values)
+
+
+def _numbers_per_member(name: str, values: Any, n: int, *, above: bool = False) -> tuple[float, ...] | None:
+    """A number of at least 0, or above 0, for each of n members; or None."""
+    if values is None:
+        return None
+    listed = enumerate(_one_per_member(name, values, n))
+    return tuple([options.number(f"{name}[{i}]", value, above=above) for i, value in listed])

@@ -1,7 +1,10 @@
 """The backends that every test of the maths runs on, and what the tests say of them at the end."""
 
 import os
+import sys
+from collections import Counter
 from contextlib import contextmanager
+from importlib import import_module
 from importlib.util import find_spec
 
 import numpy as np
@@ -15,6 +18,17 @@ REQUIRED = {name.strip() for name in os.environ.get("NN_ANY_REQUIRE", "").split(
 LIBRARIES = ("numpy", "array_api_strict", "torch", "jax", "cupy")
 TOOLS = {"nvrtc": find_nvrtc, "cxx": find_cxx}
 """What the CUDA sources are compiled with where there is no GPU: NVRTC's wheel, and a C++ compiler on Linux."""
+WORDS = {
+    "numpy": "NumPy",
+    "array_api_strict": "array-api-strict",
+    "torch": "PyTorch",
+    "jax": "JAX",
+    "cupy": "CuPy and a CUDA GPU",
+    "nvrtc": "NVRTC, which compiles CUDA sources",
+    "cxx": "a C++ compiler",
+}
+QUICK = ("numpy", "strict")
+"""The backends of a quick run, ``pytest -m "not slow"``; tests marked ``every_backend`` run on the others as well."""
 
 
 class Backend:
@@ -70,6 +84,7 @@ BACKENDS = {
         Backend("cupy", "cupy", "cupy:cuda:0"),
     )
 }
+NOT_NUMPY = tuple(backend.name for backend in BACKENDS.values() if backend.library != "numpy")
 
 
 def _missing(library):
@@ -90,19 +105,31 @@ MISSING = {library: _missing(library) for library in (*LIBRARIES, *TOOLS)}
 
 
 def need(library):
-    """Skip a test whose library or tool is missing, unless the run requires it: then fail."""
+    """A library, imported; or skip the test if it or a tool is missing, unless the run requires it: then fail."""
     if MISSING[library]:
         if library in REQUIRED:
             pytest.fail(f"NN_ANY_REQUIRE names {library}, but {MISSING[library]}", pytrace=False)
-        pytest.skip(MISSING[library])
+        pytest.skip(f"needs {WORDS[library]}: {MISSING[library]}")
+    return None if library in TOOLS else import_module(library)
 
 
-def _params(names):
-    return [pytest.param(BACKENDS[name], id=name, marks=[pytest.mark.gpu] if name == "cupy" else []) for name in names]
+def pytest_generate_tests(metafunc):
+    """Make a test that takes `backend` once for each backend that it concerns, and tell which of these are slow."""
+    if "backend" not in metafunc.fixturenames:
+        return
+    chosen = metafunc.definition.get_closest_marker("backends")
+    everywhere = metafunc.definition.get_closest_marker("every_backend")
+    params = []
+    for name in chosen.args if chosen else BACKENDS:
+        marks = [pytest.mark.gpu] if name == "cupy" else []
+        marks += [] if everywhere or name in QUICK else [pytest.mark.slow]
+        params.append(pytest.param(BACKENDS[name], id=name, marks=marks))
+    metafunc.parametrize("backend", params, indirect=True)
 
 
-@pytest.fixture(params=_params(BACKENDS))
+@pytest.fixture
 def backend(request):
+    """The backends, one after another; which ones, `pytest_generate_tests` says."""
     need(request.param.library)
     with request.param.active():
         yield request.param
@@ -137,6 +164,13 @@ def _default_device(monkeypatch):
     monkeypatch.setenv("NN_ANY_DEVICE", "numpy")
 
 
+@pytest.fixture(autouse=True)
+def _one_thread_of_torchs():
+    """Work as small as this is slower on several, and much slower beside other work."""
+    if "torch" in sys.modules:
+        sys.modules["torch"].set_num_threads(1)
+
+
 def pytest_configure(config):
     unknown = REQUIRED - set(MISSING)
     if unknown:
@@ -150,6 +184,17 @@ def pytest_sessionstart(session):
 
 
 def pytest_terminal_summary(terminalreporter):
+    """Say which backends ran, and in plain words what did not run."""
     terminalreporter.section("backends")
     for library in MISSING:
         terminalreporter.write_line(f"{library:17} {'did not run: ' + MISSING[library] if MISSING[library] else 'ran'}")
+    skipped = terminalreporter.stats.get("skipped", ())
+    reasons = Counter(report.longrepr[2].removeprefix("Skipped: ") for report in skipped)
+    if reasons or terminalreporter.stats.get("deselected"):
+        terminalreporter.section("tests that did not run")
+    for reason, n in reasons.most_common():
+        tests = "1 test" if n == 1 else f"{n:,} tests"
+        needs = reason.replace("needs", "need", n > 1) if reason.startswith("needs") else f"did not run: {reason}"
+        terminalreporter.write_line(f"{tests} {needs}")
+    if deselected := len(terminalreporter.stats.get("deselected", ())):
+        terminalreporter.write_line(f"{deselected:,} tests were left out, as -m or -k says")

@@ -10,10 +10,12 @@ Y = np.arange(12) % 3
 
 BAD = [
     (lambda: nn.Dense(0), ValueError, "units of a Dense layer: expected a positive integer, got 0"),
+    (lambda: nn.Dense(3.0), TypeError, r"units of a Dense layer: .* got 3.0; convert it with int\(...\)"),
+    (lambda: nn.Dense(True), TypeError, "units of a Dense layer: expected a positive integer, got True$"),
     (lambda: nn.Dense(3, trainable=1), TypeError, "trainable of a Dense layer: expected True or False, got 1"),
     (lambda: nn.Dense(3, activation="rleu"), ValueError, "activation: expected one of .*relu.*, got 'rleu'"),
     (lambda: nn.Conv2D(0, 3), ValueError, "filters of a Conv2D layer: expected a positive integer, got 0"),
-    (lambda: nn.Conv2D(2, 2.5), ValueError, "kernel_size of a Conv2D layer: expected a positive integer, got 2.5"),
+    (lambda: nn.Conv2D(2, 2.5), TypeError, "kernel_size of a Conv2D layer: expected a positive integer, got 2.5"),
     (lambda: nn.Conv2D(2, (3, 3, 3)), ValueError, r"kernel_size of a Conv2D layer: expected an integer, or a pair"),
     (lambda: nn.Conv2D(2, 3, stride=0), ValueError, "stride of a Conv2D layer: expected a positive integer, got 0"),
     (lambda: nn.Conv2D(2, 3, padding="full"), ValueError, "padding of a Conv2D layer: expected one of 'valid', 'same'"),
@@ -89,7 +91,7 @@ def test_stacks_that_do_not_fit(stack, arguments, message):
 
 FITS = [
     ({"optimizer": "adam"}, TypeError, "optimizer: expected an Optimizer such as nn_any.SGD"),
-    ({"batch_size": None}, TypeError, "batch_size: expected an integer of at least 1, got None"),
+    ({"batch_size": None}, TypeError, "batch_size: expected a positive integer, got None"),
     ({"metrics": "f1"}, TypeError, "metrics: expected a list of names and functions, got 'f1'; put it in brackets"),
     ({"metrics": ["f2"]}, ValueError, "metrics: expected some of accuracy, .* for classification, .*got 'f2'"),
     (

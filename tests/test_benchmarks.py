@@ -52,6 +52,7 @@ def measured(tmp_path_factory):
     return folder, json.loads((folder / "out.json").read_text(encoding="utf-8")), done.stdout, (x, y)
 
 
+@pytest.mark.slow
 def test_every_side_computes_the_same(measured):
     _, found, *_ = measured
     sides = report.by_name(found["results"][0])
@@ -67,6 +68,7 @@ def test_every_side_computes_the_same(measured):
     assert "log_likelihood" in learning["scikit-learn"]["note"]
 
 
+@pytest.mark.slow
 def test_the_reference_is_the_per_example_loop(measured):
     """Twenty steps in float64 by the loop of the tests' oracle, over the order that all sides are given."""
     *_, (x, y) = measured
@@ -81,6 +83,7 @@ def test_the_reference_is_the_per_example_loop(measured):
     assert job.reference == pytest.approx(oracle.batch_loss(weights, biases, real, targets, "quadratic"), rel=1e-9)
 
 
+@pytest.mark.slow
 def test_the_files_and_the_table(measured):
     folder, found, printed, _ = measured
     assert {"date", "device", "machine", "versions", "rounds", "results"} <= set(found)
@@ -102,6 +105,7 @@ def test_the_files_and_the_table(measured):
     assert len(picture) > 10_000
 
 
+@pytest.mark.slow
 def test_a_redrawn_page(measured, tmp_path):
     _, found, _, _ = measured
     page = tmp_path / "page.md"

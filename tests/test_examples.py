@@ -35,6 +35,7 @@ def run(arguments, folder, environment):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.name)
 def test_example(path, tmp_path):
     environment = dict(ENVIRONMENT)
@@ -51,7 +52,10 @@ def blocks(path):
     return re.findall(r"```python\n(.*?)```", (ROOT / path).read_text(encoding="utf-8"), flags=re.DOTALL)
 
 
-@pytest.mark.parametrize("path", ["README.md", "docs/extending.md", "docs/guide.md"])
+LONG = [pytest.param(f"docs/{name}.md", marks=pytest.mark.slow) for name in ("extending", "guide")]
+
+
+@pytest.mark.parametrize("path", ["README.md", *LONG])
 def test_blocks_of_the_documents(path, tmp_path):
     """All Python blocks of a page as one program; the book's cells, which need MNIST, are tested elsewhere."""
     code = "\n".join(block for block in blocks(path) if "mnist_loader" not in block)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import oracle
 import pytest
+from conftest import need
 
 import nn_any as nn
 
@@ -128,14 +129,14 @@ def test_state_masks_and_momentum_are_the_same_everywhere(backend):
         net.fit((X, Y), epochs=5, batch_size=7, optimizer=Momentum(0.1))
     for a, b in zip(nets[0].weights, nets[1].weights, strict=True):
         np.testing.assert_allclose(nn.to_numpy(a), b, rtol=1e-4, atol=1e-6)
-    states = [nn.to_numpy(net._carry[1][0][0]) for net in nets]
+    states = [nn.to_numpy(net.state.layer_state[0][0]) for net in nets]
     np.testing.assert_allclose(states[0], states[1], rtol=1e-4, atol=1e-6)
     assert np.abs(states[0]).max() > 0
     np.testing.assert_allclose(nn.to_numpy(nets[0].feedforward(X)), nn.to_numpy(nets[0].feedforward(X)))
 
 
 def test_momentum_equals_pytorchs_and_goes_on(backend):
-    torch = pytest.importorskip("torch")
+    torch = need("torch")
     net = nn.Network([4, 3], device=backend.device, seed=0)
     layer = torch.nn.Linear(4, 3)
     with torch.no_grad():
@@ -167,7 +168,7 @@ def test_what_must_be_registered_to_be_saved(tmp_path):
     nets.append(nn.Network.load(tmp_path / "model", device="numpy"))
     assert nets[0].layers == nets[1].layers
     np.testing.assert_array_equal(nets[0].feedforward(X), nets[1].feedforward(X))
-    np.testing.assert_array_equal(nets[0]._carry[1][0][0], nets[1]._carry[1][0][0])
+    np.testing.assert_array_equal(nets[0].state.layer_state[0][0], nets[1].state.layer_state[0][0])
 
 
 def test_names_are_taken_once_and_kinds_are_kept():

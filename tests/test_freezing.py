@@ -1,6 +1,6 @@
 """Frozen layers: what stays, what moves, and that the rest of training takes no notice."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import numpy as np
@@ -30,7 +30,7 @@ def network(device="numpy", frozen=(), dtype="float64"):
 
 def numbers(net, places=PLACES):
     """Parameters and running averages of some layers."""
-    return [nn.to_numpy(a).copy() for i in places for tree in net._carry[:2] for a in tree[i]]
+    return [nn.to_numpy(a).copy() for i in places for tree in net.state[:2] for a in tree[i]]
 
 
 def equal(a, b):
@@ -112,7 +112,8 @@ def test_the_optimizer_begins_anew(float64, optimizer):
     fit(net, optimizer)
     net.freeze(1)
     fresh.copy_from(net)
-    fresh.epoch = net.epoch  # the same order of batches
+    progress = replace(fresh.snapshot.progress, epoch=net.epoch)  # the same order of batches
+    fresh.snapshot = fresh.snapshot._replace(progress=progress)
     for each in (net, fresh):
         fit(each, optimizer)
     assert equal(numbers(net, (1, 2)), numbers(fresh, (1, 2)))

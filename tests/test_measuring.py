@@ -1,8 +1,10 @@
 """Choosing a device by measurement: with clocks of the test's own, and for real on very little data."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
-from conftest import MISSING
+from conftest import MISSING, need
 
 import nn_any as nn
 from nn_any import measuring
@@ -43,7 +45,7 @@ def faked(monkeypatch):
     return ["array_api_strict:device2", "numpy", "array_api_strict:device1", "array_api_strict:cpu"]
 
 
-def test_the_fastest_is_chosen_and_told(faked):
+def test_the_fastest_is_chosen_and_described(faked):
     device = nn.fastest_device(network(), (X, Y), 10, places=faked)
     assert str(device) == "array_api_strict:device1"
     assert device.reason == (
@@ -90,6 +92,25 @@ def test_the_whole_table_is_in_order(faked):
     assert (found[-1].error, str(found[-1].device)) == ("RuntimeError: out of memory", "array_api_strict:cpu")
 
 
+def test_one_slow_segment_does_not_count(monkeypatch):
+    """A clock of the test's own: each segment of one step takes a second, but the last one but one takes a hundred."""
+    now, taken = [0.0], []
+
+    def run(*arguments):
+        taken.append(100.0 if len(taken) == 6 else 1.0)
+        now[0] += taken[-1] * (arguments[-1] - arguments[-2])
+        return real(*arguments)
+
+    engine = nn.select_device("numpy").training_engine("eager")
+    real = engine.run
+    monkeypatch.setattr(engine, "run", run)
+    monkeypatch.setattr(measuring, "block_engines", lambda *_: [engine])
+    monkeypatch.setattr(measuring, "time", SimpleNamespace(perf_counter=lambda: now[0]))
+    found = nn.time_devices(network(), (X, Y), 10, seconds=1.0, places=["numpy"])
+    assert taken == [1.0] * 6 + [100.0, 1.0]
+    assert found[0].seconds_per_step == 1.0
+
+
 def test_if_all_fail_it_says_so(faked):
     with pytest.raises(RuntimeError, match=r"no device could run .*array_api_strict:cpu failed \(RuntimeError: out of"):
         nn.fastest_device(network(), (X, Y), 10, places=["array_api_strict:cpu"])
@@ -103,17 +124,18 @@ def test_all_usable_devices_are_timed_but_the_one_for_tests(monkeypatch):
     assert {device.library for device in seen} >= set(HERE)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("optimizer", [None, nn.Adam(0.01)])
 def test_for_real(optimizer):
     """Every device is measured, and the network is the same to the bit, and on its device."""
     net = network()
-    before = [nn.to_numpy(leaf).copy() for leaf in tree_leaves(net._carry)]
+    before = [nn.to_numpy(leaf).copy() for leaf in tree_leaves(net.state)]
     found = nn.time_devices(net, (X, Y), 10, optimizer=optimizer, seconds=0.02, places=HERE)
     assert {t.device.library for t in found} == set(HERE)
     assert all(0 < t.seconds_per_step < 1 and t.error is None and t.engine for t in found)
     assert [t.seconds_per_step for t in found] == sorted(t.seconds_per_step for t in found)
     assert (str(net.device), net.steps, net.epoch) == ("numpy:cpu", 0, 0)
-    for now, then in zip(tree_leaves(net._carry), before, strict=True):
+    for now, then in zip(tree_leaves(net.state), before, strict=True):
         np.testing.assert_array_equal(now, then)
     assert next(t for t in found if t.device.library == "numpy").compile_seconds < 1
 
@@ -133,8 +155,7 @@ def test_any_form_of_data(data):
 
 
 def test_what_a_device_lacks_is_reported():
-    if MISSING["jax"]:
-        pytest.skip(MISSING["jax"])
+    need("jax")
     found = nn.time_devices(network(dtype="float64"), (X, Y), 10, seconds=0.01, places=["jax:cpu", "numpy"])
     assert (str(found[0].device), found[1].seconds_per_step) == ("numpy:cpu", None)
     assert "no float64; JAX has float64 only after" in found[1].error
@@ -144,7 +165,7 @@ def test_what_a_device_lacks_is_reported():
     ("change", "error", "message"),
     [
         ({"network": [6, 3]}, TypeError, "network: expected a Network, got list"),
-        ({"batch_size": 0}, ValueError, "batch_size: expected an integer of at least 1, got 0"),
+        ({"batch_size": 0}, ValueError, "batch_size: expected a positive integer, got 0"),
         ({"seconds": 0}, ValueError, "seconds: expected a finite number above 0, got 0"),
         ({"engine": "steam"}, ValueError, "engine: expected one of 'auto', 'eager', 'compiled', got 'steam'"),
         ({"optimizer": nn.LBFGS()}, TypeError, "optimizer: expected one that takes batches"),

@@ -111,11 +111,11 @@ def test_regression_with_one_output_takes_plain_numbers(backend):
 
 
 def test_evaluation_in_chunks_is_the_same(net, monkeypatch):
-    from nn_any import prediction
+    from nn_any import evaluation
 
     whole = net.loss((X, Y)), net.evaluate((X, Y)), nn.to_numpy(net.feedforward(X))
-    monkeypatch.setattr(prediction, "_CHUNK_ELEMENTS", 60)  # 5 rows at a time
-    assert [len(range(*chunk.indices(12))) for chunk in net._chunks(12)] == [5, 5, 2]
+    monkeypatch.setattr(evaluation, "CHUNK_ELEMENTS", 60)  # 5 rows at a time
+    assert [len(range(*chunk.indices(12))) for chunk in evaluation.chunks(net.specification.footprint, 12)] == [5, 5, 2]
     assert net.loss((X, Y)) == pytest.approx(whole[0], rel=1e-6)
     assert net.evaluate((X, Y)) == whole[1]
     np.testing.assert_allclose(nn.to_numpy(net.feedforward(X)), whole[2], rtol=1e-6)
@@ -262,3 +262,10 @@ def test_channels_first_images_are_refused():
         net.feedforward(np.moveaxis(image, -1, 1))
     gray = nn.Network([(8, 6, 1), nn.Flatten(), 2], device="numpy", seed=0)
     assert gray.feedforward(np.zeros((5, 1, 8, 6))).shape == gray.feedforward(np.zeros((5, 8, 6))).shape == (5, 2)
+
+
+def test_exactly_half_is_no(backend):
+    """A single output says yes above ½; with zeros for weights a sigmoid is ½ whatever it is asked."""
+    net = nn.Network([2, 1], initializer="zeros", device=backend.device)
+    assert nn.to_numpy(net.predict([[1.0, 2.0], [3.0, 4.0]])).tolist() == [0, 0]
+    assert net.evaluate(([[1.0, 2.0], [3.0, 4.0]], [0, 1])) == 1

@@ -32,6 +32,7 @@ def example_loop(digits):
     return weights, biases
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_a_thousand_steps_end_at_the_same_weights(float64, dtype, digits, example_loop):
     """Against the float64 loop, and through it against every other backend."""

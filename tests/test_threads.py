@@ -4,6 +4,7 @@ import threading
 
 import numpy as np
 import pytest
+from conftest import BACKENDS
 
 import nn_any as nn
 
@@ -16,9 +17,8 @@ def network(device, seed):
     return nn.Network([6, 5, nn.Dropout(0.2), 3], device=device, seed=seed)
 
 
+@pytest.mark.backends(*(name for name in BACKENDS if name != "strict-flags"))  # these flags belong to one thread
 def test_networks_of_their_own_train_side_by_side(backend):
-    if backend.strictest:
-        pytest.skip("the library's flags belong to one thread")
     alone = [network(backend.device, seed) for seed in range(4)]
     together = [network(backend.device, seed) for seed in range(4)]
     for net in alone:

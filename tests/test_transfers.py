@@ -10,16 +10,16 @@ import nn_any as nn
 from nn_any.core import functional, losses
 from nn_any.core.batches import Preparation
 from nn_any.core.optimizers import SGD
-from nn_any.core.trees import tree_leaves
+from nn_any.core.trees import tree_leaves, tree_map
 
 
-def carry_and_batch(device, n=10):
+def state_and_batch(device, n=10):
     net = nn.Network([64, 30, 10], device=device, seed=0)
     rng = np.random.default_rng(0)
     x = device.asarray(rng.integers(0, 17, (n, 64), dtype="uint8"))
     y = device.asarray(rng.integers(0, 10, n), device.integer_dtype)
     step = functional.train_step(net.layers, losses.get("quadratic"), SGD(1.0), Preparation("float32", 10, 16.0, True))
-    return step, net._carry, (x, y), device.asarray(0.5, "float32")
+    return step, net.state, (x, y), device.asarray(0.5, "float32")
 
 
 class Escape(AssertionError):
@@ -51,11 +51,11 @@ READERS = [
 def test_an_epoch_on_a_strict_device_reads_nothing(monkeypatch, device_name):
     need("array_api_strict")
     device = nn.select_device(f"array_api_strict:{device_name}")
-    step, carry, batch, _ = carry_and_batch(device, n=50)
+    step, state, batch, _ = state_and_batch(device, n=50)
     order = device.asarray(np.arange(50).reshape(5, 10), device.integer_dtype)
     rates = device.asarray(np.full(5, 0.5), "float32")
     guard(monkeypatch, type(order), READERS)
-    after, values = device.engine.run(step, carry, batch, order, rates, 0, 5)
+    after, values = device.engine.run(step, state, batch, order, rates, 0, 5)
     monkeypatch.undo()
     assert nn.to_numpy(values).shape == (5,)
     assert all(nn.Device.of(leaf) == device for leaf in tree_leaves(after))
@@ -75,28 +75,29 @@ def test_a_step_on_the_meta_device_reads_nothing():
     need("torch")
     import torch
 
-    step, carry, batch, rate = carry_and_batch(nn.select_device("torch:cpu"))
+    step, state, batch, rate = state_and_batch(nn.select_device("torch:cpu"))
 
     def to_meta(tree):
-        return tuple(map(to_meta, tree)) if isinstance(tree, tuple) else tree.to("meta")
+        return tree_map(lambda leaf: leaf.to("meta"), tree)
 
-    after, loss = step(to_meta(carry), to_meta(batch), rate.to("meta"))
+    after, loss = step(to_meta(state), to_meta(batch), rate.to("meta"))
     assert all(leaf.device == torch.device("meta") for leaf in tree_leaves(after))
     assert loss.shape == ()
-    assert [tuple(leaf.shape) for leaf in tree_leaves(after[0])] == [(30, 64), (30,), (10, 30), (10,)]
+    assert [tuple(leaf.shape) for leaf in tree_leaves(after.params)] == [(30, 64), (30,), (10, 30), (10,)]
 
 
+@pytest.mark.slow
 def test_a_step_under_jit_reads_nothing():
     """A traced value has no number either: float(), int(), bool() and iteration raise."""
     need("jax")
     import jax
 
-    step, carry, batch, rate = carry_and_batch(nn.select_device("jax:cpu"))
+    step, state, batch, rate = state_and_batch(nn.select_device("jax:cpu"))
     with jax.transfer_guard("disallow"):
-        after, loss = jax.jit(step)(carry, batch, rate)
-    eager, eager_loss = step(carry, batch, rate)
+        after, loss = jax.jit(step)(state, batch, rate)
+    eager, eager_loss = step(state, batch, rate)
     assert float(loss) == pytest.approx(float(eager_loss), rel=1e-6)
-    for a, b in zip(tree_leaves(after[0]), tree_leaves(eager[0]), strict=True):
+    for a, b in zip(tree_leaves(after.params), tree_leaves(eager[0]), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
 
 

@@ -1,14 +1,8 @@
 """The one place that names array libraries: devices, and how each library runs an epoch of steps."""
 
-from nn_any.backends.devices import (
-    Device,
-    DeviceNotAvailableError,
-    is_host,
-    select_device,
-    to_device,
-    to_numpy,
-)
+from nn_any.backends.devices import Device, DeviceNotAvailableError, is_host, select_device, to_device, to_numpy
 from nn_any.backends.engine import MODES, Engine, EngineError
+from nn_any.backends.programs import ProgramCache
 from nn_any.backends.survey import LibraryReport, devices, survey
 
 __all__ = [
@@ -18,6 +12,7 @@ __all__ = [
     "Engine",
     "EngineError",
     "LibraryReport",
+    "ProgramCache",
     "devices",
     "is_host",
     "select_device",

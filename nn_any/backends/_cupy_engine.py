@@ -1,6 +1,5 @@
 """How CuPy runs training steps: the fused kernel, else a captured graph, else one by one."""
 
-import logging
 import time
 from contextlib import AbstractContextManager
 from typing import Any
@@ -11,15 +10,15 @@ from nn_any.backends._cupy_fused import FusedSteps
 from nn_any.backends._cupy_graph import CapturedSteps
 from nn_any.backends._cupy_kernels import eager_products
 from nn_any.backends.cuda import Unsuitable, chosen_math, products_fill_the_gpu
-from nn_any.backends.engine import EagerEngine, Step, fall_back
-from nn_any.core.typing import Array, Batch, Carry
-
-_logger = logging.getLogger("nn_any")
+from nn_any.backends.engine import Engine, fall_back, logger
+from nn_any.backends.programs import ProgramCache
+from nn_any.core.state import Step, TrainState
+from nn_any.core.typing import Array, Batch
 
 Runner = FusedSteps | CapturedSteps | None
 
 
-class CupyEngine(EagerEngine):
+class CupyEngine(Engine):
     """One GPU, made current, since CuPy creates and computes on the current one.
 
     Attributes
@@ -32,43 +31,40 @@ class CupyEngine(EagerEngine):
 
     def __init__(self, index: int, mode: str = "auto") -> None:
         self._index, self._mode, self._math = index, mode, chosen_math()
-        self._runners: dict[Any, tuple[Batch, Runner]] = {}
+        self.programs = ProgramCache(None)
         self.name = "eager" if mode == "eager" else "cupy"
 
     def scope(self) -> AbstractContextManager[Any]:
-        """The GPU made current."""
         device: AbstractContextManager[Any] = cupy.cuda.Device(self._index)
         return device
 
     def run(
-        self, step: Step, carry: Carry, data: Batch, order: Array, rates: Array, start: int, stop: int
-    ) -> tuple[Carry, Array]:
+        self, step: Step, state: TrainState, data: Batch, order: Array, rates: Array, start: int, stop: int
+    ) -> tuple[TrainState, Array]:
         """Run the steps by whatever has been found, or is now found, to run such steps fastest."""
         with self.scope():
             key = step, order.shape, rates.shape, tuple(id(column) for column in data)
-            if key not in self._runners:  # the data are kept, so that no others come to have their ids
-                self._runners[key] = data, self._runner(step, carry, data, order, rates)
-            runner = self._runners[key][1]
+            runner: Runner  # beside it the data are kept, so that no other arrays come to have their ids
+            _, runner = self.programs.get_or_make(key, lambda: (data, self._runner(step, state, data, order, rates)))
             if runner is not None:
-                return runner.run(carry, order, rates, start, stop)
+                return runner.run(state, order, rates, start, stop)
             with eager_products(self._math):
-                return super().run(step, carry, data, order, rates, start, stop)
+                return super().run(step, state, data, order, rates, start, stop)
 
-    def _runner(self, step: Step, carry: Carry, data: Batch, order: Array, rates: Array) -> Runner:
+    def _runner(self, step: Step, state: TrainState, data: Batch, order: Array, rates: Array) -> Runner:
         """What runs these steps: None means one by one. Sets the engine's name, and adds to the time for compiling."""
         if self._mode == "eager":
             return None
         begun = time.perf_counter()
         runner: Runner = self._fused(step, data, order)
-        if runner is None and self._mode == "auto" and products_fill_the_gpu(carry[0], order.shape[-1]):
+        if runner is None and self._mode == "auto" and products_fill_the_gpu(state.params, order.shape[-1]):
             self.name = "eager, large products by cuBLAS"  # no falling back: this is the fastest there is
             return None
         try:
-            runner = runner or CapturedSteps(step, carry, data, order, rates, self._math)
+            runner = runner or CapturedSteps(step, state, data, order, rates, self._math)
         except Exception as error:
             self.name = CapturedSteps.name
             fall_back(self, self._mode, f"{type(error).__name__}: {error}")
-            self.name = "eager"
             return None
         self.compile_seconds += time.perf_counter() - begun
         self.name = runner.name
@@ -82,5 +78,5 @@ class CupyEngine(EagerEngine):
             self.fused_reason = str(reason)
         except Exception as error:
             self.fused_reason = f"{type(error).__name__}: {error}"
-            _logger.warning("%s cannot run these steps, a graph is tried: %s", FusedSteps.name, self.fused_reason)
+            logger.warning("%s cannot run these steps, a graph is tried: %s", FusedSteps.name, self.fused_reason)
         return None

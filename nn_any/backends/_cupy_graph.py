@@ -18,9 +18,10 @@ import cupy
 import numpy as np
 
 from nn_any.backends._cupy_kernels import own_products
-from nn_any.backends.engine import Step, take_rows
+from nn_any.backends.engine import take_rows
+from nn_any.core.state import Step, TrainState
 from nn_any.core.trees import tree_leaves, tree_map
-from nn_any.core.typing import Array, Batch, Carry
+from nn_any.core.typing import Array, Batch
 
 _STEPS_A_LAUNCH = 16  # a launch costs the host some microseconds, and copying the state back costs once a launch
 
@@ -32,31 +33,24 @@ _record = cupy.ElementwiseKernel(
 class CapturedSteps:
     """The graph of one step function on one data set, for orders and rates of one shape.
 
-    Parameters
-    ----------
-    step, carry, data, order, rates : as `Engine.run` takes them
-    arithmetic : one of `nn_any.backends.cuda.MATHS`
-
-    Raises
-    ------
-    Exception
-        Whatever CuPy or CUDA says of a step that cannot be captured.
+    It takes what `Engine.run` does, and the arithmetic of products, one of `nn_any.backends.cuda.MATHS`. It raises
+    whatever CuPy or CUDA says of a step that cannot be captured.
     """
 
     name = "cupy graph"
 
-    def __init__(self, step: Step, carry: Carry, data: Batch, order: Array, rates: Array, arithmetic: str) -> None:
+    def __init__(self, step: Step, state: TrainState, data: Batch, order: Array, rates: Array, arithmetic: str) -> None:
         self._step, self._data, self._arithmetic = step, data, arithmetic
         self._stream = cupy.cuda.Stream(non_blocking=True)
         self._pool = cupy.cuda.MemoryPool()
         self._done = self._stream.record()
         with self._private():
-            self._carry = tree_map(lambda leaf: cupy.empty(leaf.shape, leaf.dtype), carry)
+            self._state: TrainState = tree_map(lambda leaf: cupy.empty(leaf.shape, leaf.dtype), state)
             self._order, self._rates = cupy.empty(order.shape, order.dtype), cupy.empty(rates.shape, rates.dtype)
             self._at = cupy.zeros(1, np.int64)
             self._losses: Array = None
         for _ in range(2):
-            self._load(carry, order, rates, 0)
+            self._load(state, order, rates, 0)
             with self._private():
                 self._advance(1)
             self._stream.synchronize()
@@ -69,11 +63,11 @@ class CapturedSteps:
         with self._stream, cupy.cuda.using_allocator(self._pool.malloc), own_products(self._arithmetic):
             yield
 
-    def _load(self, carry: Carry, order: Array, rates: Array, start: int) -> None:
+    def _load(self, state: TrainState, order: Array, rates: Array, start: int) -> None:
         """Copy what the steps begin with into the graph's own arrays, in the caller's stream; ours waits for it."""
         current = cupy.cuda.get_current_stream()
         current.wait_event(self._done)
-        tree_map(cupy.copyto, self._carry, carry)
+        tree_map(cupy.copyto, self._state, state)
         cupy.copyto(self._order, order)
         cupy.copyto(self._rates, rates)
         self._at.fill(start)
@@ -81,16 +75,16 @@ class CapturedSteps:
 
     def _advance(self, steps: int) -> None:
         """The work of the graph: some steps, and their outcome put back to where the next replay finds it."""
-        carry: Carry = self._carry
+        state = self._state
         for _ in range(steps):
             rows = cupy.take(self._order, self._at, axis=0)[0, ...]
             rate = cupy.take(self._rates, self._at, axis=0)[0, ...]
-            carry, loss = self._step(carry, take_rows(self._data, rows, xp), rate)
+            state, loss = self._step(state, take_rows(self._data, rows, xp), rate)
             if self._losses is None:  # while warming up: only the step itself tells the dtype and shape of its loss
                 self._losses = cupy.empty((self._order.shape[0], *loss.shape), loss.dtype)
             _record(loss, self._at, self._losses)
             self._at += 1
-        for own, new in zip(tree_leaves(self._carry), tree_leaves(carry), strict=True):
+        for own, new in zip(tree_leaves(self._state), tree_leaves(state), strict=True):
             if own.dtype != new.dtype or own.shape != new.shape:
                 raise TypeError(f"a step turns {own.dtype} {own.shape} of its state into {new.dtype} {new.shape}")
             if own is not new:
@@ -107,12 +101,12 @@ class CapturedSteps:
                 raise
             return self._stream.end_capture()
 
-    def run(self, carry: Carry, order: Array, rates: Array, start: int, stop: int) -> tuple[Carry, Array]:
+    def run(self, state: TrainState, order: Array, rates: Array, start: int, stop: int) -> tuple[TrainState, Array]:
         """The steps number `start` … `stop` - 1, as `Engine.run` has them."""
-        self._load(carry, order, rates, start)
+        self._load(state, order, rates, start)
         whole, rest = divmod(stop - start, _STEPS_A_LAUNCH)
         for graph in [self._many] * whole + [self._one] * rest:
             graph.launch(self._stream)
         self._done = self._stream.record()
         cupy.cuda.get_current_stream().wait_event(self._done)
-        return tree_map(cupy.copy, self._carry), self._losses[start:stop, ...].copy()
+        return tree_map(cupy.copy, self._state), self._losses[start:stop, ...].copy()

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from contextvars import ContextVar
 from functools import cache
 from typing import Any
@@ -37,10 +37,7 @@ def own_products(arithmetic: str) -> Iterator[None]:
 @contextmanager
 def eager_products(arithmetic: str) -> Iterator[None]:
     """Let cuBLAS multiply, in TF32 if asked for; CuPy's way to it knows no bfloat16, so that falls to our kernel."""
-    if arithmetic == "bfloat16":
-        with own_products(arithmetic):
-            yield
-    elif arithmetic == "tf32":
+    if arithmetic == "tf32":
         from cupy._core import _routines_linalg as linalg  # no public name: nobody else shall depend on it
 
         before = linalg.get_compute_type(np.dtype("float32"))
@@ -50,7 +47,8 @@ def eager_products(arithmetic: str) -> Iterator[None]:
         finally:
             linalg.set_compute_type(np.dtype("float32"), before)
     else:
-        yield
+        with own_products(arithmetic) if arithmetic == "bfloat16" else nullcontext():
+            yield
 
 
 @cache
@@ -86,25 +84,13 @@ def _is_ours(*arrays: Array) -> bool:
     )
 
 
-def _matmul(a: Array, b: Array, *, xp: Any) -> Array:
-    return product(a, b) if _is_ours(a, b) else a @ b
-
-
 def _affine(x: Array, weights: Array, biases: Array, *, xp: Any) -> Array:
     if not _is_ours(x, weights):
         return definition("affine")(x, weights, biases, xp=xp)
     return product(x, weights.mT, biases[..., None, :])
 
 
-def _sgd_update(
-    weights: Array,
-    delta: Array,
-    inputs: Array,
-    alpha: Array | float = -1.0,
-    beta: Array | float = 1.0,
-    *,
-    xp: Any,
-) -> Array:
+def _sgd_update(weights: Array, delta: Array, inputs: Array, alpha: Any = -1.0, beta: Any = 1.0, *, xp: Any) -> Array:
     if not (_is_ours(weights, delta, inputs) and isinstance(alpha, float) and isinstance(beta, float)):
         return definition("sgd_update")(weights, delta, inputs, alpha, beta, xp=xp)
     return product(delta.mT, inputs, weights, alpha=alpha, beta=beta)
@@ -114,30 +100,6 @@ _dot = cupy.ReductionKernel("T a, T b", "T c", "a * b", "a + b", "c = a", "0", "
 _slope_of_sigmoid = cupy.ElementwiseKernel("T a, T d", "T out", "out = d * (a * (1 - a))", "nn_any_sigmoid_gradient")
 _positive = cupy.ElementwiseKernel("T z", "T out", "out = z < 0 ? T(0) : z", "nn_any_relu")
 _slope_of_relu = cupy.ElementwiseKernel("T z, T d", "T out", "out = d * T(z > 0)", "nn_any_relu_gradient")
-
-
-def _vecdot(a: Array, b: Array, *, xp: Any) -> Array:
-    return _dot(a, b, axis=-1)
-
-
-def _sigmoid(z: Array, *, xp: Any) -> Array:
-    return cupyx.scipy.special.expit(z)
-
-
-def _sigmoid_gradient(a: Array, delta: Array, *, xp: Any) -> Array:
-    return _slope_of_sigmoid(a, delta)
-
-
-def _relu(z: Array, *, xp: Any) -> Array:
-    return _positive(z)
-
-
-def _relu_gradient(z: Array, delta: Array, *, xp: Any) -> Array:
-    return _slope_of_relu(z, delta)
-
-
-def _clip(x: Array, *, low: float | None = None, high: float | None = None, xp: Any) -> Array:
-    return cupy.clip(x, low, high)  # array-api-compat's own reads a mask back to the host
 
 
 def _launch(entry: str, arrays: tuple[Array, ...], shape: np.ndarray, out: Array) -> None:
@@ -186,13 +148,14 @@ def _max_pool_gradient(residual: Any, delta: Array, *, window: Pair, stride: Pai
 
 
 REPLACEMENTS: dict[str, Callable[..., Any]] = {
-    "sigmoid": _sigmoid,
-    "sigmoid_gradient": _sigmoid_gradient,
-    "relu": _relu,
-    "relu_gradient": _relu_gradient,
-    "clip": _clip,
-    "matmul": _matmul,
-    "vecdot": _vecdot,
+    "sigmoid": lambda z, *, xp: cupyx.scipy.special.expit(z),
+    "sigmoid_gradient": lambda a, delta, *, xp: _slope_of_sigmoid(a, delta),
+    "relu": lambda z, *, xp: _positive(z),
+    "relu_gradient": lambda z, delta, *, xp: _slope_of_relu(z, delta),
+    # array-api-compat's own clip reads a mask back to the host
+    "clip": lambda x, *, low=None, high=None, xp: cupy.clip(x, low, high),
+    "matmul": lambda a, b, *, xp: product(a, b) if _is_ours(a, b) else a @ b,
+    "vecdot": lambda a, b, *, xp: _dot(a, b, axis=-1),
     "affine": _affine,
     "sgd_update": _sgd_update,
     "unfold": _unfold,

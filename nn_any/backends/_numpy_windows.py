@@ -1,26 +1,45 @@
 """Windows of images in NumPy: unfolding, folding and pooling, written into arrays that are given.
 
-Each function takes first how a call is made: `now` makes it, and the replaying engine notes it for every step.
+Each function takes first how its calls are made: `now` makes them, and the replaying engine notes them for every step.
 """
 
 import math
 from collections.abc import Callable, Iterator
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
 from nn_any.core.typing import Array
 
 Pair = tuple[int, int]
-Call = Callable[..., None]
 _SHORT = 16  # elements of a window's line
 _CACHED = 2**20  # bytes of windows
 _PORTIONS = 4
 
 
-def now(function: Callable[..., Any], *args: Any, **kwargs: Any) -> None:
-    """Make a call, whose result is in one of its arguments."""
-    function(*args, **kwargs)
+class Work:
+    """How calls are made, and where room for a portion of the images comes from: at once, and from NumPy."""
+
+    def __call__(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> None:
+        """Make a call, whose result is in one of its arguments."""
+        function(*args, **kwargs)
+
+    def room(self, shape: tuple[int, ...], dtype: Any) -> Array:
+        """An array for the portion at hand."""
+        return np.empty(shape, dtype)
+
+    def done(self) -> None:
+        """Nothing needs the latest room any more."""
+
+    def product(self, out: Array, a: Array, b: Array, *, add: bool = False) -> None:
+        """``a @ b`` into a matrix, or added to it."""
+        if add:
+            out += a @ b
+        else:
+            np.matmul(a, b, out=out)
+
+
+now = Work()
 
 
 def places(image: Array, element: int, window: Pair, stride: Pair, shape: Pair) -> Array:
@@ -35,8 +54,8 @@ def counts(size: Pair, window: Pair, stride: Pair) -> Pair:
     return (size[0] - window[0]) // stride[0] + 1, (size[1] - window[1]) // stride[1] + 1
 
 
-def unfolded(x: Array, *, window: Pair, stride: Pair, empty: Callable[..., Array] = np.empty) -> Array:
-    """Room for the windows of `x`, made by `empty`: (..., rows, columns, area, channels).
+def unfolded(work: Work, x: Array, *, window: Pair, stride: Pair) -> Array:
+    """Room for the windows of `x`: (..., rows, columns, area, channels).
 
     Each window lies in one piece, unless its lines are so short that it takes less time to copy the images line by
     line: then each element of all windows does.
@@ -44,15 +63,15 @@ def unfolded(x: Array, *, window: Pair, stride: Pair, empty: Callable[..., Array
     lead, channels = x.shape[:-3], x.shape[-1]
     places, parts = counts(x.shape[-3:-1], window, stride), (window[0] * window[1], channels)
     if window[1] * channels >= _SHORT or stride[1] > 1:
-        return empty((*lead, *places, *parts), x.dtype)
-    return np.moveaxis(empty((*parts, *lead, *places), x.dtype), (0, 1), (-2, -1))
+        return work.room((*lead, *places, *parts), x.dtype)
+    return np.moveaxis(work.room((*parts, *lead, *places), x.dtype), (0, 1), (-2, -1))
 
 
-def unfold(call: Call, out: Array, x: Array, *, window: Pair, stride: Pair) -> None:
+def unfold(work: Work, out: Array, x: Array, *, window: Pair, stride: Pair) -> None:
     """The windows of `x`, into an array such as `unfolded` makes."""
     views = np.lib.stride_tricks.sliding_window_view(x, window, axis=(-3, -2))
     views = np.moveaxis(views[..., :: stride[0], :: stride[1], :, :, :], -3, -1)
-    call(np.copyto, out.reshape(views.shape), views)
+    work(np.copyto, out.reshape(views.shape), views)
 
 
 def _portions(x: Array, window: Pair, stride: Pair) -> Iterator[slice]:
@@ -68,24 +87,24 @@ def _matrix(parts: Array) -> Array:
     return parts.reshape(math.prod(parts.shape[:3]), -1)
 
 
-def _unfolded_portions(call: Call, work: "Work", x: Array, **how: Any) -> Iterator[tuple[slice, Array]]:
+def _unfolded_portions(work: Work, x: Array, **how: Any) -> Iterator[tuple[slice, Array]]:
     """Which images, and their windows as rows of a matrix, whose memory the next portion has again."""
     for at in _portions(x, **how):
-        parts = unfolded(x[at], **how, empty=work.room)
-        unfold(call, parts, x[at], **how)
+        parts = unfolded(work, x[at], **how)
+        unfold(work, parts, x[at], **how)
         yield at, _matrix(parts)
         work.done()
 
 
-def convolve(call: Call, work: "Work", z: Array, x: Array, kernels: Array, *, stride: Pair) -> None:
+def convolve(work: Work, z: Array, x: Array, kernels: Array, *, stride: Pair) -> None:
     """The windows of `x` (n, height, width, channels) times the kernels, into `z` (n, rows, columns, filters)."""
     filters, height, width, _ = kernels.shape
     how: Any = {"window": (height, width), "stride": stride}
-    for at, parts in _unfolded_portions(call, work, x, **how):
+    for at, parts in _unfolded_portions(work, x, **how):
         work.product(z[at].reshape(-1, filters), parts, kernels.reshape(filters, -1).mT)
 
 
-def kernels_gradient(call: Call, work: "Work", out: Array, x: Array, delta: Array, *, stride: Pair) -> None:
+def kernels_gradient(work: Work, out: Array, x: Array, delta: Array, *, stride: Pair, **_: Any) -> None:
     """δᵀ times the windows of `x`, summed over the images, into `out` (filters, height, width, channels).
 
     It is added up as windowsᵀ δ: for this transpose, of fewer columns than rows, BLAS takes up to a half less time.
@@ -94,14 +113,14 @@ def kernels_gradient(call: Call, work: "Work", out: Array, x: Array, delta: Arra
     how: Any = {"window": (height, width), "stride": stride}
     turned = work.room((out.size // filters, filters), out.dtype)
     if not len(x):
-        call(turned.fill, 0)
-    for at, parts in _unfolded_portions(call, work, x, **how):
+        work(turned.fill, 0)
+    for at, parts in _unfolded_portions(work, x, **how):
         work.product(turned, parts.mT, delta[at].reshape(-1, filters), add=at.start > 0)
-    call(np.copyto, out.reshape(filters, -1), turned.mT)
+    work(np.copyto, out.reshape(filters, -1), turned.mT)
     work.done()
 
 
-def inputs_gradient(call: Call, work: "Work", image: Array, delta: Array, kernels: Array, *, stride: Pair) -> None:
+def inputs_gradient(work: Work, image: Array, delta: Array, kernels: Array, *, stride: Pair, **_: Any) -> None:
     """δ (n, rows, columns, filters) spread back through the kernels, into `image` (n, height, width, channels)."""
     filters, height, width, channels = kernels.shape
     how: Any = {"window": (height, width), "stride": stride}
@@ -109,56 +128,25 @@ def inputs_gradient(call: Call, work: "Work", image: Array, delta: Array, kernel
         some = delta[at]
         parts = work.room((*some.shape[:3], height * width, channels), some.dtype)
         work.product(_matrix(parts), some.reshape(-1, filters), kernels.reshape(filters, -1))
-        fold(call, image[at], parts, **how)
+        fold(work, image[at], parts, **how)
         work.done()
 
 
-class Work(Protocol):
-    """Where a routine has its room and its products from."""
-
-    def room(self, shape: tuple[int, ...], dtype: Any) -> Array:
-        """An array for the portion at hand."""
-
-    def product(self, out: Array, a: Array, b: Array, *, add: bool = False) -> None:
-        """``a @ b`` into a matrix, or added to it."""
-
-    def done(self) -> None:
-        """Nothing needs the latest room any more."""
-
-
-class AtOnce:
-    """Room from NumPy, and products made when they are asked for."""
-
-    def room(self, shape: tuple[int, ...], dtype: Any) -> Array:
-        """A new array."""
-        return np.empty(shape, dtype)
-
-    def product(self, out: Array, a: Array, b: Array, *, add: bool = False) -> None:
-        """``a @ b`` into a matrix, or added to it."""
-        if add:
-            out += a @ b
-        else:
-            np.matmul(a, b, out=out)
-
-    def done(self) -> None:
-        """Nothing to do: Python counts who has an array."""
-
-
-def fold(call: Call, image: Array, parts: Array, *, window: Pair, stride: Pair) -> None:
+def fold(work: Work, image: Array, parts: Array, *, window: Pair, stride: Pair, **_: Any) -> None:
     """The sum of the windows' elements over where they come from, into (..., height, width, channels)."""
     rows, columns = parts.shape[-4:-2]
     (height, width), (down, right), channels = window, stride, image.shape[-1]
     lines = parts.reshape(*parts.shape[:-2], height, width * channels)
     if not np.may_share_memory(lines, parts):  # broadcast parts cannot be viewed so; a copy made now would grow stale
         lines = np.empty(lines.shape, lines.dtype)
-        call(np.copyto, lines.reshape(parts.shape), parts)
+        work(np.copyto, lines.reshape(parts.shape), parts)
     pixels = image.reshape(*image.shape[:-2], -1)
-    call(image.fill, 0)
+    work(image.fill, 0)
     for i in range(height):
         for j in range(columns):  # a line of a window lies in one piece in both
             start = j * right * channels
             view = pixels[..., i : i + (rows - 1) * down + 1 : down, start : start + width * channels]
-            call(np.add, view, lines[..., j, i, :], view)
+            work(np.add, view, lines[..., j, i, :], view)
 
 
 def _together(images: Array) -> int:
@@ -166,43 +154,65 @@ def _together(images: Array) -> int:
     return max(1, _CACHED // max(1, images[:1].nbytes) if images.ndim > 3 else len(images))
 
 
-def max_pool(
-    call: Call, empty: Callable[..., Array], largest: Array, which: Array, x: Array, *, window: Pair, stride: Pair
-) -> None:
-    """The largest element of each window, and which one it is; `empty` makes room for integers as those of `which`."""
+def max_pool(work: Work, out: tuple[Array, Array], x: Array, *, window: Pair, stride: Pair) -> None:
+    """The largest element of each window, and which one it is, into two arrays."""
+    largest, which = out
     shape, size = largest.shape[-3:-1], _together(x)
-    room = empty((min(size, len(which)), *which.shape[1:]), which.dtype)
+    room = work.room((min(size, len(which)), *which.shape[1:]), which.dtype)
     for at in [slice(start, start + size) for start in range(0, len(x), size)]:
         most, number = (largest[at], which[at]) if x.ndim > 3 else (largest, which)
         larger = room[: len(number)]
-        call(np.copyto, most, places(x[at], 0, window, stride, shape))
-        call(number.fill, 0)
+        work(np.copyto, most, places(x[at], 0, window, stride, shape))
+        work(number.fill, 0)
         for element in range(1, window[0] * window[1]):
             part = places(x[at], element, window, stride, shape)
-            call(np.greater, part, most, larger)
-            call(np.multiply, larger, np.asarray(element, which.dtype), larger)
-            call(np.maximum, number, larger, out=number)  # the last one that was larger has the largest number
-            call(np.maximum, most, part, out=most)
+            work(np.greater, part, most, larger)
+            work(np.multiply, larger, np.asarray(element, which.dtype), larger)
+            work(np.maximum, number, larger, out=number)  # the last one that was larger has the largest number
+            work(np.maximum, most, part, out=most)
 
 
 def max_pool_gradient(
-    call: Call, empty: Callable[..., Array], image: Array, which: Array, delta: Array, *, window: Pair, stride: Pair
+    work: Work, image: Array, which: Array, delta: Array, *, window: Pair, stride: Pair, **_: Any
 ) -> None:
-    """δ where the largest elements were, into (..., height, width, channels); `empty` makes room for masks."""
+    """δ where the largest elements were, into (..., height, width, channels)."""
     shape, size = delta.shape[-3:-1], _together(image)
     tiles = stride == window and image.shape[-3:-1] == (shape[0] * stride[0], shape[1] * stride[1])
     room = (min(size, len(delta)), *delta.shape[1:])
-    masks, several = empty(room, np.bool_), None if tiles else empty(room, delta.dtype)
+    masks, several = work.room(room, np.bool_), None if tiles else work.room(room, delta.dtype)
     for at in [slice(start, start + size) for start in range(0, len(image), size)]:
         errors, number = (delta[at], which[at]) if image.ndim > 3 else (delta, which)
         here = masks[: len(errors)]
         if several is not None:
-            call(image[at].fill, 0)
+            work(image[at].fill, 0)
         for element in range(window[0] * window[1]):
             view = places(image[at], element, window, stride, shape)
-            call(np.equal, number, np.asarray(element, which.dtype), here)
+            work(np.equal, number, np.asarray(element, which.dtype), here)
             if several is None:  # each pixel is in one window
-                call(np.multiply, errors, here, view)
+                work(np.multiply, errors, here, view)
             else:
-                call(np.multiply, errors, here, several[: len(errors)])
-                call(np.add, view, several[: len(errors)], view)
+                work(np.multiply, errors, here, several[: len(errors)])
+                work(np.add, view, several[: len(errors)], view)
+
+
+def _convolved(x: Array, kernels: Array, *, stride: Pair) -> tuple[tuple[int, ...], np.dtype]:
+    return (len(x), *counts(x.shape[1:3], kernels.shape[1:3], stride), len(kernels)), x.dtype
+
+
+ROUTINES: dict[str, tuple[Callable[..., None], Callable[..., tuple[tuple[int, ...], np.dtype]]]] = {
+    "convolve": (convolve, _convolved),
+    "convolve_kernels_gradient": (
+        kernels_gradient,
+        lambda x, delta, *, kernel_size, **_: ((delta.shape[-1], *kernel_size, x.shape[-1]), delta.dtype),
+    ),
+    "convolve_inputs_gradient": (
+        inputs_gradient,
+        lambda delta, kernels, *, size, **_: ((len(delta), *size, kernels.shape[-1]), delta.dtype),
+    ),
+    "fold": (fold, lambda parts, *, size, **_: ((*parts.shape[:-4], *size, parts.shape[-1]), parts.dtype)),
+    "max_pool_gradient": (
+        max_pool_gradient,
+        lambda which, delta, *, size, **_: ((*delta.shape[:-3], *size, delta.shape[-1]), delta.dtype),
+    ),
+}
+"""By a primitive's name: what writes it into a given array, and the shape and dtype of that for the same arguments."""

@@ -3,6 +3,7 @@
 Each of the other modules here says what its own library does differently.
 """
 
+import sys
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
@@ -12,8 +13,20 @@ from typing import Any
 import array_api_compat
 import numpy as np
 
-from nn_any.backends.engine import EagerEngine, Engine, fall_back
+from nn_any.backends.engine import Engine, fall_back
+from nn_any.backends.programs import ProgramCache
+from nn_any.core.primitives import definition
 from nn_any.core.typing import Array, Namespace
+
+
+def for_images(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
+    """`function` for the images and kernels of one network; the definition of the primitive for an ensemble's."""
+
+    def call(*args: Array, xp: Namespace, **kwargs: Any) -> Any:
+        single = max(array.ndim for array in args) <= 4
+        return (function if single else definition(name))(*args, xp=xp, **kwargs)
+
+    return call
 
 
 class StandardBackend:
@@ -30,6 +43,8 @@ class StandardBackend:
     float64_remedy = "use dtype='float32'"
     replacements: Mapping[str, Callable[..., Array]] = MappingProxyType({})
     """Faster equals of primitives for arrays of this library, by the primitive's name."""
+    aliases: Mapping[str, str] = MappingProxyType({})
+    """What users may call devices by as well, such as ``"cuda"``, and the devices' full names."""
 
     def __init__(self, library: str, xp: Namespace) -> None:
         self.library = library
@@ -44,15 +59,17 @@ class StandardBackend:
     @property
     def version(self) -> str:
         """The library's version, or "" if it states none."""
-        return str(getattr(self.xp, "__version__", ""))
+        return str(getattr(sys.modules.get(self.library), "__version__", ""))
 
     def names(self) -> list[str]:
         """The names of the devices there are, the best one first."""
         return list(self._devices)
 
     def canonical(self, name: str) -> str:
-        """The full name of the device that a user calls `name`; "" is the best one."""
-        return name or self.names()[0]
+        """The full name of the device that a user calls `name`: "" is the best one, "1" the second CUDA GPU."""
+        if name.isdecimal() and name not in self._devices:
+            return f"cuda:{name}"
+        return self.aliases.get(name, name) if name else self.names()[0]
 
     def raw(self, name: str) -> Any:
         """The library's own object for a device; raises an error that says why there is none."""
@@ -72,17 +89,21 @@ class StandardBackend:
         self._devices.setdefault(name, raw)
         return name
 
-    def engine(self, name: str, mode: str = "auto") -> Engine:
-        """A new engine that runs epochs on the device called `name`, in one of the `MODES`."""
-        engine = EagerEngine()
+    def engine(self, name: str, mode: str = "auto", programs: ProgramCache | None = None) -> Engine:
+        """A new engine that runs epochs on the device called `name`, in one of the `MODES`.
+
+        Programs with buffers of their own go into `programs`, which belongs to the network that is trained.
+        """
+        engine = Engine()
         if mode == "compiled":
             fall_back(engine, mode, f"{self.library} has no compiled engine")
         return engine
 
     def check(self, name: str) -> None:
         """Raise the library's own error if the device cannot compute a small product and an exponential."""
-        ones = self.from_host(np.ones((2, 2), dtype=np.float32), name)
-        result = self.to_host(self.xp.exp(ones @ ones))
+        with self.scope(name):
+            ones = self.from_host(np.ones((2, 2), dtype=np.float32), name)
+            result = self.to_host(self.xp.exp(ones @ ones))
         if not np.allclose(result, np.exp(2.0)):
             raise RuntimeError(f"exp(2) came out as {result[0, 0]}")
 
@@ -110,6 +131,10 @@ class StandardBackend:
     def scope(self, name: str) -> AbstractContextManager[Any]:
         """What has to be entered around work on the device."""
         return nullcontext()
+
+    def thread_settings(self) -> Callable[[], AbstractContextManager[Any]]:
+        """Return a function that makes contexts, in which another thread computes with this thread's settings."""
+        return nullcontext
 
     def is_out_of_memory(self, error: BaseException) -> bool:
         """Whether an error says that a device's memory did not suffice."""

@@ -12,93 +12,87 @@ import time
 import warnings
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from functools import lru_cache
 from threading import Lock
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 
-from nn_any.backends.engine import EagerEngine, Step, fall_back, one_line, take_rows
+from nn_any.backends.engine import Engine, fall_back, one_line, take_rows
+from nn_any.backends.programs import ProgramCache
+from nn_any.core.state import Step, TrainState
 from nn_any.core.trees import tree_leaves, tree_map
-from nn_any.core.typing import Array, Batch, Carry
+from nn_any.core.typing import Array, Batch
 
 _WARM_UP = 3
 """How often a step runs before it is captured: PyTorch's own examples take three."""
 
+T = TypeVar("T")
 _rows = SimpleNamespace(take=lambda x, rows, axis: torch.index_select(x, axis, rows), reshape=torch.reshape)
 """Bare functions for `take_rows`: array-api-compat's `take` does without negative indices in three more operations."""
 
 
-class TorchEngine(EagerEngine):
+class TorchEngine(Engine):
     """The plain loop, in which autograd records nothing: gradients are ours."""
 
     def scope(self) -> AbstractContextManager[Any]:
-        """No autograd."""
         context: AbstractContextManager[Any] = torch.no_grad()
         return context
 
     def run(
-        self, step: Step, carry: Carry, data: Batch, order: Array, rates: Array, start: int, stop: int
-    ) -> tuple[Carry, Array]:
-        """Run the steps one by one, taking each batch's rows when it is due."""
-        losses, given = [], _storages(carry)
+        self, step: Step, state: TrainState, data: Batch, order: Array, rates: Array, start: int, stop: int
+    ) -> tuple[TrainState, Array]:
+        losses, given = [], _storages(state)
         with self.scope():
             for rows, rate in zip(order[start:stop].unbind(), rates[start:stop].unbind(), strict=True):
-                carry, loss = step(carry, take_rows(data, rows, _rows), rate)
+                state, loss = step(state, take_rows(data, rows, _rows), rate)
                 losses.append(loss)
-            return _apart(carry, given), torch.stack(losses)
+            return _apart(state, given), torch.stack(losses)
 
 
 class CompiledEngine(TorchEngine):
     """The loop over a step that Inductor has compiled, once per shape; the plain loop where that fails.
 
-    The step is recorded on tensors without values, so what would read one, or leave PyTorch, is found out.
-
-    Parameters
-    ----------
-    mode : {"auto", "compiled"}
-        What happens where it fails: the reason is logged, or an `EngineError`.
+    The step is recorded on tensors without values, so what would read one, or leave PyTorch, is found out. The reason
+    for a failure is logged; in the mode ``"compiled"`` it is an `EngineError`. `programs` are the compiled steps of all
+    networks: they have no buffers.
     """
 
-    def __init__(self, mode: str, name: str = "torch.compile") -> None:
-        self.name, self._mode = name, mode
+    def __init__(self, mode: str, programs: ProgramCache, name: str = "torch.compile") -> None:
+        self.name, self._mode, self.programs = name, mode, programs
 
     def run(
-        self, step: Step, carry: Carry, data: Batch, order: Array, rates: Array, start: int, stop: int
-    ) -> tuple[Carry, Array]:
-        """Run the compiled step again and again."""
-        if self.name != EagerEngine.name:
+        self, step: Step, state: TrainState, data: Batch, order: Array, rates: Array, start: int, stop: int
+    ) -> tuple[TrainState, Array]:
+        if self.name != Engine.name:
             try:
                 with self.scope():
-                    return self._run(step, carry, data, order, rates, start, stop)
-            except _CannotError as error:
+                    own = tree_map(lambda leaf: leaf.contiguous(), state)
+                    return self._run(step, own, data, order, rates, start, stop)
+            except _UnavailableError as error:
                 fall_back(self, self._mode, str(error))
-                self.name = EagerEngine.name
-        return super().run(step, carry, data, order, rates, start, stop)
+        return super().run(step, state, data, order, rates, start, stop)
 
     def _run(
-        self, step: Step, carry: Carry, data: Batch, order: Array, rates: Array, start: int, stop: int
-    ) -> tuple[Carry, Array]:
-        carry = tree_map(lambda leaf: leaf.contiguous(), carry)
-        compiled = self._compiled(step, (carry, take_rows(data, order[start], _rows), rates[start]))
-        return super().run(compiled, carry, data, order, rates, start, stop)
+        self, step: Step, state: TrainState, data: Batch, order: Array, rates: Array, start: int, stop: int
+    ) -> tuple[TrainState, Array]:
+        compiled = self._compiled(step, (state, take_rows(data, order[start], _rows), rates[start]))
+        return super().run(compiled, state, data, order, rates, start, stop)
 
-    def _compiled(self, step: Step, arguments: tuple[Carry, Batch, Array]) -> Step:
-        slot = _slot(step, tree_map(_description, arguments))
-        with _COMPILING:  # blocks of an ensemble have threads of their own, and want the same step
-            if not slot:
-                slot.append(self._timed(lambda: _compile(step, arguments)))
-        compiled: Step = slot[0]
-        return compiled
+    def _compiled(self, step: Step, arguments: tuple[TrainState, Batch, Array]) -> Step:
+        def make() -> Step:
+            with _COMPILING:
+                return self._timed(lambda: _compile(step, arguments))
 
-    def _timed(self, make: Callable[[], Any]) -> Any:
+        return self.programs.get_or_make((step, tree_map(_description, arguments)), make)
+
+    def _timed(self, make: Callable[[], T]) -> T:
         """What `make` makes, its seconds counted; any failure of it is one that the plain loop gets around."""
         began = time.perf_counter()
         try:
             made = make()
         except Exception as error:  # if the step itself is wrong, the plain loop will tell better
-            raise _CannotError(one_line(error)) from error
+            raise _UnavailableError(one_line(error)) from error
         self.compile_seconds += time.perf_counter() - began
         return made
 
@@ -110,63 +104,66 @@ class GraphEngine(CompiledEngine):
     its own graphs: one for the full batches of an epoch and one for a short last one.
     """
 
-    def __init__(self, mode: str, device: str) -> None:
-        super().__init__(mode, "torch.cuda.graph")
+    def __init__(self, mode: str, programs: ProgramCache, device: str) -> None:
+        super().__init__(mode, programs, "torch.cuda.graph")
         self._device = torch.device(device)
-        self._graphs: dict[Any, _Graph] = {}
+        self._graphs = ProgramCache(None)
 
     def _run(
-        self, step: Step, carry: Carry, data: Batch, order: Array, rates: Array, start: int, stop: int
-    ) -> tuple[Carry, Array]:
-        carry = tree_map(lambda leaf: leaf.contiguous(), carry)
-        key = step, tree_map(_description, (carry, data, order, rates)), tuple([column.data_ptr() for column in data])
+        self, step: Step, state: TrainState, data: Batch, order: Array, rates: Array, start: int, stop: int
+    ) -> tuple[TrainState, Array]:
+        key = step, tree_map(_description, (state, data, order, rates)), tuple([column.data_ptr() for column in data])
         with torch.cuda.device(self._device):
-            if key not in self._graphs:
-                if self._mode == "compiled":
-                    step = self._compiled(step, (carry, take_rows(data, order[start], _rows), rates[start]))
-                self._graphs[key] = self._timed(lambda: _Graph(StaticSteps(step, carry, data, order, rates)))
-            graph = self._graphs[key]
-            graph.steps.load(carry, order, rates, start)
+            graph = self._graphs.get_or_make(key, lambda: self._graph(step, state, data, order, rates, start))
+            graph.steps.load(state, order, rates, start)
             for _ in range(start, stop):
                 graph.replay()
             return graph.steps.results(start, stop)
+
+    def _graph(self, step: Step, state: TrainState, data: Batch, order: Array, rates: Array, start: int) -> "_Graph":
+        if self._mode == "compiled":
+            step = self._compiled(step, (state, take_rows(data, order[start], _rows), rates[start]))
+        return self._timed(lambda: _Graph(StaticSteps(step, state, data, order, rates)))
 
 
 class StaticSteps:
     """Steps as CUDA graphs want them: `advance` reads and writes buffers that stay where they are.
 
-    A counter on the device says which row of the order is due, so that every step is the same for the host.
+    A counter on the device says which row of the order is due, so that every step is the same for the host. `state` is
+    what the next step begins with.
     """
 
-    def __init__(self, step: Step, carry: Carry, data: Batch, order: Array, rates: Array) -> None:
+    def __init__(self, step: Step, state: TrainState, data: Batch, order: Array, rates: Array) -> None:
         self._step, self._data = step, data
-        self._carry: Carry = tree_map(torch.clone, carry)
+        self.state: TrainState = tree_map(torch.clone, state)
         self._order, self._rates = order.clone(), rates.clone()
         self._losses = torch.zeros_like(rates)
         self._count = torch.zeros(1, dtype=torch.int64, device=order.device)
 
-    def load(self, carry: Carry, order: Array, rates: Array, start: int) -> None:
+    def load(self, state: TrainState, order: Array, rates: Array, start: int) -> None:
         """Copy in what the next steps begin with."""
-        for own, given in zip(tree_leaves(self._carry), tree_leaves(carry), strict=True):
-            own.copy_(given)
+        tree_map(torch.Tensor.copy_, self.state, state)
         self._order.copy_(order)
         self._rates.copy_(rates)
-        self._count.fill_(start)
+        self.go_to(start)
+
+    def go_to(self, step: int) -> None:
+        """Let this step be the next one."""
+        self._count.fill_(step)
 
     def advance(self) -> None:
         """One step, in place."""
         rows, rate = (torch.index_select(table, 0, self._count)[0] for table in (self._order, self._rates))
-        carry, loss = self._step(self._carry, take_rows(self._data, rows, _rows), rate)
-        carry = _apart(carry, _storages(self._carry))  # nothing is written before all has been read
-        for own, new in zip(tree_leaves(self._carry), tree_leaves(carry), strict=True):
-            own.copy_(new)
+        state, loss = self._step(self.state, take_rows(self._data, rows, _rows), rate)
+        state = _apart(state, _storages(self.state))  # nothing is written before all has been read
+        tree_map(torch.Tensor.copy_, self.state, state)
         self._losses.index_copy_(0, self._count, loss[None])
         self._count.add_(1)
 
-    def results(self, start: int, stop: int) -> tuple[Carry, Array]:
-        """Copies of the carry and of the losses of the steps number `start` … `stop` - 1."""
-        carry: Carry = tree_map(torch.clone, self._carry)
-        return carry, self._losses[start:stop].clone()
+    def results(self, start: int, stop: int) -> tuple[TrainState, Array]:
+        """Copies of the state and of the losses of the steps number `start` … `stop` - 1."""
+        state: TrainState = tree_map(torch.clone, self.state)
+        return state, self._losses[start:stop].clone()
 
 
 class _Graph:
@@ -178,7 +175,7 @@ class _Graph:
         side.wait_stream(main)
         with torch.cuda.stream(side):  # libraries allocate and choose kernels at first use, which no capture may do
             for _ in range(_WARM_UP):
-                steps._count.zero_()
+                steps.go_to(0)
                 steps.advance()
         main.wait_stream(side)
         graph = torch.cuda.CUDAGraph()
@@ -187,8 +184,8 @@ class _Graph:
         self.replay: Callable[[], None] = graph.replay
 
 
-class _CannotError(Exception):
-    """Why a faster way cannot be gone."""
+class _UnavailableError(Exception):
+    """Why the fast path is not available."""
 
 
 def _storages(tree: Any) -> set[int]:
@@ -205,15 +202,10 @@ def _description(tensor: Array) -> str:
 
 
 _COMPILING = Lock()
+"""Inductor compiles one step at a time; the blocks of an ensemble have threads of their own."""
 
 
-@lru_cache(maxsize=64)
-def _slot(step: Step, description: Any) -> list[Step]:
-    """Where the compiled step for arguments like these is kept."""
-    return []
-
-
-def _compile(step: Step, arguments: tuple[Carry, Batch, Array]) -> Step:
+def _compile(step: Step, arguments: tuple[TrainState, Batch, Array]) -> Step:
     """The step for arguments of these shapes: recorded as a graph of PyTorch's operations, which Inductor compiles.
 
     `torch.compile` would read the Python code instead, and cannot: it knows no dictionaries keyed by namespaces, in
@@ -234,10 +226,10 @@ def _compile(step: Step, arguments: tuple[Carry, Batch, Array]) -> Step:
 
         graph = make_fx(flat, tracing_mode="fake")(*inputs)
         run = inductor(graph, inputs)
-    shape = tree_map(lambda _: None, structure[0])
+    shape = tree_map(lambda _: 0, structure[0])
 
-    def compiled(*arguments: Any) -> tuple[Carry, Array]:
-        results: tuple[Carry, Array] = _filled(shape, run(*tree_leaves(arguments)))
+    def compiled(*arguments: Any) -> tuple[TrainState, Array]:
+        results: tuple[TrainState, Array] = _filled(shape, run(*tree_leaves(arguments)))
         return results
 
     return compiled

@@ -5,9 +5,8 @@ PyTorch does better, it does here too: products that are worth several threads. 
 """
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
-from functools import partial
 from types import MappingProxyType
 from typing import Any
 
@@ -16,34 +15,21 @@ import torch
 from scipy.special import expit
 
 from nn_any.backends._torch_engine import TorchEngine
-from nn_any.backends.engine import Step, one_line
+from nn_any.backends.engine import one_line
+from nn_any.backends.programs import ProgramCache
 from nn_any.backends.replay import ReplayEngine
-from nn_any.backends.replay.emitter import Emitter, Local, fixed
-from nn_any.backends.replay.kernels import BothKernels, Form, Kernels, LeftAsideError, NumpyKernels
+from nn_any.backends.replay.emitter import Emitter, Form, Kernels, Local, fixed
+from nn_any.backends.replay.kernels import BothKernels, LibraryIsFasterError
 from nn_any.backends.replay.lowering import FORMS
-from nn_any.backends.replay.recorded import is_flipped
+from nn_any.backends.replay.nodes import is_flipped
+from nn_any.core.state import Step, TrainState
 from nn_any.core.trees import tree_map
-from nn_any.core.typing import Array, Batch, Carry
+from nn_any.core.typing import Array, Batch
 
 _LARGE = 2**14  # elements, from which on PyTorch's functions are quicker than NumPy's, their calls included
 _WINDOWS = 2**19  # numbers in those of a convolution, from which on PyTorch's own is quicker
-_ELEMENTWISE: dict[np.ufunc, Any] = {
-    np.add: torch.add,
-    np.subtract: torch.sub,
-    np.multiply: torch.mul,
-    np.divide: torch.div,
-    np.maximum: torch.maximum,
-    np.minimum: torch.minimum,
-    np.negative: torch.neg,
-    np.abs: torch.abs,
-    np.square: torch.square,
-    np.sqrt: torch.sqrt,
-    np.exp: torch.exp,
-    np.log: torch.log,
-    np.log1p: torch.log1p,
-    np.tanh: torch.tanh,
-    expit: torch.sigmoid,
-}
+_BOTH_HAVE = "add subtract multiply divide maximum minimum negative abs square sqrt exp log log1p tanh"
+_ELEMENTWISE = {getattr(np, name): getattr(torch, name) for name in _BOTH_HAVE.split()} | {expit: torch.sigmoid}
 
 
 def _relu_gradient(emit: Emitter, out: Any, z: Any, delta: Any) -> None:
@@ -79,12 +65,9 @@ def _affine(emit: Emitter, out: Any, x: Any, weights: Any, biases: Any, *, scale
 class SmallKernels(BothKernels):
     """PyTorch's functions for large arrays only, and products on one thread of NumPy's and SciPy's."""
 
-    forms: Mapping[str, Form] = MappingProxyType(
-        {"relu_gradient": Form(_relu_gradient, True), "astype": Form(_astype, False)}
-    )
+    forms = MappingProxyType({"relu_gradient": Form(_relu_gradient, True), "astype": Form(_astype, False)})
 
     def elementwise(self, emit: Emitter, ufunc: np.ufunc, out: Any, operands: Sequence[Any]) -> bool:
-        """By the function of the same name, if there is one and all is of one dtype."""
         large = all(isinstance(x, np.ndarray) for x in (out, *operands)) and out.size >= _LARGE
         fits = large and _alike(out, *operands) and not any(_overlap(x, out) for x in operands)
         if ufunc not in _ELEMENTWISE or not fits:
@@ -100,39 +83,35 @@ class TorchKernels(SmallKernels):
     forms = MappingProxyType({**SmallKernels.forms, "affine": Form(_affine, False)})
 
     def product(self, emit: Emitter, out: Any, a: Any, b: Any) -> None:
-        """By `torch.mm`."""
         if not _alike(out, a, b):
             super().product(emit, out, a, b)
-            return
-        emit(torch.mm, _tensor(a), _tensor(b), out=_tensor(out))
+        else:
+            emit(torch.mm, _tensor(a), _tensor(b), out=_tensor(out))
 
     def added(self, emit: Emitter, out: Any, alpha: float, a: Any, b: Any, beta: float) -> bool:
-        """By `torch.addmm`."""
         if not a.ndim == b.ndim == out.ndim == 2 or not _alike(out, a, b):
             return False
         emit(_tensor(out).addmm_, _tensor(a), _tensor(b), beta=beta, alpha=alpha)
         return True
 
     def many(self, emit: Emitter, out: Any, a: Any, b: Any) -> None:
-        """By `torch.matmul`."""
         if not _alike(out, a, b):
             super().many(emit, out, a, b)
-            return
-        emit(torch.matmul, _tensor(a), _tensor(b), out=_tensor(out))
+        else:
+            emit(torch.matmul, _tensor(a), _tensor(b), out=_tensor(out))
 
     def sums(self, emit: Emitter, out: Any, rows: Any) -> None:
-        """By a product with ones."""
         if not _alike(out, rows):
             super().sums(emit, out, rows)
-            return
-        emit(torch.mv, _tensor(rows), torch.ones(rows.shape[1], dtype=_tensor(out).dtype), out=_tensor(out))
+        else:
+            emit(torch.mv, _tensor(rows), torch.ones(rows.shape[1], dtype=_tensor(out).dtype), out=_tensor(out))
 
 
 def _choose(*, serial: bool, alone: bool, matrices: bool, windows: int) -> Kernels:
     if windows > _WINDOWS:
-        raise LeftAsideError
+        raise LibraryIsFasterError
     if not alone:
-        return NumpyKernels()  # blocks of an ensemble share the CPUs
+        return Kernels()  # blocks of an ensemble share the CPUs
     return SmallKernels() if serial else TorchKernels()
 
 
@@ -158,27 +137,24 @@ def _tensor(array: np.ndarray) -> Array:
 class TorchReplayEngine(ReplayEngine):
     """Replays recorded steps; those with large convolutions, and what cannot be recorded, run one by one."""
 
-    def __init__(self) -> None:
-        super().__init__("auto", _choose)
+    def __init__(self, programs: ProgramCache | None = None) -> None:
+        super().__init__("auto", programs, _choose)
 
     def scope(self) -> AbstractContextManager[Any]:
-        """No autograd."""
         return TorchEngine().scope()
 
     def run(
-        self, step: Step, carry: Carry, data: Batch, order: Array, rates: Array, start: int, stop: int
-    ) -> tuple[Carry, Array]:
+        self, step: Step, state: TrainState, data: Batch, order: Array, rates: Array, start: int, stop: int
+    ) -> tuple[TrainState, Array]:
         """Run the steps on NumPy's views of the tensors."""
-        arrays = carry, data, order, rates
-        plain = partial(TorchEngine().run, step, *arrays, start, stop)
+        results = None
         with self.scope():
             try:
-                carry, data, order, rates = (tree_map(torch.Tensor.numpy, tree) for tree in arrays)
+                views: tuple[Any, Any, Any, Any] = tree_map(torch.Tensor.numpy, (state, data, order, rates))
             except TypeError as error:  # bfloat16, for one
                 self._give_up(one_line(error))
-                return plain()
-            program = self._program(step, carry, data, order, rates)
-            if program is None:
-                return plain()
-            carry, losses = self._replay(program, carry, data, order, rates, start, stop)
-            return tree_map(torch.from_numpy, carry), torch.from_numpy(losses)
+            else:
+                results = self._replayed(step, *views, start, stop)
+            if results is None:
+                return TorchEngine().run(step, state, data, order, rates, start, stop)
+            return tree_map(torch.from_numpy, results[0]), torch.from_numpy(results[1])

@@ -3,14 +3,17 @@
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, nullcontext
-from functools import partial
-from typing import Any, TypeVar
+from itertools import accumulate
+from typing import TypeVar
 
 import numpy as np
 
+from nn_any.backends.blas import ONE_BLAS_THREAD
 from nn_any.backends.devices import Device
 from nn_any.backends.engine import Engine
+from nn_any.backends.programs import ProgramCache
+from nn_any.core.state import TrainState
+from nn_any.core.trees import tree_map
 
 T = TypeVar("T")
 
@@ -29,12 +32,7 @@ def usable_threads(device: Device, threads: int | None = None) -> int:
 
 
 def block_sizes(device: Device, members: int, member_bytes: int, threads: int | None = None) -> list[int]:
-    """How many members each block has, the sizes as equal as can be.
-
-    Parameters
-    ----------
-    members, member_bytes : how many there are, and the size of the parameters of one
-    threads : as for `usable_threads`
+    """How many members each block has, the sizes as equal as can be; the parameters of one have `member_bytes`.
 
     Examples
     --------
@@ -53,11 +51,32 @@ def block_sizes(device: Device, members: int, member_bytes: int, threads: int | 
     return [small + 1] * more + [small] * (blocks - more)
 
 
+def split(device: Device, state: TrainState, sizes: Sequence[int]) -> tuple[TrainState, ...]:
+    """The state of an ensemble in blocks of so many members each."""
+    ends = list(accumulate(sizes))
+    slices = [slice(end - size, end) for size, end in zip(sizes, ends, strict=True)]
+    with device.scope():
+        return tuple([tree_map(lambda leaf, at=at: leaf[at, ...], state) for at in slices])
+
+
+def join(device: Device, blocks: Sequence[TrainState]) -> TrainState:
+    """The state whose blocks these are; a network's has one."""
+    if len(blocks) == 1:
+        return blocks[0]
+    with device.scope():
+        state: TrainState = tree_map(lambda *leaves: device.xp.concat(leaves, axis=0), *blocks)
+    return state
+
+
 def block_engines(
-    device: Device, mode: str, blocks: int, kept: dict[Any, Any], threads: int | None = None
+    device: Device, mode: str, blocks: int, programs: list[ProgramCache], threads: int | None = None
 ) -> list[Engine]:
-    """An engine for each block; what each of them keeps is kept by its number."""
-    engines = [device.training_engine(mode, kept.setdefault(i, {})) for i in range(blocks)]
+    """An engine for each block of members; a network is one block.
+
+    `programs` are the owner's, one per block; what is missing is added to the list.
+    """
+    programs.extend(ProgramCache() for _ in range(blocks - len(programs)))
+    engines = [device.training_engine(mode, own) for own in programs[:blocks]]
     for engine in engines:
         engine.alone = min(usable_threads(device, threads), blocks) < 2
     return engines
@@ -71,9 +90,7 @@ def run_blocks(device: Device, jobs: Sequence[Callable[[], T]], threads: int | N
     workers = min(usable_threads(device, threads), len(jobs))
     if workers < 2:
         return [_quiet(job) for job in jobs]
-    from nn_any.backends.replay.engine import ONE_BLAS_THREAD
-
-    settings = _settings(device)
+    settings = device.thread_settings()
 
     def work(job: Callable[[], T]) -> T:
         with settings():
@@ -81,15 +98,6 @@ def run_blocks(device: Device, jobs: Sequence[Callable[[], T]], threads: int | N
 
     with ONE_BLAS_THREAD, ThreadPoolExecutor(workers) as pool:
         return list(pool.map(work, jobs))
-
-
-def _settings(device: Device) -> Callable[[], AbstractContextManager[Any]]:
-    """What another thread has to enter, to compute as this one does: JAX's x64 switch may be this thread's own."""
-    if device.library != "jax":
-        return nullcontext
-    import jax
-
-    return partial(jax.enable_x64, bool(jax.config.jax_enable_x64))
 
 
 def _quiet(job: Callable[[], T]) -> T:

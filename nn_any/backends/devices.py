@@ -3,6 +3,7 @@
 import ctypes
 import os
 import sys
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from functools import cache
@@ -10,11 +11,14 @@ from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
+from array_api_compat import array_namespace
 
 from nn_any.backends._standard import StandardBackend
 from nn_any.backends.engine import Engine
 from nn_any.backends.libraries import CUDA_LIBRARIES, INSTALL, LIBRARIES, backend_of, get_backend, is_known
+from nn_any.backends.programs import ProgramCache
 from nn_any.core.errors import InvalidTypeError, InvalidValueError, NnAnyError
+from nn_any.core.trees import tree_map
 from nn_any.core.typing import Array, Namespace
 
 _FORMS = (
@@ -94,12 +98,13 @@ class Device:
         """What runs functions and training steps here, chosen automatically."""
         return self._backend.engine(self.name)
 
-    def training_engine(self, mode: str = "auto", kept: dict[Any, Any] | None = None) -> Engine:
-        """A new engine for one training run: ``"auto"``, ``"eager"`` or ``"compiled"``; it may use what was `kept`."""
-        engine = self._backend.engine(self.name, mode)
-        if kept is not None:
-            engine.kept = kept
-        return engine
+    def training_engine(self, mode: str = "auto", programs: ProgramCache | None = None) -> Engine:
+        """A new engine for one run: ``"auto"``, ``"eager"`` or ``"compiled"``; `programs` are the network's own."""
+        return self._backend.engine(self.name, mode, programs)
+
+    def thread_settings(self) -> Callable[[], AbstractContextManager[Any]]:
+        """Return a function that makes contexts, in which another thread computes with this thread's settings."""
+        return self._backend.thread_settings()
 
     @property
     def _backend(self) -> StandardBackend:
@@ -139,6 +144,20 @@ class Device:
             dtype = "float32"
         wanted = array.dtype.newbyteorder("=") if dtype is None else np.dtype(dtype)
         return array.astype(wanted, order="C", copy=False)  # rows are taken from it: keep each in one piece
+
+    def place(self, tree: Any, dtype: str) -> Any:
+        """A tree of arrays of any library as one on this device: copies, the real ones in `dtype`."""
+
+        def copy(leaf: Array) -> Array:
+            real = array_namespace(leaf).isdtype(leaf.dtype, "real floating")
+            if not is_host(leaf) and Device.of(leaf) == self:
+                own = self.xp.asarray(leaf, copy=True)
+                return self.xp.astype(own, getattr(self.xp, dtype), copy=False) if real else own
+            host = to_numpy(leaf)
+            return self.asarray(host.astype(dtype if real else host.dtype))  # astype copies
+
+        with self.scope():
+            return tree_map(copy, tree)
 
     def supports(self, dtype: str) -> bool:
         """Whether arrays of the floating dtype can live here."""

@@ -35,7 +35,7 @@ def get_backend(library: str) -> StandardBackend:
     if library == "array_api_strict":
         backend = StandardBackend(library, importlib.import_module(library))
     else:
-        backend = importlib.import_module(f"nn_any.backends._{library}").create()
+        backend = importlib.import_module(f"nn_any.backends._{library}").Backend()
     for name, function in backend.replacements.items():
         primitives.replace(name, backend.xp, function)
     return backend

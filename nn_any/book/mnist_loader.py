@@ -23,18 +23,14 @@ def load_data(folder: str | os.PathLike[str] | None = None) -> tuple[Arrays, Arr
     training_data, validation_data, test_data : pairs of arrays
         Images (n, 784), float32 in 0 … 1; labels (n,), integer.
     """
-    parts = ((_in_unit_interval(x), y.astype(np.int64)) for x, y in mnist_arrays(folder))
-    training, validation, test = parts
+    training, validation, test = (
+        (x.astype(np.float32) / np.float32(255) if x.dtype == np.uint8 else x, y.astype(np.int64))
+        for x, y in mnist_arrays(folder)
+    )
     return training, validation, test
 
 
-def _in_unit_interval(images: np.ndarray) -> np.ndarray:
-    return images.astype(np.float32) / np.float32(255) if images.dtype == np.uint8 else images
-
-
-def load_data_wrapper(
-    folder: str | os.PathLike[str] | None = None,
-) -> tuple[Pairs, LabelledPairs, LabelledPairs]:
+def load_data_wrapper(folder: str | os.PathLike[str] | None = None) -> tuple[Pairs, LabelledPairs, LabelledPairs]:
     """MNIST as lists of pairs ``(x, y)``, the form that ``network.Network.SGD`` takes in the book.
 
     Returns
@@ -47,8 +43,9 @@ def load_data_wrapper(
     training, validation, test = load_data(folder)
     digits = [vectorized_result(j) for j in range(10)]
     training_pairs = [(x, digits[y].copy()) for x, y in zip(_columns(training[0]), training[1], strict=True)]
-    others = ([(x, int(y)) for x, y in zip(_columns(xs), ys, strict=True)] for xs, ys in (validation, test))
-    validation_pairs, test_pairs = others
+    validation_pairs, test_pairs = (
+        [(x, int(y)) for x, y in zip(_columns(xs), ys, strict=True)] for xs, ys in (validation, test)
+    )
     return training_pairs, validation_pairs, test_pairs
 
 

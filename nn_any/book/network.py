@@ -1,17 +1,40 @@
 """The book's ``network``: columns in, columns out, and the same names; underneath, whole batches on a device."""
 
+import sys
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, TextIO
 
 import nn_any.network
 from nn_any import validation as check
 from nn_any.backends import Device, is_host, to_numpy
-from nn_any.callbacks import BookLines
 from nn_any.core import activations
 from nn_any.core.errors import InvalidValueError
 from nn_any.core.typing import Array
 from nn_any.datasets import as_dataset
-from nn_any.history import History
+from nn_any.training.history import History
+from nn_any.training.run import Callback, TrainingRun
+
+
+class BookLines(Callback):
+    """Prints the book's line after each epoch: ``Epoch 0: 9095 / 10000`` with test data, else ``Epoch 0 complete``.
+
+    Parameters
+    ----------
+    test_examples : int or None
+        How many test examples there are, if there are any.
+    file : text stream, optional
+        Standard output by default.
+    """
+
+    def __init__(self, test_examples: int | None = None, file: TextIO | None = None) -> None:
+        self._n, self._file = test_examples, file
+
+    def on_epoch_end(self, run: TrainingRun) -> None:
+        """Print one line."""
+        epoch = len(run.history) - 1
+        found = " complete" if self._n is None else f": {run.record['test_correct']} / {self._n}"
+        print(f"Epoch {epoch}{found}", file=self._file or sys.stdout, flush=True)
+
 
 _SIGMOID = activations.get("sigmoid")
 
@@ -59,7 +82,7 @@ class Network:
 
     @biases.setter
     def biases(self, columns: Iterable[Any]) -> None:
-        self.net.set_weights(self.net.weights, [_row("biases", column) for column in columns])
+        self.net.set_weights(self.net.weights, [as_row("biases", column) for column in columns])
 
     @property
     def weights(self) -> list[Array]:
@@ -72,7 +95,7 @@ class Network:
 
     def feedforward(self, a: Any) -> Array:
         """The output column (outputs, 1) for an input column (inputs, 1)."""
-        return self.net.feedforward(_row("a", a))[:, None]
+        return self.net.feedforward(as_row("a", a))[:, None]
 
     def SGD(  # noqa: N802 - the book's name
         self,
@@ -105,7 +128,7 @@ class Network:
 
     def backprop(self, x: Any, y: Any) -> tuple[list[Array], list[Array]]:
         """The gradients ``(nabla_b, nabla_w)`` for one example of columns, in the shapes of `biases` and `weights`."""
-        nabla_b, nabla_w = self.net.backprop(_row("x", x), _row("y", y))
+        nabla_b, nabla_w = self.net.backprop(as_row("x", x), as_row("y", y))
         return [b[:, None] for b in nabla_b], nabla_w
 
     def evaluate(self, test_data: Iterable[tuple[Any, Any]]) -> int:
@@ -114,37 +137,36 @@ class Network:
 
     def cost_derivative(self, output_activations: Any, y: Any) -> Array:
         """∂C/∂a for columns a and y: ``a - y``."""
-        return self.net.cost_derivative(_row("output_activations", output_activations), _row("y", y))[:, None]
+        return self.net.cost_derivative(as_row("output_activations", output_activations), as_row("y", y))[:, None]
 
     def __repr__(self) -> str:
         return f"{type(self).__module__}.Network({self.sizes}, device={str(self.net.device)!r}, seed={self.net.seed})"
 
 
-def _row(name: str, column: Any) -> Array:
+def as_row(name: str, column: Any) -> Array:
     """A column (k, 1) as (k,), of the dtype of reals."""
     array = check.as_array(name, column)
-    if array.ndim != 2 or array.shape[1] != 1:
-        raise InvalidValueError(
-            f"{name}: expected a column (k, 1), got shape {tuple(array.shape)}; use .reshape(-1, 1)"
-        )
-    return array[:, 0] if not is_host(array) else array[:, 0].astype("float64")
+    shape = tuple(array.shape)
+    if len(shape) != 2 or shape[1] != 1:
+        raise InvalidValueError(f"{name}: expected a column (k, 1), got shape {shape}; use .reshape(-1, 1)")
+    return array[:, 0].astype("float64") if is_host(array) else array[:, 0]
 
 
-def sigmoid(z: Any) -> Array:
-    """1 / (1 + exp(-z)), elementwise, for an array of any library or a number."""
-    z, xp = _real(z)
-    return _SIGMOID(z, xp=xp)
-
-
-def sigmoid_prime(z: Any) -> Array:
-    """The derivative of the sigmoid, σ(z) (1 - σ(z)), elementwise."""
-    z, xp = _real(z)
-    return _SIGMOID.derivative(z, _SIGMOID(z, xp=xp), xp=xp)
-
-
-def _real(z: Any) -> tuple[Array, Any]:
+def as_reals(z: Any) -> tuple[Array, Any]:
     """`z` with its namespace; lists and numbers as NumPy arrays, integers as reals."""
     array = to_numpy(z) if is_host(z) else z
     if is_host(array) and array.dtype.kind != "f":
         array = array.astype("float64")
     return array, Device.of(array).xp
+
+
+def sigmoid(z: Any) -> Array:
+    """1 / (1 + exp(-z)), elementwise, for an array of any library or a number."""
+    z, xp = as_reals(z)
+    return _SIGMOID(z, xp=xp)
+
+
+def sigmoid_prime(z: Any) -> Array:
+    """The derivative of the sigmoid, σ(z) (1 - σ(z)), elementwise."""
+    z, xp = as_reals(z)
+    return _SIGMOID.derivative(z, _SIGMOID(z, xp=xp), xp=xp)

@@ -14,19 +14,17 @@ from typing import Any
 import numpy as np
 
 import nn_any.network
-from nn_any import validation as check
 from nn_any.backends import Device, to_numpy
 from nn_any.book import network
 from nn_any.book.mnist_loader import vectorized_result
-from nn_any.book.network import sigmoid, sigmoid_prime
-from nn_any.callbacks import Callback, EarlyStopping
+from nn_any.book.network import as_row, sigmoid, sigmoid_prime
 from nn_any.core import activations, losses, options
 from nn_any.core.errors import InvalidTypeError, InvalidValueError
 from nn_any.core.optimizers import SGD
 from nn_any.core.typing import Array
 from nn_any.datasets import as_dataset
 from nn_any.files import write_atomically
-from nn_any.training import TrainingRun
+from nn_any.training import Callback, EarlyStopping, TrainingRun
 
 __all__ = ["CrossEntropyCost", "Network", "QuadraticCost", "load", "sigmoid", "sigmoid_prime", "vectorized_result"]
 
@@ -53,7 +51,7 @@ class _Cost:
 
 def _rows(*columns: Any) -> list[Array]:
     """Columns a, y, z (k, 1) as rows (k,), all where the first one is, and in its dtype."""
-    rows = [network._row(name, column) for name, column in zip("ayz", columns, strict=False)]
+    rows = [as_row(name, column) for name, column in zip("ayz", columns, strict=False)]
     device = Device.of(rows[0])
     with device.scope():
         return [rows[0], *(device.xp.astype(device.asarray(row), rows[0].dtype) for row in rows[1:])]
@@ -174,7 +172,7 @@ class Network(network.Network):
             One entry an epoch, empty for what is not monitored. Accuracies are numbers of examples.
         """
         lmbda = options.number("lmbda", lmbda)
-        early_stopping_n = check.check_integer("early_stopping_n", early_stopping_n, minimum=0)
+        early_stopping_n = options.integer("early_stopping_n", early_stopping_n, minimum=0)
         asked = [monitor_training_cost, monitor_training_accuracy, monitor_evaluation_cost, monitor_evaluation_accuracy]
         watched = any(asked[2:]) or early_stopping_n > 0
         if watched and evaluation_data is None:
@@ -203,7 +201,7 @@ class Network(network.Network):
 
     def update_mini_batch(self, mini_batch: Any, eta: float, lmbda: float = 0.0, n: int = 1) -> None:
         """One step on a list of pairs of columns, with weight decay λ / n for n training examples in all."""
-        decay = options.number("lmbda", lmbda) / check.check_integer("n", n, minimum=1)
+        decay = options.number("lmbda", lmbda) / options.integer("n", n, minimum=1)
         before = self.net.weights if decay else []
         super().update_mini_batch(mini_batch, eta)
         if decay:
@@ -221,14 +219,7 @@ class Network(network.Network):
         multiplies them by the number of examples. `convert` is as for `accuracy`.
         """
         dataset = as_dataset("data", data, self.net.device, self.net.dtype)
-        return self.net.loss(dataset) + self._penalty(options.number("lmbda", lmbda), len(dataset))
-
-    def _penalty(self, lmbda: float, n: int) -> float:
-        if not lmbda:
-            return 0.0
-        with self.net.device.scope():
-            squares = sum(self.net.device.xp.sum(w * w) for w in self.net.weights)
-        return 0.5 * (lmbda / n) * float(to_numpy(squares))
+        return self.net.loss(dataset) + weight_penalty(self, options.number("lmbda", lmbda), len(dataset))
 
     def save(self, filename: str | os.PathLike[str]) -> None:
         """Write the book's JSON: sizes, weights, biases and the name of the cost; whole, or not at all.
@@ -239,6 +230,16 @@ class Network(network.Network):
         weights, biases = ([to_numpy(array).tolist() for array in part] for part in (self.weights, self.biases))
         content = {"sizes": sizes, "weights": weights, "biases": biases, "cost": self.cost.__name__}
         write_atomically(filename, json.dumps(content).encode())
+
+
+def weight_penalty(network: Network, lmbda: float, n: int) -> float:
+    """½ λ / n times the sum of the squares of all weights."""
+    if not lmbda:
+        return 0.0
+    net = network.net
+    with net.device.scope():
+        squares = sum(net.device.xp.sum(w * w) for w in net.weights)
+    return 0.5 * (lmbda / n) * float(to_numpy(squares))
 
 
 _COLUMNS = ("training_loss", "training_correct", "validation_loss", "validation_correct")
@@ -261,7 +262,7 @@ class _Monitor(Callback):
             if i % 2:
                 print(f"Accuracy on {part} data: {value} / {n}")
             else:
-                value += self._net._penalty(self._lmbda, n)
+                value += weight_penalty(self._net, self._lmbda, n)
                 print(f"Cost on {part} data: {value}")
             self.found[i].append(value)
         print(flush=True)

@@ -21,15 +21,14 @@ import numpy as np
 import nn_any.network
 from nn_any import validation as check
 from nn_any.backends import Device
-from nn_any.book.network import _real
+from nn_any.book.network import as_reals
 from nn_any.core import activations, options, random
 from nn_any.core.errors import InvalidTypeError, InvalidValueError
 from nn_any.core.layers import Activation, Conv2D, Dense, Dropout, Flatten, Layer, MaxPool2D
 from nn_any.core.optimizers import SGD
 from nn_any.core.typing import Array, Shape
 from nn_any.datasets import Dataset, as_dataset, load_mnist
-from nn_any.history import History
-from nn_any.training import TrainingRun
+from nn_any.training import History, TrainingRun
 
 
 def load_data_shared(
@@ -46,7 +45,7 @@ class _Function:
         self.activation = activations.get(name)
 
     def __call__(self, z: Any) -> Array:
-        z, xp = _real(z)
+        z, xp = as_reals(z)
         return self.activation(z, xp=xp)
 
 
@@ -267,7 +266,7 @@ class Network:
     def _data(self, name: str, data: Any) -> Dataset:
         dataset = as_dataset(name, data, self.net.device, self.net.dtype)
         x = self._images(dataset.x)
-        return dataset if x is dataset.x else dataset._with(x, dataset.y, dataset.device)
+        return dataset if x is dataset.x else dataset.with_arrays(x, dataset.y)
 
     def _images(self, x: Array) -> Array:
         """Inputs with the channels last, if there are several and they are first."""

@@ -8,7 +8,7 @@ import math
 from dataclasses import dataclass
 
 from nn_any.core import options, primitives
-from nn_any.core.registry import Named, Registry, named
+from nn_any.core.registry import Named, Registry
 from nn_any.core.typing import Array, Namespace
 
 
@@ -24,6 +24,7 @@ class Activation(Named):
         Some losses need the one or the other.
     """
 
+    kind = "activation"
     range: str = "real"
 
     def __call__(self, z: Array, *, xp: Namespace) -> Array:
@@ -38,9 +39,6 @@ class Activation(Named):
         """From ∂C/∂a to ∂C/∂z: the vector-Jacobian product, ``delta * σ'(z)`` for an elementwise σ."""
         return delta * self.derivative(z, a, xp=xp)
 
-    def __repr__(self) -> str:
-        return f"<activation {named(self)}>"
-
 
 class Linear(Activation):
     """a = z."""
@@ -48,7 +46,7 @@ class Linear(Activation):
     name = "linear"
 
     def __call__(self, z: Array, *, xp: Namespace) -> Array:
-        """Return z itself."""
+        """z."""
         return z
 
     def derivative(self, z: Array, a: Array, *, xp: Namespace) -> Array:
@@ -71,7 +69,7 @@ class Sigmoid(Activation):
         return primitives.sigmoid(z, xp=xp)
 
     def derivative(self, z: Array, a: Array, *, xp: Namespace) -> Array:
-        """A (1 - a)."""
+        """σ'(z) = a (1 - a)."""
         return a * (1 - a)
 
     def vjp(self, z: Array, a: Array, delta: Array, *, xp: Namespace) -> Array:
@@ -91,7 +89,7 @@ class Tanh(Activation):
         return xp.tanh(z)
 
     def derivative(self, z: Array, a: Array, *, xp: Namespace) -> Array:
-        """1 - a²."""
+        """σ'(z) = 1 - a²."""
         return 1 - a * a
 
 
@@ -133,7 +131,7 @@ class LeakyReLU(Activation):
     name = "leaky_relu"
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "slope", options.number("slope of a leaky ReLU", self.slope, maximum=1.0, below=True))
+        options.validate_fields(self, " of a leaky ReLU", slope=options.below_one)
 
     def __call__(self, z: Array, *, xp: Namespace) -> Array:
         """max(z, slope · z)."""
@@ -176,7 +174,7 @@ class SiLU(Activation):
     name = "silu"
 
     def __call__(self, z: Array, *, xp: Namespace) -> Array:
-        """Z σ(z)."""
+        """z σ(z)."""
         return z * primitives.sigmoid(z, xp=xp)
 
     def derivative(self, z: Array, a: Array, *, xp: Namespace) -> Array:
@@ -207,11 +205,11 @@ class Exponential(Activation):
     range = "positive"
 
     def __call__(self, z: Array, *, xp: Namespace) -> Array:
-        """Exp z."""
+        """exp z."""
         return xp.exp(z)
 
     def derivative(self, z: Array, a: Array, *, xp: Namespace) -> Array:
-        """A."""
+        """σ'(z) = a."""
         return a
 
 
@@ -222,7 +220,7 @@ class Softmax(Activation):
     range = "distribution"
 
     def __call__(self, z: Array, *, xp: Namespace) -> Array:
-        """Exp(z - max z) / Σ, which cannot overflow."""
+        """exp(z - max z) / Σ, which cannot overflow."""
         e = xp.exp(z - xp.max(z, axis=-1, keepdims=True))
         return e / xp.sum(e, axis=-1, keepdims=True)
 
@@ -231,27 +229,12 @@ class Softmax(Activation):
         raise NotImplementedError("softmax has no elementwise derivative; use vjp")
 
     def vjp(self, z: Array, a: Array, delta: Array, *, xp: Namespace) -> Array:
-        """A (δ - Σ δ a)."""
+        """∂C/∂z = a (δ - Σ δ a), for δ = ∂C/∂a."""
         return a * (delta - xp.sum(delta * a, axis=-1, keepdims=True))
 
 
-_registry: Registry[Activation] = Registry("activation", Activation, "activations")
-register, get, to_config, from_config = (
-    _registry.register,
-    _registry.get,
-    _registry.to_config,
-    _registry.from_config,
-)
-for _activation in (
-    LINEAR := Linear(),
-    Sigmoid(),
-    Tanh(),
-    ReLU(),
-    LeakyReLU(),
-    GELU(),
-    SiLU(),
-    Softplus(),
-    Exponential(),
-    Softmax(),
-):
-    register(_activation.name, _activation)
+_KINDS = (Linear, Sigmoid, Tanh, ReLU, LeakyReLU, GELU, SiLU, Softplus, Exponential, Softmax)
+registry = Registry(Activation, "activations", *[kind() for kind in _KINDS])
+register, get, names = registry.register, registry.get, registry.names
+to_config, from_config = registry.to_config, registry.from_config
+LINEAR = get("linear")

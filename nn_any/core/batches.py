@@ -8,24 +8,16 @@ from nn_any.core.typing import Array, Batch, Namespace, Targets
 
 @dataclass(frozen=True)
 class Preparation:
-    """How a batch of stored rows becomes inputs and targets.
-
-    Parameters
-    ----------
-    dtype : str
-        The network's dtype, ``"float32"`` or ``"float64"``.
-    outputs : int
-        The number of outputs of the network.
-    scale : float, optional
-        What stored inputs are divided by.
-    labels : bool
-        Whether the stored targets are integer labels rather than real numbers.
-    """
+    """How a batch of stored rows becomes inputs and targets."""
 
     dtype: str
+    """The network's dtype, ``"float32"`` or ``"float64"``."""
     outputs: int
+    """The number of outputs of the network."""
     scale: float | None = None
+    """What stored inputs are divided by."""
     labels: bool = False
+    """Whether the stored targets are integer labels rather than real numbers."""
 
     def __call__(self, batch: Batch, *, xp: Namespace) -> tuple[Array, Targets]:
         """Rows as stored -> inputs (n, ...), and targets (n, outputs) with the examples' weights (n,) or None."""

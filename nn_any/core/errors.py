@@ -1,11 +1,11 @@
-"""The family of errors: each is also the built-in error that its kind is caught by."""
+"""The family of errors: each is also the built-in error that one would expect for its kind."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 
 class NnAnyError(Exception):
-    """What every error that this package raises on purpose has in common; missing files apart, which the system names.
+    """The base class of all errors that this package raises on purpose, except those of missing files.
 
     Examples
     --------
@@ -19,28 +19,45 @@ class NnAnyError(Exception):
 
 
 class InvalidValueError(NnAnyError, ValueError):
-    """An argument, or data, of the right kind and with a value that makes no sense; the message names it."""
+    """An argument, or data, of the right type and with a value that makes no sense; the message names it."""
 
 
 class InvalidTypeError(NnAnyError, TypeError):
-    """An argument, or data, of the wrong kind; the message names it."""
-
-
-@contextmanager
-def naming(name: str) -> Iterator[None]:
-    """Say of what is wrong with an argument in here that `name` is meant."""
-    try:
-        yield
-    except (InvalidValueError, InvalidTypeError) as error:
-        others = type(error) not in (InvalidValueError, InvalidTypeError)  # which name what they are about
-        if others or str(error).startswith(f"{name}:"):
-            raise
-        raise type(error)(f"{name}: {error}") from error
+    """An argument, or data, of the wrong type; the message names it."""
 
 
 class ModelFileError(InvalidValueError):
-    """A file that is no model file, is damaged, or was written by a newer version; the message names it."""
+    """A file is not a model file, is damaged, or was written by a newer version; the message names it."""
 
 
 class DataFileError(InvalidValueError):
-    """A file of data that is damaged, of another kind, or does not hold what is expected; the message names it."""
+    """A data file is damaged, of another kind, or does not hold what is expected; the message names it."""
+
+
+class TrainingDivergedError(NnAnyError, RuntimeError):
+    """The loss stopped being a finite number; the network keeps the last finite weights."""
+
+    REMEDY = "Try a smaller learning rate, inputs scaled to about 0 … 1, or initializer='scaled_normal'"
+
+    def __str__(self) -> str:
+        return f"{super().__str__()}. {self.REMEDY}"
+
+
+class OutOfMemoryError(NnAnyError, RuntimeError, MemoryError):
+    """A device ran out of memory for a batch; the message says which batch size would fit."""
+
+
+class NetworkBusyError(NnAnyError, RuntimeError):
+    """A second run was started on a network that is being trained."""
+
+
+@contextmanager
+def prefix_errors(name: str) -> Iterator[None]:
+    """Prefix errors raised inside with `name`."""
+    try:
+        yield
+    except (InvalidValueError, InvalidTypeError) as error:
+        subclass = type(error) not in (InvalidValueError, InvalidTypeError)  # those name what they are about
+        if subclass or str(error).startswith(f"{name}:"):
+            raise
+        raise type(error)(f"{name}: {error}") from error

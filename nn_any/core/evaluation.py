@@ -6,21 +6,22 @@ from functools import lru_cache
 from array_api_compat import array_namespace
 
 from nn_any.core.batches import Preparation
-from nn_any.core.functional import contexts, deltas, example_losses, forward, gradients, lowest
+from nn_any.core.functional import contexts, deltas, example_losses, first_with_params, forward, gradients
 from nn_any.core.layers import Layer
 from nn_any.core.losses import Loss
 from nn_any.core.metrics import count_correct
+from nn_any.core.state import TrainState
 from nn_any.core.trees import tree_leaves
-from nn_any.core.typing import Array, Batch, Carry, Params
+from nn_any.core.typing import Array, Batch, Params
 
 
 @lru_cache(maxsize=256)
-def predictor(layers: tuple[Layer, ...], prepare: Preparation) -> Callable[[Carry, Array], Array]:
-    """The pure function ``(carry, x as stored) -> outputs``, (..., n, outputs), without training."""
+def predictor(layers: tuple[Layer, ...], prepare: Preparation) -> Callable[[TrainState, Array], Array]:
+    """The pure function ``(state, x as stored) -> outputs``, (..., n, outputs), without training."""
 
-    def predict(carry: Carry, x: Array) -> Array:
-        context = contexts(carry, x, layers, training=False)
-        traces, _ = forward(layers, carry[0], carry[1], prepare.inputs(x, xp=context[0].xp), context)
+    def predict(state: TrainState, x: Array) -> Array:
+        context = contexts(state, x, layers, training=False)
+        traces, _ = forward(layers, state.params, state.layer_state, prepare.inputs(x, xp=context[0].xp), context)
         return traces[-1].a
 
     return predict
@@ -29,14 +30,14 @@ def predictor(layers: tuple[Layer, ...], prepare: Preparation) -> Callable[[Carr
 @lru_cache(maxsize=256)
 def evaluator(
     layers: tuple[Layer, ...], loss: Loss, prepare: Preparation
-) -> Callable[[Carry, Batch], tuple[Array, Array]]:
-    """The pure function ``(carry, batch) -> (sum of the examples' losses, number of right answers)``, each (...)."""
+) -> Callable[[TrainState, Batch], tuple[Array, Array]]:
+    """The pure function ``(state, batch) -> (sum of the examples' losses, number of right answers)``, each (...)."""
 
-    def evaluate(carry: Carry, batch: Batch) -> tuple[Array, Array]:
-        context = contexts(carry, batch[0], layers, training=False)
+    def evaluate(state: TrainState, batch: Batch) -> tuple[Array, Array]:
+        context = contexts(state, batch[0], layers, training=False)
         xp = context[0].xp
         x, targets = prepare(batch, xp=xp)
-        traces, _ = forward(layers, carry[0], carry[1], x, context)
+        traces, _ = forward(layers, state.params, state.layer_state, x, context)
         losses = example_losses(layers, loss, traces, targets, context)
         return xp.sum(losses, axis=-1), count_correct(traces[-1].a, targets[0], xp=xp)
 
@@ -46,16 +47,16 @@ def evaluator(
 @lru_cache(maxsize=256)
 def differentiator(
     layers: tuple[Layer, ...], loss: Loss, prepare: Preparation, *, training: bool
-) -> Callable[[Carry, Batch], tuple[Array, Params]]:
-    """The pure function ``(carry, batch) -> (loss, gradients)``, averaged over the batch, frozen layers included."""
+) -> Callable[[TrainState, Batch], tuple[Array, Params]]:
+    """The pure function ``(state, batch) -> (loss, gradients)``, averaged over the batch, frozen layers included."""
 
-    def differentiate(carry: Carry, batch: Batch) -> tuple[Array, Params]:
-        params, state, *_ = carry
-        context = contexts(carry, batch[0], layers, training=training)
+    def differentiate(state: TrainState, batch: Batch) -> tuple[Array, Params]:
+        params = state.params
+        context = contexts(state, batch[0], layers, training=training)
         xp = context[0].xp
         x, targets = prepare(batch, xp=xp)
-        traces, _ = forward(layers, params, state, x, context)
-        errors = deltas(layers, loss, params, traces, targets, context, first=lowest(params))
+        traces, _ = forward(layers, params, state.layer_state, x, context)
+        errors = deltas(layers, loss, params, traces, targets, context, first=first_with_params(params))
         losses = example_losses(layers, loss, traces, targets, context)
         return xp.mean(losses, axis=-1), gradients(layers, params, traces, errors, context)
 

@@ -5,7 +5,7 @@ a layer. A batch is a matrix, one example a row, and whatever holds for (n, feat
 with parameters that carry the same leading axis.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -16,10 +16,9 @@ from nn_any.core.layers import Context, Layer
 from nn_any.core.losses import Loss
 from nn_any.core.optimizers import Optimizer
 from nn_any.core.primitives import total
+from nn_any.core.state import Step, TrainState
 from nn_any.core.trees import per_parameter
-from nn_any.core.typing import Array, Batch, Carry, Params, Targets
-
-Step = Callable[[Carry, Batch, Array], tuple[Carry, Array]]
+from nn_any.core.typing import Array, Batch, Params, Targets
 
 
 class Recipe(NamedTuple):
@@ -42,15 +41,14 @@ class Trace(NamedTuple):
     """What the layer itself wants to find again."""
 
 
-def contexts(carry: Carry, x: Array, layers: Sequence[Layer], *, training: bool) -> list[Context]:
+def contexts(state: TrainState, x: Array, layers: Sequence[Layer], *, training: bool) -> list[Context]:
     """What each layer may know of the step at hand."""
     xp = array_namespace(x)
-    _, _, _, step, key = carry
-    return [Context(xp, training, key, step, i) for i in range(len(layers))]
+    return [Context(xp, training, state.key, state.step, i) for i in range(len(layers))]
 
 
 def forward(
-    layers: Sequence[Layer], params: Params, state: Params, x: Array, contexts: Sequence[Context]
+    layers: Sequence[Layer], params: Params, layer_state: Params, x: Array, contexts: Sequence[Context]
 ) -> tuple[list[Trace], Params]:
     """Feed the inputs through every layer: a = σ(z), z = W x + b (Nielsen, chapter 2, equation 25).
 
@@ -60,11 +58,11 @@ def forward(
 
     Returns
     -------
-    traces : list of Trace, one a layer; the last one's ``a`` are the outputs
-    state : the layers' state after this batch
+    traces : list of Trace, one per layer; the last one's ``a`` are the outputs
+    layer_state : the layers' state after this batch
     """
     traces, new_state = [], []
-    for layer, p, s, context in zip(layers, params, state, contexts, strict=True):
+    for layer, p, s, context in zip(layers, params, layer_state, contexts, strict=True):
         z, s, saved = layer.forward(p, s, x, context)
         x = layer.activation(z, xp=context.xp)
         traces.append(Trace(z, x, saved))
@@ -125,52 +123,52 @@ def example_losses(
     return losses if weights is None else weights * losses
 
 
-def trained(layers: Sequence[Layer], params: Params) -> Params:
-    """The parameters that training changes: () in the place of a frozen layer's."""
+def trainable_params(layers: Sequence[Layer], params: Params) -> Params:
+    """The parameters that training changes: ``()`` in place of a frozen layer's."""
     return tuple([p if layer.trainable else () for layer, p in zip(layers, params, strict=True)])
 
 
-def decayed(layers: Sequence[Layer], params: Params) -> tuple[tuple[bool, ...], ...]:
-    """For each parameter whether it is a weight, on which weight decay and its kin act."""
+def weight_mask(layers: Sequence[Layer], params: Params) -> tuple[tuple[bool, ...], ...]:
+    """For each parameter, whether it is a weight: weight decay, L1 and max-norm act on weights only."""
     return tuple([(*layer.decayed, *(False,) * len(p))[: len(p)] for layer, p in zip(layers, params, strict=True)])
 
 
-def lowest(params: Params) -> int:
-    """The place of the first layer that has parameters."""
+def first_with_params(params: Params) -> int:
+    """The index of the first layer that has parameters."""
     return next((i for i, p in enumerate(params) if p), len(params) - 1)
 
 
 @lru_cache(maxsize=256)
 def train_step(layers: tuple[Layer, ...], loss: Loss, optimizer: Optimizer, prepare: Preparation) -> Step:
-    """The pure function that engines run: ``step(carry, batch, learning_rate) -> (carry, loss)``.
+    """The pure function that engines run: ``step(state, batch, learning_rate) -> (state, loss)``.
 
-    The carry is ``(params, layer_state, optimizer_state, step, key)``; the batch is rows as the data set stores them;
-    the learning rate is an array, () or (m,). Equal arguments give the same function, so it is compiled once.
+    The batch is rows as the data set stores them; the learning rate is an array, () or (m,). Equal arguments return
+    the same function, so it is compiled once.
     """
 
-    plain = optimizer.plain
+    descends = optimizer.plain  # then layers may do without forming the gradients
 
-    def step(carry: Carry, batch: Batch, learning_rate: Array) -> tuple[Carry, Array]:
-        params, state, optimizer_state, count, key = carry
+    def step(state: TrainState, batch: Batch, learning_rate: Array) -> tuple[TrainState, Array]:
+        params, layer_state, optimizer_state, count, key = state
         if learning_rate.ndim < key.ndim - 1:  # one rate for all members of an ensemble
             learning_rate = array_namespace(key).broadcast_to(learning_rate, key.shape[:-1])
-        context = contexts(carry, batch[0], layers, training=True)
+        context = contexts(state, batch[0], layers, training=True)
         x, targets = prepare(batch, xp=context[0].xp)
-        traces, state = forward(layers, params, state, x, context)
-        moving = trained(layers, params)
-        rate = learning_rate if plain else None
-        errors = deltas(layers, loss, params, traces, targets, context, rate, lowest(moving))
-        if plain:
-            work = zip(layers, moving, traces, errors, context, strict=True)
-            moved = tuple([layer.descend(p, t.saved, delta, c) if p else () for layer, p, t, delta, c in work])
+        traces, layer_state = forward(layers, params, layer_state, x, context)
+        trainable = trainable_params(layers, params)
+        rate = learning_rate if descends else None
+        errors = deltas(layers, loss, params, traces, targets, context, rate, first_with_params(trainable))
+        if descends:
+            work = zip(layers, trainable, traces, errors, context, strict=True)
+            updated = tuple([layer.descend(p, t.saved, delta, c) if p else () for layer, p, t, delta, c in work])
         else:
-            found = gradients(layers, moving, traces, errors, context)
-            weights = decayed(layers, moving)
-            moved, optimizer_state = optimizer.step(found, optimizer_state, moving, learning_rate, weights)
-        params = tuple([new or old for new, old in zip(moved, params, strict=True)])
+            found = gradients(layers, trainable, traces, errors, context)
+            mask = weight_mask(layers, trainable)
+            updated, optimizer_state = optimizer.step(found, optimizer_state, trainable, learning_rate, mask)
+        params = tuple([new or old for new, old in zip(updated, params, strict=True)])
         losses = example_losses(layers, loss, traces, targets, context)
         average = total(losses, axis=-1, xp=context[0].xp) / losses.shape[-1]
-        return (params, state, optimizer_state, count + 1, key), average
+        return TrainState(params, layer_state, optimizer_state, count + 1, key), average
 
     step.recipe = Recipe(layers, loss, optimizer, prepare)  # type: ignore[attr-defined]
     return step

@@ -8,7 +8,7 @@ import math
 
 import numpy as np
 
-from nn_any.core.registry import Named, Registry, named
+from nn_any.core.registry import Named, Registry
 from nn_any.core.typing import Shape
 
 
@@ -21,16 +21,15 @@ class Initializer(Named):
         The name under which it is registered.
     """
 
+    kind = "initializer"
+
     def weights(self, rng: np.random.Generator, shape: Shape, fan_in: int, fan_out: int) -> np.ndarray:
         """Weights of the given shape, float64, for units with `fan_in` inputs and `fan_out` outputs."""
         raise NotImplementedError(f"{type(self).__name__} must define weights(rng, shape, fan_in, fan_out)")
 
     def biases(self, rng: np.random.Generator, shape: Shape) -> np.ndarray:
-        """Biases of the given shape, float64."""
-        raise NotImplementedError(f"{type(self).__name__} must define biases(rng, shape)")
-
-    def __repr__(self) -> str:
-        return f"<initializer {named(self)}>"
+        """Biases of the given shape, float64; zeros unless a subclass has others."""
+        return np.zeros(shape)
 
 
 class Normal(Initializer):
@@ -66,12 +65,8 @@ class Zeros(Initializer):
         """0."""
         return np.zeros(shape)
 
-    def biases(self, rng: np.random.Generator, shape: Shape) -> np.ndarray:
-        """0."""
-        return np.zeros(shape)
 
-
-class VarianceScaling(Zeros):
+class VarianceScaling(Initializer):
     """Weights of a given variance v around 0, normal or even within ±√(3 v); biases 0.
 
     Instances are registered as ``glorot_normal``, ``glorot_uniform`` with v = 2 / (fan_in + fan_out), ``he_normal``,
@@ -96,7 +91,7 @@ class VarianceScaling(Zeros):
         return rng.uniform(-1.0, 1.0, shape) * math.sqrt(3 * variance)
 
 
-class Orthogonal(Zeros):
+class Orthogonal(Initializer):
     """Weights as a matrix (units, inputs) with orthonormal rows or columns, whichever are fewer; biases 0.
 
     Reference: A. M. Saxe, J. L. McClelland and S. Ganguli, "Exact solutions to the nonlinear dynamics of learning in
@@ -110,22 +105,17 @@ class Orthogonal(Zeros):
         rows, columns = shape[0], math.prod(shape[1:])
         q, r = np.linalg.qr(rng.standard_normal((max(rows, columns), min(rows, columns))))
         q = q * np.sign(np.diagonal(r))
-        matrix = q if rows >= columns else q.T
-        return np.ascontiguousarray(matrix).reshape(shape)
+        return np.ascontiguousarray(q if rows >= columns else q.T).reshape(shape)
 
 
-_registry: Registry[Initializer] = Registry("initializer", Initializer, "initializers")
-register, get, to_config, from_config = (
-    _registry.register,
-    _registry.get,
-    _registry.to_config,
-    _registry.from_config,
-)
-for _initializer in (
+registry = Registry(
+    Initializer,
+    "initializers",
     Normal(),
     ScaledNormal(),
     Zeros(),
     Orthogonal(),
     *(VarianceScaling(scheme, shape) for scheme in ("glorot", "he", "lecun") for shape in ("normal", "uniform")),
-):
-    register(_initializer.name, _initializer)
+)
+register, get, names = registry.register, registry.get, registry.names
+to_config, from_config = registry.to_config, registry.from_config

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from nn_any.core import activations, options, primitives
 from nn_any.core.activations import Activation
-from nn_any.core.registry import Named, Registry, named
+from nn_any.core.registry import Named, Registry
 from nn_any.core.typing import Array, Namespace
 
 
@@ -39,6 +39,7 @@ class Loss(Named):
         regression).
     """
 
+    kind = "loss"
     ranges: tuple[str, ...] = ("real", "positive", "unit_interval", "distribution")
     suits: str = "linear"
     task: str | None = None
@@ -67,9 +68,6 @@ class Loss(Named):
         fused = self.fused(activation)
         return self(a, y, xp=xp) if fused is None else fused.value(z, y, xp=xp)
 
-    def __repr__(self) -> str:
-        return f"<loss {named(self)}>"
-
 
 class Quadratic(Loss):
     """C = ½ ‖a - y‖² (Nielsen, chapter 1, equation 6, whose C is this averaged over the examples)."""
@@ -82,22 +80,46 @@ class Quadratic(Loss):
         return 0.5 * primitives.vecdot(difference, difference, xp=xp)
 
     def derivative(self, a: Array, y: Array, *, xp: Namespace) -> Array:
-        """A - y."""
+        """∂C/∂a = a - y."""
         return a - y
 
 
 def _y_log(y: Array, a: Array, xp: Namespace) -> Array:
-    """Y ln a, and 0 where y is 0, whatever a is."""
+    """y ln a, and 0 where y is 0, whatever a is."""
     return y * xp.log(xp.where(y == 0, xp.ones_like(a), a))
 
 
 def _ratio(y: Array, a: Array, xp: Namespace) -> Array:
-    """Y / a, and 0 where y is 0, whatever a is."""
+    """y / a, and 0 where y is 0, whatever a is."""
     return y / xp.where(y == 0, xp.ones_like(a), a)
 
 
+class _LogitLoss(Loss):
+    """A loss that is computed from the logits if the outputs have the activation that suits it."""
+
+    _value: Callable[..., Array]
+    _delta: Callable[..., Array]
+
+    def fused(self, activation: Activation) -> Fused | None:
+        """The form in logits, for outputs with the activation that suits the loss."""
+        return Fused(self._value, self._delta) if activation == activations.get(self.suits) else None
+
+
 @dataclass(frozen=True, repr=False)
-class CrossEntropy(Loss):
+class _ClassLoss(_LogitLoss):
+    """What the losses for classes share: targets smoothed by ε over a number of choices, (1 - ε) y + ε / choices."""
+
+    label_smoothing: float = 0.0
+    task = "classes"
+
+    def __post_init__(self) -> None:
+        options.validate_fields(self, label_smoothing=options.below_one)
+
+    def _smooth(self, y: Array, choices: int) -> Array:
+        return y if self.label_smoothing == 0 else (1 - self.label_smoothing) * y + self.label_smoothing / choices
+
+
+class CrossEntropy(_ClassLoss):
     """C = -Σ [y ln a + (1 - y) ln(1 - a)], over outputs that say yes or no each (Nielsen, chapter 3, equation 63).
 
     With sigmoid outputs it is computed from the logits, ``max(z, 0) - y z + ln(1 + exp(-|z|))``, and δ = a - y.
@@ -108,42 +130,29 @@ class CrossEntropy(Loss):
         ε in 0 … 1: targets become (1 - ε) y + ε / 2.
     """
 
-    label_smoothing: float = 0.0
     name = "cross_entropy"
     ranges = ("unit_interval",)
     suits = "sigmoid"
-    task = "classes"
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "label_smoothing", _smoothing(self.label_smoothing))
-
-    def _smooth(self, y: Array) -> Array:
-        return y if self.label_smoothing == 0 else (1 - self.label_smoothing) * y + self.label_smoothing / 2
 
     def __call__(self, a: Array, y: Array, *, xp: Namespace) -> Array:
         """-Σ [y ln a + (1 - y) ln(1 - a)]."""
-        y = self._smooth(y)
+        y = self._smooth(y, 2)
         return -xp.sum(_y_log(y, a, xp) + _y_log(1 - y, 1 - a, xp), axis=-1)
 
     def derivative(self, a: Array, y: Array, *, xp: Namespace) -> Array:
-        """(1 - y) / (1 - a) - y / a."""
-        y = self._smooth(y)
+        """∂C/∂a = (1 - y) / (1 - a) - y / a."""
+        y = self._smooth(y, 2)
         return _ratio(1 - y, 1 - a, xp) - _ratio(y, a, xp)
 
-    def fused(self, activation: Activation) -> Fused | None:
-        """The form in logits, for sigmoid outputs."""
-        return Fused(self._value, self._delta) if activation == activations.get("sigmoid") else None
-
     def _value(self, z: Array, y: Array, *, xp: Namespace) -> Array:
-        terms = xp.maximum(z, xp.zeros_like(z)) - self._smooth(y) * z + xp.log1p(xp.exp(-xp.abs(z)))
+        terms = xp.maximum(z, xp.zeros_like(z)) - self._smooth(y, 2) * z + xp.log1p(xp.exp(-xp.abs(z)))
         return xp.sum(terms, axis=-1)
 
     def _delta(self, z: Array, a: Array, y: Array, *, xp: Namespace) -> Array:
-        return a - self._smooth(y)
+        return a - self._smooth(y, 2)
 
 
-@dataclass(frozen=True, repr=False)
-class LogLikelihood(Loss):
+class LogLikelihood(_ClassLoss):
     """C = -Σ y ln a, over outputs that are a distribution over classes (Nielsen, chapter 3, equation 80).
 
     With softmax outputs it is computed from the logits, ``Σ y (ln Σ exp z - z)``, and δ = a Σ y - y. Elsewhere it is
@@ -159,44 +168,26 @@ class LogLikelihood(Loss):
     C. Szegedy et al., "Rethinking the inception architecture", 2015, arXiv:1512.00567, section 7, for the smoothing.
     """
 
-    label_smoothing: float = 0.0
     name = "log_likelihood"
     ranges = ("distribution",)
     suits = "softmax"
-    task = "classes"
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "label_smoothing", _smoothing(self.label_smoothing))
-
-    def _smooth(self, y: Array) -> Array:
-        if self.label_smoothing == 0:
-            return y
-        return (1 - self.label_smoothing) * y + self.label_smoothing / y.shape[-1]
 
     def __call__(self, a: Array, y: Array, *, xp: Namespace) -> Array:
         """-Σ y ln a."""
-        return -xp.sum(_y_log(self._smooth(y), a, xp), axis=-1)
+        return -xp.sum(_y_log(self._smooth(y, y.shape[-1]), a, xp), axis=-1)
 
     def derivative(self, a: Array, y: Array, *, xp: Namespace) -> Array:
-        """-y / a."""
-        return -_ratio(self._smooth(y), a, xp)
-
-    def fused(self, activation: Activation) -> Fused | None:
-        """The form in logits, for softmax outputs."""
-        return Fused(self._value, self._delta) if activation == activations.get("softmax") else None
+        """∂C/∂a = -y / a."""
+        return -_ratio(self._smooth(y, y.shape[-1]), a, xp)
 
     def _value(self, z: Array, y: Array, *, xp: Namespace) -> Array:
         z = z - xp.max(z, axis=-1, keepdims=True)
         log_sum = xp.log(xp.sum(xp.exp(z), axis=-1, keepdims=True))
-        return primitives.vecdot(self._smooth(y), log_sum - z, xp=xp)
+        return primitives.vecdot(self._smooth(y, y.shape[-1]), log_sum - z, xp=xp)
 
     def _delta(self, z: Array, a: Array, y: Array, *, xp: Namespace) -> Array:
-        y = self._smooth(y)
+        y = self._smooth(y, y.shape[-1])
         return a * xp.sum(y, axis=-1, keepdims=True) - y
-
-
-def _smoothing(value: float) -> float:
-    return options.number("label_smoothing", value, maximum=1.0, below=True)
 
 
 class MeanSquaredError(Loss):
@@ -206,12 +197,12 @@ class MeanSquaredError(Loss):
     task = "numbers"
 
     def __call__(self, a: Array, y: Array, *, xp: Namespace) -> Array:
-        """Mean (a - y)²."""
+        """mean (a - y)²."""
         difference = a - y
         return xp.mean(difference * difference, axis=-1)
 
     def derivative(self, a: Array, y: Array, *, xp: Namespace) -> Array:
-        """2 (a - y) / outputs."""
+        """∂C/∂a = 2 (a - y) / outputs."""
         return (2 / a.shape[-1]) * (a - y)
 
 
@@ -222,11 +213,11 @@ class MeanAbsoluteError(Loss):
     task = "numbers"
 
     def __call__(self, a: Array, y: Array, *, xp: Namespace) -> Array:
-        """Mean |a - y|."""
+        """mean |a - y|."""
         return xp.mean(xp.abs(a - y), axis=-1)
 
     def derivative(self, a: Array, y: Array, *, xp: Namespace) -> Array:
-        """Sign(a - y) / outputs, and 0 where they are equal."""
+        """∂C/∂a = sign(a - y) / outputs, 0 where they are equal."""
         return xp.sign(a - y) / a.shape[-1]
 
 
@@ -249,21 +240,22 @@ class Huber(Loss):
     task = "numbers"
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "threshold", options.number("threshold of the Huber loss", self.threshold, above=True))
+        options.validate_fields(self, " of the Huber loss", threshold=options.positive)
 
     def __call__(self, a: Array, y: Array, *, xp: Namespace) -> Array:
-        """Mean h(a - y): with c the difference cut to ±threshold, h = c (d - c / 2)."""
+        """mean h(a - y)."""
+        # with c the difference cut to ±threshold, h = c (d - c / 2)
         difference = a - y
         cut = primitives.clip(difference, low=-self.threshold, high=self.threshold, xp=xp)
         return xp.mean(cut * (difference - 0.5 * cut), axis=-1)
 
     def derivative(self, a: Array, y: Array, *, xp: Namespace) -> Array:
-        """The difference, cut to ±threshold, / outputs."""
+        """∂C/∂a = a - y cut to ±threshold, / outputs."""
         cut = primitives.clip(a - y, low=-self.threshold, high=self.threshold, xp=xp)
         return cut / a.shape[-1]
 
 
-class Poisson(Loss):
+class Poisson(_LogitLoss):
     """C = mean (a - y ln a) over the outputs: -ln of the probability of counts y for rates a, but for a constant.
 
     With exponential outputs it is computed from the logits, exp z - y z.
@@ -275,16 +267,12 @@ class Poisson(Loss):
     task = "numbers"
 
     def __call__(self, a: Array, y: Array, *, xp: Namespace) -> Array:
-        """Mean (a - y ln a)."""
+        """mean (a - y ln a)."""
         return xp.mean(a - _y_log(y, a, xp), axis=-1)
 
     def derivative(self, a: Array, y: Array, *, xp: Namespace) -> Array:
-        """(1 - y / a) / outputs."""
+        """∂C/∂a = (1 - y / a) / outputs."""
         return (1 - _ratio(y, a, xp)) / a.shape[-1]
-
-    def fused(self, activation: Activation) -> Fused | None:
-        """The form in logits, for exponential outputs."""
-        return Fused(self._value, self._delta) if activation == activations.get("exponential") else None
 
     def _value(self, z: Array, y: Array, *, xp: Namespace) -> Array:
         return xp.mean(xp.exp(z) - y * z, axis=-1)
@@ -293,20 +281,7 @@ class Poisson(Loss):
         return (a - y) / a.shape[-1]
 
 
-_registry: Registry[Loss] = Registry("loss", Loss, "losses")
-register, get, to_config, from_config = (
-    _registry.register,
-    _registry.get,
-    _registry.to_config,
-    _registry.from_config,
-)
-for _loss in (
-    Quadratic(),
-    CrossEntropy(),
-    LogLikelihood(),
-    MeanSquaredError(),
-    MeanAbsoluteError(),
-    Huber(),
-    Poisson(),
-):
-    register(_loss.name, _loss)
+_KINDS = (Quadratic, CrossEntropy, LogLikelihood, MeanSquaredError, MeanAbsoluteError, Huber, Poisson)
+registry = Registry(Loss, "losses", *[kind() for kind in _KINDS])
+register, get, names = registry.register, registry.get, registry.names
+to_config, from_config = registry.to_config, registry.from_config

@@ -4,8 +4,9 @@ from array_api_compat import array_namespace
 
 from nn_any.core.metrics import predicted_classes
 from nn_any.core.primitives import one_hot
+from nn_any.core.state import TrainState
 from nn_any.core.trees import per_parameter, tree_leaves, tree_map
-from nn_any.core.typing import Array, Carry, Params
+from nn_any.core.typing import Array, Params
 
 
 def members_finite(params: Params) -> Array:
@@ -15,11 +16,11 @@ def members_finite(params: Params) -> Array:
     return xp.all(xp.stack([xp.all(xp.isfinite(xp.reshape(w, (w.shape[0], -1))), axis=1) for w in leaves]), axis=0)
 
 
-def choose(mask: Array, new: Carry, old: Carry) -> Carry:
+def choose(mask: Array, new: TrainState, old: TrainState) -> TrainState:
     """Each member's state from `new` where `mask`, (m,) bool, is true, else from `old`."""
     xp = array_namespace(mask)
-    carry: Carry = tree_map(lambda a, b: xp.where(per_parameter(mask, a), a, b), new, old)
-    return carry
+    chosen: TrainState = tree_map(lambda a, b: xp.where(per_parameter(mask, a), a, b), new, old)
+    return chosen
 
 
 def mean(outputs: Array) -> Array:
@@ -33,15 +34,7 @@ def deviation(outputs: Array) -> Array:
 
 
 def majority(outputs: Array) -> Array:
-    """The class that most members name; of equally many the one with the larger sum of outputs.
-
-    Parameters
-    ----------
-    outputs : array, (m, n, outputs)
-
-    Returns
-    -------
-    array, (n,), integer
+    """The class that most members name, else the one with the larger sum of outputs: (m, n, outputs) -> (n,), integer.
 
     Examples
     --------
@@ -57,5 +50,5 @@ def majority(outputs: Array) -> Array:
     votes = xp.sum(one_hot(chosen, classes=outputs.shape[-1], dtype=outputs.dtype, xp=xp), axis=0)
     sums = xp.sum(outputs, axis=0)
     first = votes == xp.max(votes, axis=-1, keepdims=True)
-    lowest = xp.min(sums, axis=-1, keepdims=True) - 1
-    return xp.argmax(xp.where(first, sums, lowest), axis=-1)
+    smallest = xp.min(sums, axis=-1, keepdims=True) - 1
+    return xp.argmax(xp.where(first, sums, smallest), axis=-1)

@@ -4,16 +4,9 @@ from nn_any.core.typing import Array, Namespace
 
 
 def predicted_classes(outputs: Array, *, xp: Namespace) -> Array:
-    """The class that each example's outputs name.
+    """The class that each example's outputs name: (..., n, outputs) -> (..., n), integer.
 
-    Parameters
-    ----------
-    outputs : array, (..., n, outputs)
-
-    Returns
-    -------
-    array, (..., n), integer
-        The index of the largest output; for a single output, 1 where it is above ½ and 0 elsewhere.
+    It is the index of the largest output; for a single output, 1 where it is above ½ and 0 elsewhere.
     """
     if outputs.shape[-1] == 1:
         return xp.astype(outputs[..., 0] > 0.5, xp.int32)

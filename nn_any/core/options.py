@@ -1,6 +1,9 @@
-"""Checks of what users write into layers, losses and optimisers: plain numbers, looked at when the object is made."""
+"""Checks of single options: plain numbers, flags and words, as users pass them to layers, optimisers and `fit`."""
 
 import math
+import numbers
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -9,10 +12,14 @@ from nn_any.core.errors import InvalidTypeError, InvalidValueError
 
 
 def integer(name: str, value: Any, *, minimum: int = 1) -> int:
-    """An integer of at least `minimum`."""
-    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < minimum:
-        what = "a positive integer" if minimum == 1 else f"an integer of at least {minimum}"
-        raise InvalidValueError(f"{name}: expected {what}, got {value!r}")
+    """Return `value` as an int if it is an integer of at least `minimum`."""
+    expected = "a positive integer" if minimum == 1 else f"an integer of at least {minimum}"
+    if isinstance(value, bool) or not isinstance(value, numbers.Integral):
+        real = isinstance(value, numbers.Real) and not isinstance(value, bool)
+        remedy = "; convert it with int(...)" if real else ""
+        raise InvalidTypeError(f"{name}: expected {expected}, got {value!r}{remedy}")
+    if value < minimum:
+        raise InvalidValueError(f"{name}: expected {expected}, got {value!r}")
     return int(value)
 
 
@@ -42,6 +49,10 @@ def number(
     return real
 
 
+positive = partial(number, above=True)
+below_one = partial(number, maximum=1.0, below=True)
+
+
 def flag(name: str, value: Any) -> bool:
     """True or False."""
     if not isinstance(value, bool):
@@ -54,3 +65,17 @@ def choice(name: str, value: Any, *choices: str) -> str:
     if value not in choices:
         raise InvalidValueError(f"{name}: expected one of {', '.join(map(repr, choices))}, got {value!r}")
     return str(value)
+
+
+def dtype(value: Any) -> str:
+    """The name of a dtype that networks can have."""
+    name = value if isinstance(value, str) else getattr(value, "__name__", str(value).rpartition(".")[2])
+    if name not in ("float32", "float64"):
+        raise InvalidValueError(f"dtype: expected 'float32' or 'float64', got {value!r}")
+    return str(name)
+
+
+def validate_fields(owner: Any, about: str = "", **checks: Callable[[str, Any], Any]) -> None:
+    """Set fields of a frozen dataclass to what their checks return; messages call them by their names and `about`."""
+    for name, check in checks.items():
+        object.__setattr__(owner, name, check(f"{name}{about}", getattr(owner, name)))

@@ -47,34 +47,14 @@ def replace(name: str, xp: Namespace, function: Callable[..., Any]) -> None:
 
 @primitive
 def sigmoid(z: Array, *, xp: Namespace) -> Array:
-    """The logistic function ``1 / (1 + exp(-z))``, without overflow for any z.
-
-    Parameters
-    ----------
-    z : array, any shape, real floating
-
-    Returns
-    -------
-    array, same shape and dtype, in [0, 1]
-    """
+    """The logistic function ``1 / (1 + exp(-z))``, without overflow for any z, in the shape and dtype of `z`."""
     small = xp.exp(-xp.abs(z))  # in (0, 1]: the exponential never overflows
     return xp.where(z >= 0, xp.ones_like(z), small) / (1 + small)
 
 
 @primitive
 def one_hot(labels: Array, *, classes: int, dtype: object, xp: Namespace) -> Array:
-    """Row i holds 1 in column ``labels[i]`` and 0 elsewhere.
-
-    Parameters
-    ----------
-    labels : array, (..., n), integer, each in 0 … classes - 1 (not checked here)
-    classes : int
-    dtype : dtype of the result, of namespace `xp`
-
-    Returns
-    -------
-    array, (..., n, classes)
-    """
+    """A row for each label, 1 in its column and 0 elsewhere: (..., n), in 0 … classes - 1 -> (..., n, classes)."""
     return xpx.one_hot(labels, classes, dtype=dtype, xp=xp)
 
 
@@ -110,18 +90,7 @@ def vecdot(a: Array, b: Array, *, xp: Namespace) -> Array:
 
 @primitive
 def affine(x: Array, weights: Array, biases: Array, *, xp: Namespace) -> Array:
-    """``x @ weightsᵀ + biases`` for each row of x.
-
-    Parameters
-    ----------
-    x : array, (..., n, inputs)
-    weights : array, (..., units, inputs)
-    biases : array, (..., units)
-
-    Returns
-    -------
-    array, (..., n, units)
-    """
+    """``x @ weightsᵀ + biases``: (..., n, inputs), (..., units, inputs) and (..., units) -> (..., n, units)."""
     return matmul(x, weights.mT, xp=xp) + biases[..., None, :]
 
 
@@ -149,16 +118,8 @@ def sgd_update(
 ) -> Array:
     """``beta * weights + alpha * deltaᵀ @ inputs``: a step of gradient descent that never forms the gradient.
 
-    Parameters
-    ----------
-    weights : array, (..., units, inputs)
-    delta : array, (..., n, units)
-    inputs : array, (..., n, inputs)
-    alpha, beta : float, or array () or (m, 1, 1)
-
-    Returns
-    -------
-    array, in the shape and dtype of `weights`, sharing memory with none of the arguments
+    Weights are (..., units, inputs), `delta` (..., n, units), `inputs` (..., n, inputs), `alpha` and `beta` numbers or
+    arrays, () or (m, 1, 1). The result is like the weights and shares memory with none of the arguments.
     """
     return beta * weights + alpha * matmul(delta.mT, inputs, xp=xp)
 
@@ -167,39 +128,21 @@ def sgd_update(
 def unfold(x: Array, *, window: Pair, stride: Pair, xp: Namespace) -> Array:
     """The windows of images, row by row, and each window's elements side by side.
 
-    Parameters
-    ----------
-    x : array, (..., height, width, channels)
-    window, stride : height and width of a window, and how far it moves
-
-    Returns
-    -------
-    array, (..., rows, columns, window[0] * window[1], channels)
-        With ``rows = (height - window[0]) // stride[0] + 1``, and columns likewise.
+    Images (..., height, width, channels) -> (..., rows, columns, window[0] * window[1], channels), with
+    ``rows = (height - window[0]) // stride[0] + 1``, and columns likewise.
     """
     (height, width), (down, right) = window, stride
     rows, columns = (x.shape[-3] - height) // down + 1, (x.shape[-2] - width) // right + 1
-    parts = [
-        x[..., i : i + (rows - 1) * down + 1 : down, j : j + (columns - 1) * right + 1 : right, :]
-        for i in range(height)
-        for j in range(width)
-    ]
-    return xp.stack(parts, axis=-2)
+    last_row, last_column = (rows - 1) * down + 1, (columns - 1) * right + 1
+    places = [(i, j) for i in range(height) for j in range(width)]
+    return xp.stack([x[..., i : i + last_row : down, j : j + last_column : right, :] for i, j in places], axis=-2)
 
 
 @primitive
 def fold(parts: Array, *, window: Pair, stride: Pair, size: Pair, xp: Namespace) -> Array:
     """The transpose of `unfold`: every window's elements put back where they came from, and summed where they overlap.
 
-    Parameters
-    ----------
-    parts : array, (..., rows, columns, window[0] * window[1], channels)
-    window, stride : as for `unfold`
-    size : height and width of the images
-
-    Returns
-    -------
-    array, (..., height, width, channels)
+    Parts (..., rows, columns, window[0] * window[1], channels) -> images (..., *size, channels).
     """
     (height, width), (down, right) = window, stride
     *lead, rows, columns, _, channels = parts.shape
@@ -223,31 +166,18 @@ def _spread(x: Array, step: int, axis: int, xp: Namespace) -> Array:
     """``step - 1`` zeros between neighbours along an axis, counted from the end."""
     if step == 1:
         return x
-    length = x.shape[axis]
-    between = x.ndim + axis + 1
-    apart = xp.expand_dims(x, axis=between)
-    apart = xp.concat([apart, *[xp.zeros_like(apart)] * (step - 1)], axis=between)
-    shape = [*x.shape]
-    shape[axis] = length * step
-    flat = xp.reshape(apart, tuple(shape))
-    index = [slice(None)] * x.ndim
-    index[axis] = slice(0, (length - 1) * step + 1)
-    return flat[tuple(index)]
+    x = xp.moveaxis(x, axis, -1)
+    apart = xp.stack([x, *[xp.zeros_like(x)] * (step - 1)], axis=-1)
+    flat = xp.reshape(apart, (*x.shape[:-1], x.shape[-1] * step))
+    return xp.moveaxis(flat[..., : 1 - step], -1, axis)
 
 
 @primitive
 def convolve(x: Array, kernels: Array, *, stride: Pair, xp: Namespace) -> tuple[Array, Any]:
     """The sum over each window of an image times each kernel, without padding.
 
-    Parameters
-    ----------
-    x : array, (..., n, height, width, channels)
-    kernels : array, (..., filters, window height, window width, channels)
-
-    Returns
-    -------
-    z : array, (..., n, rows, columns, filters)
-    residual : what `convolve_kernels_gradient` wants to find again
+    Images (..., n, height, width, channels), kernels (..., filters, window height, window width, channels) -> z
+    (..., n, rows, columns, filters), and what `convolve_kernels_gradient` wants to find again.
     """
     filters, *window, channels = kernels.shape[-4:]
     parts = unfold(x, window=tuple(window), stride=stride, xp=xp)
@@ -281,14 +211,8 @@ def convolve_inputs_gradient(delta: Array, kernels: Array, *, stride: Pair, size
 def max_pool(x: Array, *, window: Pair, stride: Pair, xp: Namespace) -> tuple[Array, Any]:
     """The largest element of each window, channel by channel.
 
-    Parameters
-    ----------
-    x : array, (..., height, width, channels)
-
-    Returns
-    -------
-    largest : array, (..., rows, columns, channels)
-    residual : what `max_pool_gradient` wants to find again
+    Images (..., height, width, channels) -> (..., rows, columns, channels), and what `max_pool_gradient` wants to find
+    again.
     """
     parts = unfold(x, window=window, stride=stride, xp=xp)
     return xp.max(parts, axis=-2), xp.argmax(parts, axis=-2)

@@ -61,13 +61,7 @@ def _rotate_left(x: Array, bits: int) -> Array:
 def threefry2x32(key: tuple[Array, Array], counter: tuple[Array, Array]) -> tuple[Array, Array]:
     """Threefry-2x32 with 20 rounds (Salmon et al. 2011): two words of key and two of counter to two random words.
 
-    Parameters
-    ----------
-    key, counter : pairs of arrays, int32, that broadcast to one shape of at least one axis
-
-    Returns
-    -------
-    pair of arrays, int32, whose 32 bits each are random
+    All are arrays, int32; key and counter broadcast to one shape of at least one axis.
 
     Examples
     --------
@@ -88,21 +82,11 @@ def threefry2x32(key: tuple[Array, Array], counter: tuple[Array, Array]) -> tupl
 
 
 def random_bits(key: Array, layer: int, step: Array, count: int, *, xp: Namespace) -> Array:
-    """`count` words of 32 random bits for one layer at one step, made on the device of `key`.
+    """`count` words of 32 random bits for one layer at one step: (count,), int32, on the device of `key`.
 
-    Parameters
-    ----------
-    key : array, (1,), int32
-        From `draw_key`; (m, 1) for an ensemble of m networks.
-    layer : int
-        The layer's place in the network.
-    step : array, (), int32
-        The number of steps taken before this one; (m,) where the members of an ensemble have their own.
-
-    Returns
-    -------
-    array, (count,), int32; (m, count) for an ensemble
-        The first word of Threefry under key (seed, layer) and counter (step, element).
+    They are the first words of Threefry under key (seed, layer) and counter (step, element). `key` is that of
+    `draw_key`, (1,), int32, or (m, 1) for an ensemble of m networks, which gives (m, count). `step` is the number of
+    steps taken before this one, (), int32, or (m,) where the members of an ensemble have their own.
     """
     element = xp.arange(count, dtype=xp.int32, device=array_api_compat.device(key))
     zero = xp.zeros_like(element)

@@ -9,14 +9,17 @@ from nn_any.core.typing import Array
 def tree_map(function: Callable[..., Any], tree: Any, *others: Any) -> Any:
     """Apply `function` to each array of `tree`, and to the arrays in the same places of `others`.
 
+    Named tuples stay named tuples of the same type; None is a tree without arrays.
+
     Examples
     --------
     >>> tree_map(lambda a, b: a + b, ((1, 2), ()), ((10, 20), ()))
     ((11, 22), ())
     """
     if isinstance(tree, tuple):
-        return tuple([tree_map(function, *branches) for branches in zip(tree, *others, strict=True)])
-    return function(tree, *others)
+        branches = [tree_map(function, *branch) for branch in zip(tree, *others, strict=True)]
+        return type(tree)(*branches) if hasattr(tree, "_fields") else tuple(branches)
+    return None if tree is None else function(tree, *others)
 
 
 def tree_leaves(tree: Any) -> Iterator[Array]:
@@ -30,7 +33,7 @@ def tree_leaves(tree: Any) -> Iterator[Array]:
     if isinstance(tree, tuple):
         for branch in tree:
             yield from tree_leaves(branch)
-    else:
+    elif tree is not None:
         yield tree
 
 

@@ -14,11 +14,11 @@ LayerParams: TypeAlias = tuple[Array, ...]
 Params: TypeAlias = tuple[LayerParams, ...]
 """The parameters of a network: one entry a layer, ``()`` for a layer that has none."""
 
+LayerOutput: TypeAlias = tuple[Array, LayerParams, Any]
+"""What the `forward` of a layer returns: z, the layer's new state, and what its way back wants to find again."""
+
 Shape: TypeAlias = tuple[int, ...]
 """A shape without the batch axis."""
-
-Carry: TypeAlias = tuple[Params, Params, Any, Array, Array]
-"""What one training step hands to the next: ``(params, layer_state, optimizer_state, step, key)``."""
 
 Batch: TypeAlias = tuple[Array, ...]
 """Rows of a data set: ``(x, y)`` as they are stored, and perhaps the examples' weights (n,) as a third."""

@@ -4,10 +4,10 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+import array_api_extra as xpx
 from array_api_compat import array_namespace
 
 from nn_any.core.errors import InvalidTypeError, InvalidValueError
-from nn_any.core.typing import Array
 from nn_any.datasets.dataset import Dataset
 
 _BY_ONE = ((0, 1), (0, -1), (1, 0), (-1, 0))
@@ -17,7 +17,7 @@ def expand_mnist(dataset: Dataset) -> Dataset:
     """The images and each of them moved by one pixel to the right, left, down and up: five times as many.
 
     The book's expanded MNIST data, 250,000 images from 50,000. The images as they were come first, then all of them
-    moved right, then left, down and up, each time in their old order; training shuffles them anyway.
+    moved right, then left, down and up, in their old order.
 
     Parameters
     ----------
@@ -27,8 +27,7 @@ def expand_mnist(dataset: Dataset) -> Dataset:
     Returns
     -------
     Dataset
-        x (5 n, ...) in the shape and dtype that the images are stored in, 0 where they moved away; y, and the weights
-        if there are any, five times over; scale and classes as they were.
+        x (5 n, ...) in the images' shape and dtype, 0 where they moved away; y and any weights, five times over.
 
     Raises
     ------
@@ -64,16 +63,6 @@ def expand_by_shifts(
     image_shape : (height, width) or (height, width, channels), optional
         The shape of one image, for flat ones that are not square.
 
-    Returns
-    -------
-    Dataset
-        As `expand_mnist` has it.
-
-    Raises
-    ------
-    ValueError, TypeError
-        If the data are no images, or do not have that shape, or a shift is no pair of integers within the image.
-
     Examples
     --------
     >>> data = Dataset([[1, 2, 3, 4, 5, 6]], [0], device="numpy")
@@ -89,10 +78,14 @@ def expand_by_shifts(
     pairs = [_shift(shift, height, width) for shift in shifts]
     x, y, weights, n = dataset.x, dataset.y, dataset.sample_weight, len(dataset)
     xp, times = array_namespace(x), len(pairs) + 1
+    edge = max((abs(by) for pair in pairs for by in pair), default=0)
     with dataset.device.scope():
         images = xp.reshape(x, (n, height, width, -1))
-        moved = [xp.reshape(_moved(_moved(images, down, 1), right, 2), tuple(x.shape)) for down, right in pairs]
-        expanded = dataset._with(xp.concat([x, *moved], axis=0), xp.concat([y] * times, axis=0), dataset.device)
+        padded = xpx.pad(images, [(0, 0), (edge, edge), (edge, edge), (0, 0)], xp=xp)
+        starts = [(edge - down, edge - right) for down, right in pairs]
+        moved = [padded[:, top : top + height, left : left + width, :] for top, left in starts]
+        moved = [xp.reshape(each, tuple(x.shape)) for each in moved]
+        expanded = dataset.with_arrays(xp.concat([x, *moved], axis=0), xp.concat([y] * times, axis=0))
         expanded.sample_weight = None if weights is None else xp.concat([weights] * times, axis=0)
     return expanded
 
@@ -115,10 +108,7 @@ def _image_size(dataset: Dataset, image_shape: Any) -> tuple[int, int]:
         raise InvalidValueError(
             f"image_shape: expected (height, width) or (height, width, channels), got {image_shape!r}"
         )
-    if len(shape) > 1:
-        fits = image[:2] == shape[:2] and (len(image) == 2 or image == shape) and len(shape) < 4
-    else:
-        fits = shape[0] == math.prod(image)
+    fits = math.prod(image) == shape[0] if len(shape) == 1 else len(shape) < 4 and image in (shape, shape[:2])
     if not fits:
         raise InvalidValueError(
             f"image_shape: expected the shape of the examples, {shape}, or of flat ones, got {image_shape}"
@@ -134,17 +124,3 @@ def _shift(shift: Any, height: int, width: int) -> tuple[int, int]:
     if abs(pair[0]) >= height or abs(pair[1]) >= width:
         raise InvalidValueError(f"shifts: expected less than the images' {height} × {width} pixels, got {shift!r}")
     return pair[0], pair[1]
-
-
-def _moved(images: Array, by: int, axis: int) -> Array:
-    """Images (n, height, width, channels) moved along an axis, with 0 where nothing moves in."""
-    if by == 0:
-        return images
-    xp, length = array_namespace(images), images.shape[axis]
-
-    def cut(start: int, stop: int) -> Array:
-        return images[(slice(None),) * axis + (slice(start, stop), ...)]
-
-    if by > 0:
-        return xp.concat([xp.zeros_like(cut(0, by)), cut(0, length - by)], axis=axis)
-    return xp.concat([cut(-by, length), xp.zeros_like(cut(0, -by))], axis=axis)

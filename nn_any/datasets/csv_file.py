@@ -22,16 +22,8 @@ _FEW_CLASSES = 1_000
 def read_csv(path: Path) -> tuple[np.ndarray, np.ndarray, list[str] | None]:
     """Examples (n, columns - 1), float32, and their answers (n,): float32 for numbers, int64 for classes.
 
-    Returns
-    -------
-    x, y : arrays
-    names : list of str, or None
-        For classes that are text: what the labels 0, 1, … stand for, in sorted order.
-
-    Raises
-    ------
-    DataFileError
-        If it is not text in UTF-8, or a line or a field is not what is expected; the message names it.
+    For classes that are text the third result is what the labels 0, 1, … stand for, in sorted order; else None. A
+    DataFileError names the line and the column that is not what is expected.
     """
     _check_text(path)
     inputs, answers, textual, width = array("f"), array("d"), False, 0
@@ -61,10 +53,9 @@ def is_missing(field: str) -> bool:
 
 def _check_text(path: Path) -> None:
     with path.open("rb") as file:
-        if any(b"\0" in chunk for chunk in iter(partial(file.read, CHUNK), b"")):
-            raise DataFileError(
-                f"{path}: expected text in UTF-8, got UTF-16 or no text at all; save it as CSV in UTF-8"
-            )
+        binary = any(b"\0" in chunk for chunk in iter(partial(file.read, CHUNK), b""))
+    if binary:
+        raise DataFileError(f"{path}: expected text in UTF-8, got UTF-16 or no text at all; save it as CSV in UTF-8")
 
 
 def _lines(path: Path) -> Iterator[tuple[int, list[str]]]:

@@ -1,9 +1,11 @@
 """Dataset: examples that live on a device."""
 
+import copy
 from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
+from array_api_compat import array_namespace
 
 from nn_any import validation as check
 from nn_any.backends import Device, is_host, select_device, to_numpy
@@ -12,7 +14,6 @@ from nn_any.core.batches import Preparation
 from nn_any.core.errors import InvalidTypeError, InvalidValueError
 from nn_any.core.random import epoch_order
 from nn_any.core.typing import Array
-from nn_any.datasets.counting import cheapest, check_count, is_one_hot, label_range
 
 
 class Dataset:
@@ -21,25 +22,23 @@ class Dataset:
     Parameters
     ----------
     x : array or nested sequence, (n, ...), real, integer or boolean
-        One example a row; it may share memory with what is given, so leave that unchanged. Integers stay as they are
-        stored (images may stay uint8) and become reals batch by batch.
+        One example a row. It may share memory with what is given, so leave that unchanged. Integers, such as uint8
+        images, become reals batch by batch.
     y : array or nested sequence
         Integer labels (n,), or targets (n, outputs): one-hot rows or real numbers. Real numbers (n,) become a column.
     classes : int, list or tuple, optional
         The number of classes, or their names; by default one more than the largest label, or the number of columns of
         one-hot targets.
     device : str or Device, optional
-        Where the data shall live; by default where `x` lives, and for NumPy arrays and sequences
-        ``select_device(None)``.
+        Where the data shall live; by default where `x` lives, or ``select_device(None)`` for NumPy arrays and lists.
     scale : float, optional
         What stored integers are divided by when they become reals: 255 for 8-bit images.
     dtype : str, optional
-        ``"float32"`` or ``"float64"``: convert real numbers on the way. By default arrays keep their dtype, and lists
-        become float32.
+        ``"float32"`` or ``"float64"``, for real numbers; by default arrays keep theirs, and lists become float32.
     sample_weight : array or sequence, (n,), optional
         How much each example counts in the loss: 0 or more. Only the proportions matter.
     check_finite : bool
-        Look for NaN and infinity in real numbers, once, without a second copy. False trusts the data.
+        Look for NaN and infinity in real numbers. False trusts the data.
 
     Attributes
     ----------
@@ -82,65 +81,60 @@ class Dataset:
         self.class_names: tuple[Any, ...] | None = None
         if isinstance(classes, list | tuple):
             self.class_names, classes = tuple(classes), len(classes)
-        dtype = None if dtype is None else check.check_dtype(dtype)
-        listed_x, listed_y = (isinstance(part, list | tuple) for part in (x, y))
+        dtype = None if dtype is None else options.dtype(dtype)
+        listed = [isinstance(part, list | tuple) for part in (x, y)]
+        x_dtype, y_dtype = (dtype or ("float32" if each else None) for each in listed)
         x, y = check.as_array("x", x), check.as_array("y", y)
-        if not listed_y:
+        if not listed[1]:
             check.check_same_place("x", x, "y", y)
-        if x.ndim < 2:
-            raise InvalidValueError(
-                f"x: expected (n, features) or more axes, got shape {tuple(x.shape)}; one example a row"
-            )
-        if x.shape[0] == 0 or 0 in x.shape:
-            raise InvalidValueError(f"x: expected at least one example and one feature, got shape {tuple(x.shape)}")
+        shape = tuple(x.shape)
+        if len(shape) < 2:
+            raise InvalidValueError(f"x: expected (n, features) or more axes, got shape {shape}; one example a row")
+        if 0 in shape:
+            raise InvalidValueError(f"x: expected at least one example and one feature, got shape {shape}")
         if y.ndim not in (1, 2):
             raise InvalidValueError(f"y: expected labels (n,) or targets (n, outputs), got shape {tuple(y.shape)}")
-        check.check_same_length("x", x.shape[0], "y", y.shape[0])
-        if device is None:
-            self.device = select_device(None) if is_host(x) else Device.of(x)
-        else:
-            self.device = select_device(device)
+        check.check_same_length("x", shape[0], "y", y.shape[0])
+        self.device = Device.of(x) if device is None and not is_host(x) else select_device(device)
         if scale is not None and check.is_real(x):
             raise InvalidValueError(
                 f"scale: expected None for real x, got {scale!r}; it says how stored integers become reals"
             )
 
-        def place(array: Array, listed: bool) -> Array:
-            if not check.is_real(array):
-                check.check_integers_fit("x", array, self.device)
-                return self.device.asarray(array)
-            return self.device.asarray(array, dtype or ("float32" if listed else None))
-
-        self.x: Array = place(x, listed_x)
-        wide = y  # labels that the device's integers might not hold
-        if y.ndim == 1 and not check.is_real(y):
-            self.y: Array = self.device.asarray(y, self.device.integer_dtype)
-        else:
-            self.y = place(y, listed_y) if check.is_real(y) else self.device.asarray(y, dtype or "float32")
+        check.check_integers_fit("x", x, self.device)
+        self.x: Array = self.device.asarray(x, x_dtype if check.is_real(x) else None)
+        if check.is_real(y):
+            self.y: Array = self.device.asarray(y, y_dtype)
             self.y = self.y[:, None] if y.ndim == 1 else self.y
+        else:
+            self.y = self.device.asarray(y, self.device.integer_dtype if y.ndim == 1 else dtype or "float32")
         if options.flag("check_finite", check_finite):
-            check.check_finite("x", cheapest(x, self.x))
-            check.check_finite("y", cheapest(y, self.y))
+            check.check_finite("x", _cheapest(x, self.x))
+            check.check_finite("y", _cheapest(y, self.y))
         with self.device.scope():
-            self.label_range = label_range(wide if is_host(wide) else self.y) if self.has_labels else None
+            self.label_range: tuple[int, int] | None = None
+            if self.has_labels:
+                labels = y if is_host(y) else self.y  # the device's integers might not hold those of the host
+                xp = array_namespace(labels)
+                self.label_range = int(xp.min(labels)), int(xp.max(labels))
             self.classes = self._classes(classes)
-        lowest, highest = self.label_range or (0, 1)
-        self.one_class = classes is None and len(self) > 1 and lowest == highest
+        smallest, largest = self.label_range or (0, 1)
+        self.one_class = classes is None and len(self) > 1 and smallest == largest
         self.sample_weight: Array | None = self._weights(sample_weight)
 
     def _weights(self, sample_weight: Any) -> Array | None:
         if sample_weight is None:
             return None
         weights = check.check_weights("sample_weight", sample_weight, len(self))
-        return self.device.asarray(weights, "float32" if self.x.dtype != self.device.xp.float64 else "float64")
+        return self.device.asarray(weights, "float64" if self.x.dtype == self.device.xp.float64 else "float32")
 
     def weighted(self, sample_weight: Any = None, class_weight: Any = None) -> "Dataset":
         """This data set with other weights: those it has, times these.
 
         Parameters
         ----------
-        sample_weight : array or sequence, (n,), optional
-            How much each example counts in the loss: 0 or more. Only the proportions matter.
+        sample_weight
+            As for `Dataset`.
         class_weight : dict, sequence (classes,), or "balanced", optional
             How much the examples of each class count; classes that a dict leaves out count 1. ``"balanced"`` lets all
             classes count the same in all, n / (classes · examples of the class).
@@ -151,9 +145,7 @@ class Dataset:
         >>> data.weighted(class_weight="balanced").sample_weight
         array([0.6666667, 0.6666667, 0.6666667, 2.       ], dtype=float32)
         """
-        weights = np.ones(len(self))
-        if self.sample_weight is not None:
-            weights = weights * to_numpy(self.sample_weight)
+        weights = np.ones(len(self)) if self.sample_weight is None else to_numpy(self.sample_weight).astype("float64")
         if sample_weight is not None:
             weights = weights * check.check_weights("sample_weight", sample_weight, len(self))
         if class_weight is not None:
@@ -161,25 +153,25 @@ class Dataset:
             if labels is None or self.classes is None:
                 raise InvalidValueError("class_weight: expected data with classes, got real targets; use sample_weight")
             weights = weights * check.check_class_weight(class_weight, labels, self.classes)[labels]
-        other = self._with(self.x, self.y, self.device)
+        other = copy.copy(self)
         other.sample_weight = self._weights(weights)
         return other
 
     def _classes(self, classes: int | None) -> int | None:
         if classes is not None:
-            classes = check.check_integer("classes", classes, minimum=1)
+            classes = options.integer("classes", classes)
         if self.label_range is not None:
-            lowest, highest = self.label_range
-            check.check_labels(
-                "y", lowest, highest, classes or highest + 1, "number the classes from 0, or raise classes"
-            )
-            return classes or highest + 1
-        columns = int(self.y.shape[1])
-        if classes is not None:
-            if classes != columns:
-                raise InvalidValueError(f"classes: expected {columns}, one a column of y, got {classes}")
+            smallest, largest = self.label_range
+            classes = classes or largest + 1
+            check.check_labels("y", smallest, largest, classes, "number the classes from 0, or raise classes")
             return classes
-        return columns if columns > 1 and is_one_hot(self.y, self.device.xp) else None
+        y, xp, columns = self.y, self.device.xp, int(self.y.shape[1])
+        if classes not in (None, columns):
+            raise InvalidValueError(f"classes: expected {columns}, one a column of y, got {classes}")
+        if classes is not None or columns == 1:
+            return classes
+        one_hot = bool(xp.all((y == 0) | (y == 1)) & xp.all(xp.sum(y, axis=1) == 1))
+        return columns if one_hot else None
 
     @property
     def has_labels(self) -> bool:
@@ -199,10 +191,10 @@ class Dataset:
         what = f"{self.classes} classes" if self.classes else f"{int(self.y.shape[1])} real target(s)"
         return f"Dataset({n} examples of shape {self.input_shape}, {dtype}, {what}, on {self.device})"
 
-    def _with(self, x: Array, y: Array, device: Device) -> "Dataset":
-        """The same kind of data with other columns, which need no checks."""
-        other = object.__new__(Dataset)
-        other.__dict__.update(self.__dict__ | {"x": x, "y": y, "device": device})
+    def with_arrays(self, x: Array, y: Array, device: Device | None = None) -> "Dataset":
+        """The same kind of data with other arrays on `device`, by default this one's; they are not checked."""
+        other = copy.copy(self)
+        other.x, other.y, other.device = x, y, device or self.device
         return other
 
     def to(self, device: str | Device) -> "Dataset":
@@ -211,7 +203,7 @@ class Dataset:
         if device == self.device:
             return self
         y_dtype = device.integer_dtype if self.has_labels else None
-        other = self._with(device.asarray(self.x), device.asarray(self.y, y_dtype), device)
+        other = self.with_arrays(device.asarray(self.x), device.asarray(self.y, y_dtype), device)
         other.sample_weight = None if self.sample_weight is None else device.asarray(self.sample_weight)
         return other
 
@@ -233,7 +225,7 @@ class Dataset:
         xp = self.device.xp
         index = self.device.asarray(rows, self.device.integer_dtype)
         with self.device.scope():
-            other = self._with(xp.take(self.x, index, axis=0), xp.take(self.y, index, axis=0), self.device)
+            other = self.with_arrays(xp.take(self.x, index, axis=0), xp.take(self.y, index, axis=0))
             if self.sample_weight is not None:
                 other.sample_weight = xp.take(self.sample_weight, index, axis=0)
         return other
@@ -263,8 +255,8 @@ class Dataset:
         """
         from sklearn.model_selection import train_test_split
 
-        n, seed = len(self), check.check_seed(seed)
-        counts = [check_count(size, n) for size in sizes]
+        n, seed = len(self), options.integer("seed", seed, minimum=0)
+        counts = [_count(size, n) for size in sizes]
         if not counts or sum(counts) > n:
             raise InvalidValueError(f"sizes: expected parts that sum to at most {n} examples, got {sizes}")
         labels = self._host_labels() if stratify is None or stratify else None
@@ -299,13 +291,28 @@ class Dataset:
         x : array, (batch_size, ...), `dtype`, integers divided by `scale`
         y : array, (batch_size,) labels or (batch_size, outputs) targets, as stored
         """
-        batch_size = check.check_integer("batch_size", batch_size, minimum=1)
-        epoch = check.check_integer("epoch", epoch, minimum=0)
-        order = epoch_order(check.check_seed(seed), epoch, len(self), shuffle=shuffle)
-        prepare = Preparation(check.check_dtype(dtype), 1, self.scale, labels=self.has_labels)
+        batch_size = options.integer("batch_size", batch_size)
+        epoch = options.integer("epoch", epoch, minimum=0)
+        order = epoch_order(options.integer("seed", seed, minimum=0), epoch, len(self), shuffle=shuffle)
+        prepare = Preparation(options.dtype(dtype), 1, self.scale, labels=self.has_labels)
         for start in range(0, len(self), batch_size):
             part = self.take(order[start : start + batch_size])
             yield prepare.inputs(part.x, xp=self.device.xp), part.y
+
+
+def _cheapest(given: Array, placed: Array) -> Array:
+    """Which of two arrays of the same numbers to look through: the host's, where no library has to compile for it."""
+    same = is_host(given) and given.ndim == placed.ndim and str(given.dtype) in str(placed.dtype)
+    return given if same else placed
+
+
+def _count(size: float, n: int) -> int:
+    """A number of examples of n, given as such or as a fraction."""
+    if isinstance(size, float | np.floating) and 0 < size < 1:
+        return max(1, round(size * n))
+    if isinstance(size, int | np.integer) and not isinstance(size, bool) and size >= 1:
+        return int(size)
+    raise InvalidValueError(f"sizes: expected numbers of examples or fractions between 0 and 1, got {size!r}")
 
 
 def as_dataset(name: str, data: Any, device: Device, dtype: str) -> Dataset:

@@ -14,23 +14,7 @@ _MOST_AXES = 8
 
 
 def parse_idx(content: bytes | bytearray, name: str) -> np.ndarray:
-    """The array in an IDX file of unsigned bytes.
-
-    Parameters
-    ----------
-    content : bytes, decompressed
-    name : str
-        What to call it in messages.
-
-    Returns
-    -------
-    array, uint8, read-only
-
-    Raises
-    ------
-    DataFileError
-        If it is not such a file, is empty, or is cut short or too long.
-    """
+    """The array in an IDX file of unsigned bytes, uint8, read-only; any other is a DataFileError that names it."""
     if len(content) < 4 or content[:2] != b"\0\0" or content[2] != _UNSIGNED_BYTES:
         magic = bytes(content[:4])
         raise DataFileError(f"{name}: expected an IDX file of unsigned bytes, got one that starts with {magic!r}")

@@ -13,7 +13,7 @@ from nn_any.datasets.dataset import Dataset
 from nn_any.datasets.idx import parse_idx
 from nn_any.datasets.npz import read_npz
 from nn_any.datasets.pickled import parse_pickle
-from nn_any.datasets.reading import naming, read_bytes
+from nn_any.datasets.reading import prefix_path, read_bytes
 
 SHA256 = {
     "train-images-idx3-ubyte": "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
@@ -23,10 +23,7 @@ SHA256 = {
 }
 """The four files, and the SHA-256 of each one's decompressed content (archives differ from mirror to mirror)."""
 
-MIRRORS = (
-    "https://ossci-datasets.s3.amazonaws.com/mnist/",
-    "https://storage.googleapis.com/cvdf-datasets/mnist/",
-)
+MIRRORS = ("https://ossci-datasets.s3.amazonaws.com/mnist/", "https://storage.googleapis.com/cvdf-datasets/mnist/")
 
 Arrays = tuple[np.ndarray, np.ndarray]
 
@@ -63,7 +60,7 @@ def load_mnist(
         If nothing can be downloaded; it names the addresses, the cache and what to do.
     """
     place, parts = select_device(device), mnist_arrays(folder, verify=verify)
-    with naming(folder or os.environ.get("NN_ANY_DATA") or "MNIST"):
+    with prefix_path(folder or os.environ.get("NN_ANY_DATA") or "MNIST"):
         training, validation, test = (
             Dataset(x, y, classes=10, device=place, scale=255 if x.dtype == np.uint8 else None) for x, y in parts
         )
@@ -77,9 +74,9 @@ def mnist_arrays(folder: str | os.PathLike[str] | None = None, *, verify: bool =
         return _split({name: _download(name) for name in SHA256}, verify)
     path = Path(chosen)
     if path.is_dir():
-        files = {name: _find(path, name) for name in SHA256}
-        if all(files.values()):
-            return _split({name: file for name, file in files.items() if file}, verify)
+        files = {name: file for name in SHA256 if (file := _find(path, name))}
+        if len(files) == len(SHA256):
+            return _split(files, verify)
         others = [path / "mnist.pkl.gz", path / "mnist.npz"]
         path = next((other for other in others if other.is_file()), path)
     if path.is_file() and path.name.endswith((".pkl.gz", ".pkl")):
@@ -95,11 +92,9 @@ def mnist_arrays(folder: str | os.PathLike[str] | None = None, *, verify: bool =
 
 def _find(folder: Path, name: str) -> Path | None:
     """The file called `name`, with or without .gz, and with the dot that some archives have for the last dash."""
-    for stem in (name, name.replace("-idx", ".idx")):
-        for candidate in (folder / stem, folder / f"{stem}.gz"):
-            if candidate.is_file():
-                return candidate
-    return None
+    dotted = name.replace("-idx", ".idx")
+    candidates = (folder / spelt for spelt in (name, f"{name}.gz", dotted, f"{dotted}.gz"))
+    return next((candidate for candidate in candidates if candidate.is_file()), None)
 
 
 def _split(files: dict[str, Path], verify: bool) -> tuple[Arrays, Arrays, Arrays]:
@@ -120,20 +115,17 @@ def _download(name: str) -> Path:
     import pooch
 
     cache, reasons = Path(pooch.os_cache("nn_any")) / "mnist", []
+    path = cache / f"{name}.gz"
     pooch.get_logger().setLevel("WARNING")
     for mirror in MIRRORS:
         try:
-            path = Path(pooch.retrieve(f"{mirror}{name}.gz", known_hash=None, fname=f"{name}.gz", path=cache))
-        except OSError as error:
-            reasons.append(f"{mirror}: {error}")
-            continue
-        try:
+            pooch.retrieve(mirror + path.name, known_hash=None, fname=path.name, path=cache)
             if hashlib.sha256(read_bytes(path)).hexdigest() == SHA256[name]:
                 return path
             reasons.append(f"{mirror}: the content is not the original")
-        except ValueError as error:
+        except (OSError, ValueError) as error:
             reasons.append(f"{mirror}: {error}")
-        path.unlink()
+        path.unlink(missing_ok=True)
     raise ConnectionError(
         f"MNIST could not be downloaded ({'; '.join(reasons)}). Get {', '.join(f'{n}.gz' for n in SHA256)} from one of "
         f"{' or '.join(MIRRORS)}, put them in {cache} or in any folder, and name that folder: load_mnist(folder) or "
@@ -144,16 +136,12 @@ def _download(name: str) -> Path:
 def read_mnist_pickle(path: str | os.PathLike[str]) -> tuple[Arrays, Arrays, Arrays]:
     """The book's ``mnist.pkl.gz``: three pairs of images (n, 784), float32 in 0 … 1, and labels (n,).
 
-    Raises
-    ------
-    ValueError
-        If the pickle holds anything but arrays (nothing of it is run), or arrays of other shapes.
+    A pickle that holds anything but arrays, or arrays of other shapes, is a DataFileError; nothing of it is run.
     """
     path = Path(path)
+    content = bytes(read_bytes(path))
     try:
-        parts = parse_pickle(bytes(read_bytes(path)))
-    except DataFileError:
-        raise
+        parts = parse_pickle(content)
     except ValueError as error:
         raise DataFileError(f"{path}: expected a pickle of three pairs of arrays, got another ({error})") from error
     if not isinstance(parts, tuple) or len(parts) != 3:

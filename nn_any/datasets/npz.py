@@ -21,11 +21,7 @@ _LAST_CHARACTER, _SURROGATES = 0x10FFFF, (0xD800, 0xDFFF)
 def read_npz(path: Path, *choices: Sequence[str]) -> list[np.ndarray]:
     """The arrays of the first of some lists of names that the file has in full.
 
-    Raises
-    ------
-    DataFileError
-        If it is not an npz file, is damaged, expands to more than `largest_content`, has no such arrays, or holds other
-        things than numbers, booleans and text.
+    They hold numbers, booleans or text, and are no larger than `largest_content`; anything else is a DataFileError.
     """
     with path.open("rb") as file:
         if file.read(6) == b"\x93NUMPY":

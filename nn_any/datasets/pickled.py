@@ -108,13 +108,7 @@ class _Unpickler(pickle.Unpickler):
 
 
 def parse_pickle(content: bytes | bytearray) -> Any:
-    """What a pickle of arrays, tuples and lists of them holds.
-
-    Raises
-    ------
-    ValueError
-        If it holds anything else, or is damaged. Nothing of it is run.
-    """
+    """What a pickle of arrays, tuples and lists of them holds; ValueError for any other, of which nothing is run."""
     try:
         for count, (opcode, argument, _) in enumerate(pickletools.genops(BytesIO(content)), 1):
             if count > _MOST_OPERATIONS:

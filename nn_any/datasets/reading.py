@@ -10,13 +10,12 @@ from pathlib import Path
 from nn_any.core.errors import DataFileError, InvalidTypeError, InvalidValueError
 
 _GZIP = b"\x1f\x8b"
-_EXPANSION, _SLACK = 50, 2**20
 CHUNK = 2**20
 
 
 def largest_content(path: Path) -> int:
     """How many bytes a compressed file may expand to: 50 times its own and a mebibyte; a bomb reaches 1,000 times."""
-    return _EXPANSION * path.stat().st_size + _SLACK
+    return 50 * path.stat().st_size + 2**20
 
 
 def too_large(path: Path, remedy: str) -> DataFileError:
@@ -27,13 +26,7 @@ def too_large(path: Path, remedy: str) -> DataFileError:
 
 
 def read_bytes(path: Path) -> bytes | bytearray:
-    """The content of a file, decompressed if it is gzip, whatever it is called.
-
-    Raises
-    ------
-    DataFileError
-        If it is a damaged gzip file, or expands to more than `largest_content`.
-    """
+    """The content of a file, decompressed if it is gzip, whatever it is called; at most `largest_content` then."""
     with path.open("rb") as file:
         if file.read(2) != _GZIP:
             return path.read_bytes()
@@ -53,7 +46,7 @@ def read_bytes(path: Path) -> bytes | bytearray:
 
 
 @contextmanager
-def naming(path: str | os.PathLike[str]) -> Iterator[None]:
+def prefix_path(path: str | os.PathLike[str]) -> Iterator[None]:
     """Around the making of data sets from a file: what is wrong with the data is an error that names the file."""
     try:
         yield

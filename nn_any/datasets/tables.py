@@ -11,10 +11,11 @@ from nn_any.core.errors import DataFileError, InvalidValueError
 from nn_any.datasets.csv_file import is_missing, read_csv
 from nn_any.datasets.dataset import Dataset
 from nn_any.datasets.npz import read_npz
-from nn_any.datasets.reading import naming
+from nn_any.datasets.reading import prefix_path
 
 _LABELS = "biuU"  # kinds of dtypes: boolean, integer, text
-_PARTS = {("x", "y"): ("",), ("x_train", "y_train", "x_test", "y_test"): ("train", "test")}
+_NAMES = ("x", "y"), ("x_train", "y_train", "x_test", "y_test")
+_Pairs = list[tuple[np.ndarray, np.ndarray]]
 
 
 def load_table(path: str | os.PathLike[str], *, device: str | Device | None = None) -> tuple[Dataset, Dataset, Dataset]:
@@ -51,45 +52,46 @@ def load_table(path: str | os.PathLike[str], *, device: str | Device | None = No
     if kind not in (".npz", ".csv"):
         raise InvalidValueError(f"data: expected a file ending in .npz or .csv, got {path.name}")
     place = select_device(device)
-    names = None
     if kind == ".npz":
-        arrays = _read_npz(path)
+        pairs = _read_npz(path)
+        classes = _number_classes(path, pairs)
     else:
         x, y, names = read_csv(path)
-        arrays = {"": (x, y)}
+        pairs = [(x, y)]
         if names is not None:
             _check_classes(path, names)
-    classes = names or _number_classes(path, arrays)
-    with naming(path):
-        sets = {
-            part: Dataset(x, y, classes=classes, device=place, scale=255 if x.dtype == np.uint8 else None)
-            for part, (x, y) in arrays.items()
-        }
-        if "test" in sets:
-            n = len(sets["train"])
+        classes = names or _number_classes(path, pairs)
+    with prefix_path(path):
+        whole, *test = (
+            Dataset(x, y, classes=classes, device=place, scale=255 if x.dtype == np.uint8 else None) for x, y in pairs
+        )
+        n = len(whole)
+        if test:
             if n < 2:
                 raise InvalidValueError(f"x_train: expected at least 2 examples to train and validate with, got {n}")
-            training, validation = _split(sets["train"], n - max(1, n // 6))
-            return training, validation, sets["test"]
-        whole = sets[""]
-        training, validation, test = _split(whole, *_fractions(len(whole)))
-        return training, validation, test
+            training, validation = _split(whole, n - max(1, n // 6))
+            return training, validation, test[0]
+        if n < 3:
+            raise InvalidValueError(f"data: expected at least 3 examples to train, validate and test with, got {n}")
+        part = max(1, n // 10)
+        training, validation, test_data = _split(whole, n - 2 * part, part, part)
+        return training, validation, test_data
 
 
-def _number_classes(path: Path, arrays: dict[str, tuple[np.ndarray, np.ndarray]]) -> int | list[Any] | None:
+def _number_classes(path: Path, pairs: _Pairs) -> int | list[Any] | None:
     """Put numbers from 0 on in the place of labels; how many there are, or what they were if they were others."""
-    labelled = [part for part, (_, y) in arrays.items() if y.ndim == 1 and y.dtype.kind in _LABELS and y.size]
+    labelled = [i for i, (_, y) in enumerate(pairs) if y.ndim == 1 and y.dtype.kind in _LABELS and y.size]
     if not labelled:
         return None
-    names = np.unique(np.concatenate([arrays[part][1] for part in labelled]))
+    names = np.unique(np.concatenate([pairs[i][1] for i in labelled]))
     if missing := [name for name in names.tolist() if is_missing(str(name))]:
         raise DataFileError(f"{path}: expected a class for each example, got {missing[0]!r}; leave such examples out")
     _check_classes(path, names.tolist())
     if np.array_equal(names, np.arange(len(names))):
         return len(names)
-    for part in labelled:
-        x, y = arrays[part]
-        arrays[part] = x, np.searchsorted(names, y)
+    for i in labelled:
+        x, y = pairs[i]
+        pairs[i] = x, np.searchsorted(names, y)
     return list(names.tolist())
 
 
@@ -108,18 +110,10 @@ def _split(whole: Dataset, *counts: int) -> tuple[Dataset, ...]:
         return whole.split(*counts, seed=0, stratify=False)
 
 
-def _fractions(n: int) -> tuple[int, int, int]:
-    part = max(1, n // 10)
-    if n < 3:
-        raise InvalidValueError(f"data: expected at least 3 examples to train, validate and test with, got {n}")
-    return n - 2 * part, part, part
-
-
-def _read_npz(path: Path) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    arrays = read_npz(path, *_PARTS)
-    parts = next(parts for names, parts in _PARTS.items() if len(names) == len(arrays))
+def _read_npz(path: Path) -> _Pairs:
+    arrays = read_npz(path, *_NAMES)
     try:
-        return {part: (arrays[2 * i], _column(arrays[2 * i + 1])) for i, part in enumerate(parts)}
+        return [(x, _column(y)) for x, y in zip(arrays[::2], arrays[1::2], strict=True)]
     except UnicodeDecodeError as error:
         raise DataFileError(f"{path}: expected classes as text in UTF-8, got other bytes ({error})") from error
 

@@ -1,7 +1,17 @@
 """Model files: written whole or not at all, and executing nothing when read."""
 
 from nn_any.files.atomic import write_atomically
-from nn_any.files.model import describing, load_model, save_model
-from nn_any.files.parameters import find_tensors, name_tensors
+from nn_any.files.model import as_model_file_errors, load_model, save_model
+from nn_any.files.network import describe, find_params, load_host_snapshot, name_tensors, read_description
 
-__all__ = ["describing", "find_tensors", "load_model", "name_tensors", "save_model", "write_atomically"]
+__all__ = [
+    "as_model_file_errors",
+    "describe",
+    "find_params",
+    "load_host_snapshot",
+    "load_model",
+    "name_tensors",
+    "read_description",
+    "save_model",
+    "write_atomically",
+]

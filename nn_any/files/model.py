@@ -88,8 +88,8 @@ def load_model(path: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[str, 
 
 
 @contextmanager
-def describing(path: str | os.PathLike[str]) -> Iterator[None]:
-    """Around the making of what a file describes: whatever is wrong with that is one `ModelFileError`."""
+def as_model_file_errors(path: str | os.PathLike[str]) -> Iterator[None]:
+    """Turn any error raised while a file's description becomes a network into a `ModelFileError`."""
     try:
         yield
     except (MemoryError, ModelFileError):

@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 
 from nn_any.backends.replay.buffers import ALIGNMENT, Pool
-from nn_any.backends.replay.tape import Layout
+from nn_any.backends.replay.nodes import Layout
 
 
 def bytes_(size):
-    return Layout.plain((size,), "uint8")
+    return Layout.contiguous((size,), "uint8")
 
 
 def run(pool, script):

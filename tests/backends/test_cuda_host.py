@@ -11,9 +11,10 @@ from oracle import batch_gradients, batch_loss
 import nn_any as nn
 from nn_any.backends.cuda import plan_fused, product_operands, window_shape
 from nn_any.backends.cuda.sources import MATHS
-from nn_any.backends.engine import EagerEngine
+from nn_any.backends.engine import Engine
 from nn_any.core import functional, primitives
 from nn_any.core.batches import Preparation
+from nn_any.core.state import TrainState
 
 
 @pytest.fixture(autouse=True)
@@ -54,7 +55,7 @@ def make(layers, loss, data, *, dtype="float32", scale=None, initializer="scaled
     net = nn.Network(layers, loss=loss, initializer=initializer, dtype=dtype, seed=3, device="cpu")
     labels = data[1].ndim == 1
     prepare = Preparation(dtype, net.outputs, scale, labels)
-    return net, functional.train_step(net.layers, net._loss, nn.SGD(1.0), prepare)
+    return net, functional.train_step(net.layers, net.specification.loss, nn.SGD(1.0), prepare)
 
 
 def compare(got, expected, rtol=2e-5):
@@ -88,6 +89,7 @@ CASES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("batch", [10, 7])
 @pytest.mark.parametrize("case", CASES)
 def test_steps_equal_the_definition(tmp_path, case, batch):
@@ -96,10 +98,10 @@ def test_steps_equal_the_definition(tmp_path, case, batch):
     data = images()
     net, step = make(layers, loss, data, scale=255)
     order, rates = orders(8, batch, 60), np.linspace(0.5, 0.05, 8, dtype="float32")
-    carry, losses = EagerEngine().run(step, net._carry, data, order, rates, 0, 8)
+    state, losses = Engine().run(step, net.state, data, order, rates, 0, 8)
     got, got_losses = Fused(tmp_path, step, data, batch, threads=64).run(net.params, order, rates)
     np.testing.assert_allclose(got_losses, losses, rtol=2e-5)
-    compare(got, carry[0])
+    compare(got, state.params)
     assert abs(got[0][0] - net.params[0][0]).max() > 1e-3
 
 
@@ -151,12 +153,13 @@ def test_the_book_network_in_shared_memory_and_out_of_it(tmp_path, shared_limit)
     kernel = Fused(tmp_path, step, data, 10, shared_limit=shared_limit)
     assert f"SHARED_WEIGHTS={int(shared_limit > 100_000)}" in kernel.plan.macros
     order, rates = orders(3, 10, 50), np.full(3, 3.0, "float32")
-    carry, losses = EagerEngine().run(step, net._carry, data, order, rates, 0, 3)
+    state, losses = Engine().run(step, net.state, data, order, rates, 0, 3)
     got, got_losses = kernel.run(net.params, order, rates)
     np.testing.assert_allclose(got_losses, losses, rtol=1e-5)
-    compare(got, carry[0], rtol=1e-5)
+    compare(got, state.params, rtol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("own_rates", [False, True])
 def test_an_ensemble_is_one_block_a_member(tmp_path, own_rates):
     """Members with orders and rates of their own; each equals its solo run exactly."""
@@ -169,9 +172,10 @@ def test_an_ensemble_is_one_block_a_member(tmp_path, own_rates):
     rates = rng.uniform(0.1, 1, (4, 3) if own_rates else 4).astype("float32")
     got, losses = kernel.run(params, order, rates)
     key = np.zeros((3, 1), "int32")
-    carry, expected = EagerEngine().run(step, (params, ((), ()), (), net._carry[3], key), data, order, rates, 0, 4)
+    state = TrainState(params, ((), ()), (), net.state.step, key)
+    state, expected = Engine().run(step, state, data, order, rates, 0, 4)
     np.testing.assert_allclose(losses, expected, rtol=2e-5)
-    compare(got, carry[0])
+    compare(got, state.params)
     for member in range(3):
         own = tuple(tuple(leaf[member] for leaf in layer) for layer in params)
         solo, solo_losses = kernel.run(own, order[:, member].copy(), rates[:, member].copy() if own_rates else rates)
@@ -185,22 +189,23 @@ def test_weighted_examples_real_targets_and_large_batches(tmp_path):
     data = (*data, rng.uniform(0, 2, 40).astype("float32"))
     net, step = make([5, *dense((8, "tanh"), (3, "linear"))], "mean_squared_error", data)
     order, rates = orders(5, 33, 40), np.full(5, 0.3, "float32")
-    carry, losses = EagerEngine().run(step, net._carry, data, order, rates, 0, 5)
+    state, losses = Engine().run(step, net.state, data, order, rates, 0, 5)
     got, got_losses = Fused(tmp_path, step, data, 33).run(net.params, order, rates)
     np.testing.assert_allclose(got_losses, losses, rtol=2e-5)
-    compare(got, carry[0])
+    compare(got, state.params)
 
 
 def test_one_output_and_labels(tmp_path):
     x, y = np.array([[0, 0], [0, 1], [1, 0], [1, 1]], "float32"), np.array([0, 1, 1, 0])
     net, step = make([2, *dense((4, "sigmoid"), (1, "sigmoid"))], "quadratic", (x, y), initializer="normal")
     order, rates = np.tile(np.arange(4), (20, 1)), np.full(20, 5.0, "float32")
-    carry, losses = EagerEngine().run(step, net._carry, (x, y), order, rates, 0, 20)
+    state, losses = Engine().run(step, net.state, (x, y), order, rates, 0, 20)
     got, got_losses = Fused(tmp_path, step, (x, y), 4).run(net.params, order, rates)
     np.testing.assert_allclose(got_losses, losses, rtol=1e-4)
-    compare(got, carry[0], rtol=1e-4)
+    compare(got, state.params, rtol=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", ["quadratic", "log-likelihood", "leaky"])
 def test_a_divergent_member_shows(tmp_path, case):
     """Weights that are not a number give losses that are not, as the definition's do, and never a silent 0."""
@@ -233,6 +238,7 @@ def normal(*shape, seed=0, dtype="float64"):
     return np.random.default_rng((seed, *shape)).normal(size=shape).astype(dtype)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("real", "tile"), [("double", 32), ("float", 64), ("float", 128)])
 def test_matmul(tmp_path, real, tile):
     dtype = {"double": "float64", "float": "float32"}[real]
@@ -268,6 +274,7 @@ def rounded(x, math):
     return bits.astype("uint32").view("float32").astype("float64")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("tile", [32, 64, 128])
 @pytest.mark.parametrize("math", MATHS[1:])
 def test_tensor_cores_round_their_operands_and_nothing_else(tmp_path, math, tile):

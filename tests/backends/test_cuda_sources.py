@@ -32,7 +32,8 @@ def compiled():
 def recipe(layers, loss="quadratic", optimizer=None, **preparation):
     net = nn.Network(layers, loss=loss, seed=0, device="cpu")
     prepare = Preparation(**{"dtype": "float32", "outputs": net.outputs, "labels": True} | preparation)
-    return functional.train_step(net.layers, net._loss, (optimizer or nn.SGD(1.0)).rule(), prepare).recipe
+    rule = (optimizer or nn.SGD(1.0)).update_rule()
+    return functional.train_step(net.layers, net.specification.loss, rule, prepare).recipe
 
 
 SIGMOIDS = [784, nn.Dense(30, activation="sigmoid"), nn.Dense(10, activation="sigmoid")]
@@ -63,6 +64,7 @@ def plans():
 PLANS = dict(plans())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("capability", CAPABILITIES)
 @pytest.mark.parametrize("name", PLANS)
 def test_fused_mlp_compiles(compiled, name, capability):
@@ -72,6 +74,7 @@ def test_fused_mlp_compiles(compiled, name, capability):
         compiled("fused_mlp", plan.options, capability)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("capability", CAPABILITIES)
 @pytest.mark.parametrize("tile", TILES)
 @pytest.mark.parametrize(("real", "math"), [*[("float", math) for math in MATHS], ("double", "float32")])
@@ -85,6 +88,7 @@ def test_windows_compile(compiled, real, capability):
     compiled("windows", ("--std=c++17", f"-DREAL={real}"), capability)
 
 
+@pytest.mark.slow
 def test_tensor_cores_are_used_where_they_are(compiled):
     """The binary for sm_80 differs with the arithmetic; for sm_75, which has no such products, it does not."""
     for capability, different in ((75, 1), (80, 3)):

@@ -10,6 +10,7 @@ import nn_any as nn
 from nn_any.backends.engine import EngineError
 from nn_any.core import functional, primitives
 from nn_any.core.batches import Preparation
+from nn_any.core.state import TrainState
 from nn_any.core.trees import tree_leaves, tree_map
 
 pytestmark = pytest.mark.gpu
@@ -33,10 +34,12 @@ def images(device, n=50, shape=(20,), classes=4):
 
 def make(device, layers, optimizer, loss="quadratic", dtype="float32"):
     net = nn.Network(layers, loss=loss, initializer="scaled_normal", seed=1, device=device, dtype=dtype)
-    rule = optimizer.rule()
+    rule = optimizer.update_rule()
     prepare = Preparation(dtype, net.outputs, 255.0, True)
-    params, state, _, count, key = net._carry
-    return functional.train_step(net.layers, net._loss, rule, prepare), (params, state, rule.init(params), count, key)
+    params, state, _, count, key = net.state
+    return functional.train_step(net.layers, net.specification.loss, rule, prepare), TrainState(
+        params, state, rule.init(params), count, key
+    )
 
 
 def host(tree):
@@ -84,15 +87,15 @@ CASES = {
 def test_equals_eager(device, case, dtype):
     """Segments, other rates, other batches, a short last batch; what callers hold stays as it is."""
     name, layers, optimizer, loss = CASES[case]
-    step, carry = make(device, layers, optimizer, loss, dtype)
+    step, state = make(device, layers, optimizer, loss, dtype)
     shape = layers[0] if isinstance(layers[0], tuple) else (layers[0],)
     data = images(device, shape=shape)
     rates = device.asarray(0.1 * RATES, dtype)
     fast, eager = device.training_engine("compiled"), device.training_engine("eager")
-    kept, rtol = host(carry), {"float32": 2e-4, "float64": 1e-10}[dtype]
+    kept, rtol = host(state), {"float32": 2e-4, "float64": 1e-10}[dtype]
     results = []
     for steps, batch, factor, seed in ((37, 5, 1.0, 2), (37, 5, 0.5, 2), (37, 5, 0.5, 3), (1, 3, 1.0, 2)):
-        order, now, wanted = orders(device, steps, batch, seed=seed), carry, carry
+        order, now, wanted = orders(device, steps, batch, seed=seed), state, state
         for start, stop in ((0, 18), (18, 37)) if steps > 1 else ((0, 1),):
             now, losses = fast.run(step, now, data, order, factor * rates, start, stop)
             wanted, expected = eager.run(step, wanted, data, order, factor * rates, start, stop)
@@ -100,7 +103,7 @@ def test_equals_eager(device, case, dtype):
         results.append((now, host(now)))
         equal(results[-1][1], host(wanted), rtol)
         assert fast.name == name
-    equal(host(carry), kept, 0)
+    equal(host(state), kept, 0)
     for now, then in results:
         equal(host(now), then, 0)
     first, slower, other = (then[0][-1][0] for _, then in results[:3])
@@ -117,9 +120,9 @@ def test_an_ensemble(device, name, own_rates):
     step, (params, state, _, count, _) = make(device, [20, 8, 4], optimizer)
     xp = device.xp
     several = tree_map(lambda leaf: xp.stack([leaf, leaf + 0.1, -leaf]), params)
-    carry = several, state, optimizer.init(several), count, xp.zeros((3, 1), dtype=xp.int32)
+    state = TrainState(several, state, optimizer.init(several), count, xp.zeros((3, 1), dtype=xp.int32))
     rates = RATES[:20, None] * np.array([1, 2, 0.5], "float32") if own_rates else RATES[:20]
-    arguments = step, carry, images(device), orders(device, 20, 5, 3), device.asarray(rates), 0, 20
+    arguments = step, state, images(device), orders(device, 20, 5, 3), device.asarray(rates), 0, 20
     engine = device.training_engine("compiled")
     got, losses = engine.run(*arguments)
     expected, expected_losses = device.training_engine("eager").run(*arguments)
@@ -132,15 +135,15 @@ def test_the_graphs_memory_is_its_own(device):
     """Much that is allocated, written and freed between replays changes nothing."""
     import cupy
 
-    step, carry = make(device, CONVOLUTION, nn.SGD(1.0), "log_likelihood")
+    step, state = make(device, CONVOLUTION, nn.SGD(1.0), "log_likelihood")
     data, order, rates = images(device, shape=(9, 9, 1)), orders(device, 32, 5), device.asarray(0.1 * RATES[:32])
     engine = device.training_engine("compiled")
-    expected = host(engine.run(step, carry, data, order, rates, 0, 32))
+    expected = host(engine.run(step, state, data, order, rates, 0, 32))
     for size in (64, 512, 4096, 65_536, 1_000_000):
         noise = [cupy.full(size, float("nan"), dtype="float32") for _ in range(20)]
         del noise
         cupy.get_default_memory_pool().free_all_blocks()
-        equal(host(engine.run(step, carry, data, order, rates, 0, 32)), expected, 1e-5)
+        equal(host(engine.run(step, state, data, order, rates, 0, 32)), expected, 1e-5)
 
 
 @pytest.mark.parametrize("layers", [[20, 8, 4], CONVOLUTION])
@@ -148,18 +151,18 @@ def test_a_segment_moves_nothing_between_host_and_device(device, layers, monkeyp
     import cupy
 
     convolution = layers is CONVOLUTION
-    step, carry = make(device, layers, nn.SGD(1.0), "log_likelihood" if convolution else "quadratic")
+    step, state = make(device, layers, nn.SGD(1.0), "log_likelihood" if convolution else "quadratic")
     data = images(device, shape=(9, 9, 1) if convolution else (20,))
     order, rates = orders(device, 20, 5), device.asarray(0.1 * RATES[:20])
     engine = device.training_engine("compiled")
-    engine.run(step, carry, data, order, rates, 0, 20)
+    engine.run(step, state, data, order, rates, 0, 20)
 
     def refuse(*args, **kwargs):
         raise AssertionError("a transfer within a segment")
 
     for function in ("asnumpy", "array", "asarray"):
         monkeypatch.setattr(cupy, function, refuse)
-    engine.run(step, carry, data, order, rates, 0, 20)
+    engine.run(step, state, data, order, rates, 0, 20)
 
 
 def test_falling_back_is_told(device, caplog):
@@ -169,8 +172,8 @@ def test_falling_back_is_told(device, caplog):
         def forward(self, params, state, x, context):
             return x * (1.0 if float(x.sum()) > -1e30 else 0.0), state, x
 
-    step, carry = make(device, [20, Reading(), nn.Dense(4)], nn.SGD(1.0))
-    arguments = step, carry, images(device), orders(device, 3, 5), device.asarray(RATES[:3]), 0, 3
+    step, state = make(device, [20, Reading(), nn.Dense(4)], nn.SGD(1.0))
+    arguments = step, state, images(device), orders(device, 3, 5), device.asarray(RATES[:3]), 0, 3
     engine = device.training_engine("auto")
     with caplog.at_level(logging.WARNING, logger="nn_any"):
         got, _ = engine.run(*arguments)

@@ -11,9 +11,10 @@ import pytest
 from conftest import need
 
 import nn_any as nn
-from nn_any.backends.engine import EagerEngine, EngineError
+from nn_any.backends.engine import Engine, EngineError
 from nn_any.core import functional, primitives
 from nn_any.core.batches import Preparation
+from nn_any.core.state import TrainState
 from nn_any.core.trees import tree_leaves, tree_map
 
 
@@ -50,10 +51,11 @@ def images(n=50, shape=(20,), classes=4):
 
 def make(layers, optimizer, loss="quadratic"):
     net = nn.Network(layers, loss=loss, initializer="scaled_normal", seed=1, device="cpu")
-    rule = optimizer.rule()
-    step = functional.train_step(net.layers, net._loss, rule, Preparation("float32", net.outputs, 255.0, True))
-    params, state, _, count, key = net._carry
-    return step, (params, state, rule.init(params), count, key)
+    rule = optimizer.update_rule()
+    prepare = Preparation("float32", net.outputs, 255.0, True)
+    step = functional.train_step(net.layers, net.specification.loss, rule, prepare)
+    params, state, _, count, key = net.state
+    return step, TrainState(params, state, rule.init(params), count, key)
 
 
 def equal(got, expected, rtol=1e-5):
@@ -62,19 +64,19 @@ def equal(got, expected, rtol=1e-5):
         np.testing.assert_allclose(a, b, rtol=rtol, atol=rtol)
 
 
-def check_engine(engine, step, carry, data, order, rates, name, cut):
+def check_engine(engine, step, state, data, order, rates, name, cut):
     """Segments of an epoch, twice at other rates: as the eager engine has it, and nothing written that callers hold."""
-    kept = tree_map(np.copy, carry)
+    kept = tree_map(np.copy, state)
     for factor in (1.0, 0.5):
-        now, wanted = carry, carry
+        now, wanted = state, state
         for start, stop in sorted({(0, cut), (cut, len(order))} - {(cut, cut)}):
             now, losses = engine.run(step, now, data, order, (factor * rates).astype("float32"), start, stop)
-            wanted, expected = EagerEngine().run(step, wanted, data, order, factor * rates, start, stop)
+            wanted, expected = Engine().run(step, wanted, data, order, factor * rates, start, stop)
             np.testing.assert_allclose(losses, expected, rtol=1e-4)
             before = tree_map(np.copy, now)
         equal(now, wanted, 1e-4)
-        equal(carry, kept, 0)
-        engine.run(step, carry, data, order[::-1].copy(), rates, 0, len(order))
+        equal(state, kept, 0)
+        engine.run(step, state, data, order[::-1].copy(), rates, 0, len(order))
         equal(now, before, 0)  # the arrays that were handed out are the caller's, whatever runs later
     assert engine.name == name
 
@@ -89,21 +91,22 @@ RATES = np.linspace(0.5, 0.1, 37, dtype="float32")
 
 def test_the_fused_kernel(cupy, monkeypatch):
     monkeypatch.setattr(cupy.fused, "_STEPS_A_LAUNCH", 3)
-    step, carry = make([20, 8, 4], nn.SGD(1.0))
+    step, state = make([20, 8, 4], nn.SGD(1.0))
     engine = cupy.engine.CupyEngine(0)
-    check_engine(engine, step, carry, images(), orders(37, 5), RATES, "cupy fused kernel", 4)
-    check_engine(engine, step, carry, images(), orders(1, 3), RATES[:1], "cupy fused kernel", 1)
+    check_engine(engine, step, state, images(), orders(37, 5), RATES, "cupy fused kernel", 4)
+    check_engine(engine, step, state, images(), orders(1, 3), RATES[:1], "cupy fused kernel", 1)
     assert engine.compile_seconds > 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("own_rates", [False, True])
 def test_the_fused_kernel_on_an_ensemble(cupy, own_rates):
     step, (params, state, none, count, _) = make([(4, 5, 1), nn.Flatten(), 8, 4], nn.SGD(1.0))
     several = tree_map(lambda leaf: np.stack([leaf, leaf + 0.1, -leaf]), params)
-    carry = several, state, none, count, np.zeros((3, 1), "int32")
+    state = TrainState(several, state, none, count, np.zeros((3, 1), "int32"))
     rates = RATES[:6, None] * np.array([1, 2, 0.5], "float32") if own_rates else RATES[:6]
     engine = cupy.engine.CupyEngine(0)
-    check_engine(engine, step, carry, images(shape=(4, 5, 1)), orders(6, 5, 3), rates, "cupy fused kernel", 2)
+    check_engine(engine, step, state, images(shape=(4, 5, 1)), orders(6, 5, 3), rates, "cupy fused kernel", 2)
 
 
 CONVOLUTION = [
@@ -118,29 +121,29 @@ CONVOLUTION = [
 
 def test_a_graph(cupy):
     """Momentum, dropout, the step's counter; whole launches of sixteen steps and single ones."""
-    step, carry = make(CONVOLUTION, nn.SGD(1.0, momentum=0.9), "log_likelihood")
+    step, state = make(CONVOLUTION, nn.SGD(1.0, momentum=0.9), "log_likelihood")
     engine, data = cupy.engine.CupyEngine(0), images(shape=(7, 7, 1))
-    check_engine(engine, step, carry, data, orders(37, 5), 0.2 * RATES, "cupy graph", 18)
-    check_engine(engine, step, carry, data, orders(1, 3), 0.2 * RATES[:1], "cupy graph", 1)
+    check_engine(engine, step, state, data, orders(37, 5), 0.2 * RATES, "cupy graph", 18)
+    check_engine(engine, step, state, data, orders(1, 3), 0.2 * RATES[:1], "cupy graph", 1)
     assert "plain SGD" in engine.fused_reason
 
 
 def test_a_graph_of_an_ensemble(cupy):
     step, (params, state, _, count, _) = make([20, 8, 4], nn.Adam(0.01))
     several = tree_map(lambda leaf: np.stack([leaf, leaf + 0.1, -leaf]), params)
-    carry = several, state, nn.Adam(0.01).init(several), count, np.zeros((3, 1), "int32")
+    state = TrainState(several, state, nn.Adam(0.01).init(several), count, np.zeros((3, 1), "int32"))
     rates = 0.1 * RATES[:6, None] * np.array([1, 2, 0.5], "float32")
-    check_engine(cupy.engine.CupyEngine(0), step, carry, images(), orders(6, 5, 3), rates, "cupy graph", 2)
+    check_engine(cupy.engine.CupyEngine(0), step, state, images(), orders(6, 5, 3), rates, "cupy graph", 2)
 
 
 def test_large_products_are_left_to_cublas(cupy, monkeypatch, caplog):
     monkeypatch.setattr("nn_any.backends.cuda.recipes.MANY_MULTIPLICATIONS", 100)
-    step, carry = make([20, 8, 4], nn.SGD(1.0, momentum=0.9))
+    step, state = make([20, 8, 4], nn.SGD(1.0, momentum=0.9))
     check_engine(
-        cupy.engine.CupyEngine(0), step, carry, images(), orders(5, 5), RATES[:5], "eager, large products by cuBLAS", 2
+        cupy.engine.CupyEngine(0), step, state, images(), orders(5, 5), RATES[:5], "eager, large products by cuBLAS", 2
     )
     engine = cupy.engine.CupyEngine(0, "compiled")
-    check_engine(engine, step, carry, images(), orders(5, 5), RATES[:5], "cupy graph", 2)
+    check_engine(engine, step, state, images(), orders(5, 5), RATES[:5], "cupy graph", 2)
     assert not caplog.records
 
 
@@ -149,17 +152,17 @@ def test_falling_back_is_told(cupy, monkeypatch, caplog):
         raise NotImplementedError("calling cuBLAS API during stream capture is currently unsupported")
 
     monkeypatch.setattr(cupy.graph.CapturedSteps, "_captured", refuse)
-    step, carry = make([20, 8, 4], nn.SGD(1.0, momentum=0.9))
+    step, state = make([20, 8, 4], nn.SGD(1.0, momentum=0.9))
     with caplog.at_level(logging.WARNING, logger="nn_any"):
-        check_engine(cupy.engine.CupyEngine(0), step, carry, images(), orders(5, 5), RATES[:5], "eager", 2)
+        check_engine(cupy.engine.CupyEngine(0), step, state, images(), orders(5, 5), RATES[:5], "eager", 2)
     assert caplog.messages == [
         "cupy graph cannot run these steps, they run eagerly: "
         "NotImplementedError: calling cuBLAS API during stream capture is currently unsupported"
     ]
     with pytest.raises(EngineError, match="'compiled' was asked for, but NotImplementedError: calling cuBLAS"):
-        cupy.engine.CupyEngine(0, "compiled").run(step, carry, images(), orders(5, 5), RATES[:5], 0, 5)
+        cupy.engine.CupyEngine(0, "compiled").run(step, state, images(), orders(5, 5), RATES[:5], 0, 5)
     engine = cupy.engine.CupyEngine(0, "eager")
-    check_engine(engine, step, carry, images(), orders(5, 5), RATES[:5], "eager", 2)
+    check_engine(engine, step, state, images(), orders(5, 5), RATES[:5], "eager", 2)
 
 
 def test_a_fused_kernel_that_cuda_refuses_is_told(cupy, monkeypatch, caplog):
@@ -167,10 +170,10 @@ def test_a_fused_kernel_that_cuda_refuses_is_told(cupy, monkeypatch, caplog):
         raise RuntimeError("CUDA_ERROR_INVALID_VALUE")
 
     monkeypatch.setattr(sys.modules["cupy"], "RawKernel", refuse)
-    step, carry = make([20, 8, 4], nn.SGD(1.0))
+    step, state = make([20, 8, 4], nn.SGD(1.0))
     engine = cupy.engine.CupyEngine(0)
     with caplog.at_level(logging.WARNING, logger="nn_any"):
-        engine.run(step, carry, images(), orders(5, 5), RATES[:5], 0, 5)
+        engine.run(step, state, images(), orders(5, 5), RATES[:5], 0, 5)
     reason = "RuntimeError: CUDA_ERROR_INVALID_VALUE"
     assert caplog.messages == [f"cupy fused kernel cannot run these steps, a graph is tried: {reason}"]
     assert engine.name == "cupy graph"
@@ -215,6 +218,7 @@ def test_our_product_stands_for_the_primitives(cupy, arithmetic):
         np.testing.assert_array_equal(got, replaced["sgd_update"](weights, delta, np.stack([x] * 3), *factors, xp=xp))
 
 
+@pytest.mark.slow
 def test_windows_stand_for_the_primitives(cupy):
     xp = nn.select_device("numpy").xp
     x = np.random.default_rng(0).normal(size=(2, 3, 8, 7, 2)).astype("float32")

@@ -99,22 +99,22 @@ def test_a_step_of_ones_own(name, flipped, monkeypatch):
     monkeypatch.setattr("nn_any.backends.replay.batching._AHEAD_BYTES", 0)  # and the batch, too
     function, layers = STEPS[name]
 
-    def step(carry, batch, rate):
+    def step(state, batch, rate):
         xp = array_namespace(rate)
         x = affine(batch[0], xp.asarray(MIXED), xp.asarray(MIXED[0])) if flipped else batch[0]
-        after, read = function(xp.tanh(x) * rate, *carry)
+        after, read = function(xp.tanh(x) * rate, *state)
         return after, rate * 1.0 if read is None else xp.sum(read, dtype=rate.dtype)
 
-    engine = ReplayEngine("compiled", lambda **_: TorchKernels())
+    engine = ReplayEngine("compiled", choose=lambda **_: TorchKernels())
     got, losses = engine.run(step, STATE, DATA, ORDER, RATES, 0, 5)
-    carry, expected = STATE, []
+    state, expected = STATE, []
     for rows, rate in zip(ORDER, RATES, strict=True):
-        carry, loss = step(carry, (DATA[0][rows],), rate[...])
+        state, loss = step(state, (DATA[0][rows],), rate[...])
         expected.append(loss)
     np.testing.assert_allclose(losses, expected, rtol=1e-11)
-    for a, b in zip(got, carry, strict=True):
+    for a, b in zip(got, state, strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-11, atol=1e-13)
-    (program,) = engine.kept.values()
+    (program,) = engine.programs.values()
     assert sum(array.ndim == 2 and not array.flags.c_contiguous for array in program._state) == layers
 
 
@@ -131,7 +131,8 @@ def test_a_network(activation, stored):
         net = nn.Network([160, *layers], device="torch:cpu", dtype="float64", initializer="scaled_normal", seed=2)
         net.SGD(data, 3, 100, 0.05, engine=engine)
         ends.append(net)
-    programs = list(ends[0]._compiled.values())
+    (cache,) = ends[0]._programs
+    programs = cache.values()
     assert any(not array.flags.c_contiguous for program in programs for array in program._state)
-    for got, expected in zip(*(tree_leaves(net._carry) for net in ends), strict=True):
+    for got, expected in zip(*(tree_leaves(net.state) for net in ends), strict=True):
         np.testing.assert_allclose(nn.to_numpy(got), nn.to_numpy(expected), rtol=1e-9, atol=1e-12)

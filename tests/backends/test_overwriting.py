@@ -21,7 +21,7 @@ OVERLAPS = {  # what a call would write into also has another of its arguments
 }
 
 
-@pytest.mark.parametrize("kernels", ["NumpyKernels", "BothKernels", "ScipyKernels", "SmallKernels", "TorchKernels"])
+@pytest.mark.parametrize("kernels", ["Kernels", "BothKernels", "ScipyKernels", "SmallKernels", "TorchKernels"])
 @pytest.mark.parametrize("name", OVERLAPS)
 def test_what_a_call_overwrites_it_does_not_read_elsewhere(name, kernels):
     module = "nn_any.backends._torch_replay" if kernels[:5] in ("Small", "Torch") else "nn_any.backends.replay.kernels"
@@ -31,11 +31,11 @@ def test_what_a_call_overwrites_it_does_not_read_elsewhere(name, kernels):
     nn.select_device("numpy")  # its primitives
     w, x = (np.random.default_rng(seed).normal(size=(300, 300)) for seed in range(2))
 
-    def step(carry, batch, rate):
-        return OVERLAPS[name](array_namespace(rate), carry, batch[0]), rate * 1.0
+    def step(state, batch, rate):
+        return OVERLAPS[name](array_namespace(rate), state, batch[0]), rate * 1.0
 
     rows, rates = np.stack([np.random.default_rng(i).permutation(300) for i in range(3)]), np.ones(3)
-    got, _ = ReplayEngine("compiled", lambda **_: chosen).run(step, w.copy(), (x,), rows, rates, 0, 3)
+    got, _ = ReplayEngine("compiled", choose=lambda **_: chosen).run(step, w.copy(), (x,), rows, rates, 0, 3)
     for some in rows:
         w = step(w, (x[some],), rates[0, ...])[0]
     np.testing.assert_allclose(got, w, rtol=1e-11, atol=1e-12)

@@ -15,8 +15,7 @@ from conftest import need
 import nn_any as nn
 from nn_any.backends.replay import imagined, program
 from nn_any.backends.replay.engine import ReplayEngine
-from nn_any.backends.replay.recorded import is_flipped
-from nn_any.backends.replay.tape import Layout
+from nn_any.backends.replay.nodes import Layout, is_flipped
 from nn_any.core import primitives
 from nn_any.core.trees import tree_leaves
 
@@ -68,7 +67,7 @@ def assert_same(ends, rtol=1e-9):
     (eager, eager_history), (replayed, history) = ends
     assert (eager_history.engine, history.engine) == ("eager", "replay")
     np.testing.assert_allclose(history["loss"], eager_history["loss"], rtol=rtol)
-    for got, expected in zip(tree_leaves(replayed._carry), tree_leaves(eager._carry), strict=True):
+    for got, expected in zip(tree_leaves(replayed.state), tree_leaves(eager.state), strict=True):
         assert got.dtype == expected.dtype
         assert got.shape == expected.shape
         np.testing.assert_allclose(got, expected, rtol=rtol, atol=1e-11)
@@ -128,20 +127,20 @@ def test_every_batch_size_replays(batch_size, sizes, shuffle):
 NUMBERS_0_TO_7 = (np.arange(8.0),)
 
 
-def replay(step, carry, data=NUMBERS_0_TO_7, steps=5):
-    """The carry and losses of an engine, and of the step in a loop, over batches of two."""
+def replay(step, state, data=NUMBERS_0_TO_7, steps=5):
+    """The state and losses of an engine, and of the step in a loop, over batches of two."""
     order = np.arange(2 * steps).reshape(steps, 2) % 8
     rates = np.linspace(1.0, 2.0, steps)
-    given = [np.copy(leaf) for leaf in tree_leaves(carry)]
-    got, got_losses = ReplayEngine("compiled").run(step, carry, data, order, rates, 0, steps)
-    for leaf, kept in zip(tree_leaves(carry), given, strict=True):
+    given = [np.copy(leaf) for leaf in tree_leaves(state)]
+    got, got_losses = ReplayEngine("compiled").run(step, state, data, order, rates, 0, steps)
+    for leaf, kept in zip(tree_leaves(state), given, strict=True):
         np.testing.assert_array_equal(leaf, kept)  # what the caller holds is as it was
     losses = []
     for rows, rate in zip(order, rates, strict=True):
-        carry, loss = step(carry, tuple(column[rows] for column in data), rate)
+        state, loss = step(state, tuple(column[rows] for column in data), rate)
         losses.append(loss)
     np.testing.assert_allclose(got_losses, losses, rtol=1e-14)
-    for leaf, expected in zip(tree_leaves(got), tree_leaves(carry), strict=True):
+    for leaf, expected in zip(tree_leaves(got), tree_leaves(state), strict=True):
         np.testing.assert_allclose(leaf, expected, rtol=1e-14)
     return got
 
@@ -166,15 +165,15 @@ STEPS = {
 @pytest.mark.parametrize("name", STEPS)
 def test_what_is_updated_in_place_is_not_read_again(name):
     function = STEPS[name]
-    replay(lambda carry, batch, rate: function(carry, batch[0], rate), (A.copy(), B.copy()))
+    replay(lambda state, batch, rate: function(state, batch[0], rate), (A.copy(), B.copy()))
 
 
 def test_rates_and_rows_reach_every_step():
     data = (np.arange(8.0), np.arange(8.0) ** 2)
 
-    def step(carry, batch, rate):
+    def step(state, batch, rate):
         x, squares = batch
-        return (carry[0] + rate * (x[0, ...] + x[1, ...]), carry[1] * 1), squares[1, ...] - squares[0, ...]
+        return (state[0] + rate * (x[0, ...] + x[1, ...]), state[1] * 1), squares[1, ...] - squares[0, ...]
 
     got = replay(step, (A, B), data)
     order = np.arange(10).reshape(5, 2) % 8
@@ -350,6 +349,7 @@ def test_two_trainings_at_once_leave_the_threads_as_they_were():
         assert [pool["num_threads"] for pool in threadpool_info()] == before
 
 
+@pytest.mark.slow
 def test_memory_is_a_few_batches_of_activations():
     """No copy of an epoch, and no more than three times what a batch's activations and the parameters take."""
     import tracemalloc
@@ -428,6 +428,7 @@ def test_no_data_are_kept():
     assert gone() is None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("optimizer", [nn.SGD(0.3), nn.Adam(0.01)], ids=repr)
 @pytest.mark.parametrize("name", STACKS)
 def test_what_is_imagined_is_laid_out_as_what_is_computed(monkeypatch, name, optimizer):
@@ -447,10 +448,10 @@ def test_what_is_imagined_is_laid_out_as_what_is_computed(monkeypatch, name, opt
 
 
 def test_what_is_imagined_may_fail_where_numbers_would_not(caplog):
-    def step(carry, batch, rate):
+    def step(state, batch, rate):
         xp = array_namespace(rate)
-        places = xp.astype(1 / (carry[0] * 0 + 1)[0, :], xp.int64)  # 1, but of zeros no index
-        return (xp.take(carry[0], places, axis=0) * 1.0,), rate * 1.0
+        places = xp.astype(1 / (state[0] * 0 + 1)[0, :], xp.int64)  # 1, but of zeros no index
+        return (xp.take(state[0], places, axis=0) * 1.0,), rate * 1.0
 
     with caplog.at_level(logging.DEBUG, logger="nn_any"):
         replay(step, (np.arange(1600.0).reshape(40, 40),))
@@ -469,7 +470,7 @@ def test_layers_of_the_same_kind_are_computed_together():
     def calls(layers):
         net = nn.Network([72, *layers], device="numpy", seed=0)
         net.SGD(nn.Dataset(X.reshape(37, 72), LABELS, scale=255), 1, 37, 0.5)
-        (compiled,) = net._compiled.values()
+        (compiled,) = net._programs[0].values()
         return compiled._loop.source.count("\n")
 
     two, three = calls([nn.Dense(5), nn.Dense(3)]), calls([nn.Dense(6), nn.Dense(5), nn.Dense(3)])
@@ -477,8 +478,8 @@ def test_layers_of_the_same_kind_are_computed_together():
 
 
 def test_a_counter_that_nothing_reads_is_added_to_behind():
-    def step(carry, batch, rate):
-        return (carry[0] + batch[0][0, ...], carry[1] + 3, carry[2] + 1), carry[0] * 1.0 + carry[2]
+    def step(state, batch, rate):
+        return (state[0] + batch[0][0, ...], state[1] + 3, state[2] + 1), state[0] * 1.0 + state[2]
 
     start = np.zeros(()), np.asarray(5, dtype=np.int32), np.asarray(7, dtype=np.int32)
     _, counted, read = replay(step, start)
@@ -524,10 +525,10 @@ def _descent(x, w, b):
 
 @pytest.mark.parametrize("name", KEPT)
 def test_what_a_step_of_ones_own_keeps(name):
-    def step(carry, batch, rate):
+    def step(state, batch, rate):
         x = _xp(rate).stack([batch[0] + i for i in range(4)], axis=-1)
         x = _xp(rate).concat([x, x[:1, ...]], axis=0)  # three examples, as many as outputs
-        after = KEPT[name](*carry, x, rate)
+        after = KEPT[name](*state, x, rate)
         return after, rate * 1.0
 
     count = np.asarray(3, dtype=np.int32)
@@ -553,7 +554,7 @@ def test_velocities_that_fade_do_not_stay_subnormal(device, members):
         how = {"device": device, "seed": 0, "initializer": "scaled_normal"}
         net = nn.Ensemble([70, 20, 3], members, **how) if members else nn.Network([70, 20, 3], **how)
         net.fit(data, epochs=1, batch_size=1, optimizer=nn.SGD(0.01, momentum=0.9), shuffle=False, engine=engine)
-        ends.append([nn.to_numpy(leaf) for leaf in tree_leaves(net._carry)])
+        ends.append([nn.to_numpy(leaf) for leaf in tree_leaves(net.state)])
     subnormal = [
         sum(((leaf != 0) & (np.abs(leaf) < 1e-38)).sum() for leaf in end if leaf.dtype.kind == "f") for end in ends
     ]
@@ -569,8 +570,8 @@ def test_an_epoch_in_two_parts_is_the_same_bit_for_bit(cut):
     x = np.random.default_rng(0).normal(size=(1200, 40))
     x[2:, :20] = 0
 
-    def step(carry, batch, rate):
-        weights, velocity = carry
+    def step(state, batch, rate):
+        weights, velocity = state
         xp = array_namespace(rate)
         velocity = velocity * 0.4 + batch[0].mT @ xp.tanh(batch[0] @ weights)
         return (weights - velocity * rate, velocity), rate * 1.0

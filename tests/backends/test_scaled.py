@@ -7,7 +7,7 @@ from conftest import need
 
 import nn_any as nn
 from nn_any.backends.replay.engine import ReplayEngine
-from nn_any.backends.replay.kernels import BothKernels, NumpyKernels, ScipyKernels
+from nn_any.backends.replay.kernels import BothKernels, Kernels, ScipyKernels
 from nn_any.core import primitives
 from nn_any.core.trees import tree_leaves
 
@@ -82,7 +82,7 @@ STEPS = {  # what a step does with its inputs (n, 30), and how many products hav
 
 def kernels(name):
     if name != "torch":
-        return {"numpy": NumpyKernels, "both": BothKernels, "scipy": ScipyKernels}[name]()
+        return {"numpy": Kernels, "both": BothKernels, "scipy": ScipyKernels}[name]()
     need("torch")
     from nn_any.backends._torch_replay import TorchKernels
 
@@ -98,21 +98,21 @@ def test_a_step_of_ones_own(name, whose, stored, monkeypatch):
     monkeypatch.setattr("nn_any.backends.replay.batching._AHEAD_BYTES", 0)  # as if the batch were large
     function, factors = STEPS[name]
 
-    def step(carry, batch, rate):
-        after, read = function(array_namespace(rate).astype(batch[0], rate.dtype), *carry)
+    def step(state, batch, rate):
+        after, read = function(array_namespace(rate).astype(batch[0], rate.dtype), *state)
         return after, rate * 1.0 if read is None else read * rate
 
-    engine = ReplayEngine("compiled", lambda **_: chosen)
+    engine = ReplayEngine("compiled", choose=lambda **_: chosen)
     data = (DATA[0].astype(stored),)
     got, losses = engine.run(step, STATE, data, ORDER, RATES, 0, 5)
-    carry, expected = STATE, []
+    state, expected = STATE, []
     for rows, rate in zip(ORDER, RATES, strict=True):
-        carry, loss = step(carry, (data[0][rows],), rate[...])
+        state, loss = step(state, (data[0][rows],), rate[...])
         expected.append(loss)
     np.testing.assert_allclose(losses, expected, rtol=1e-11)
-    for a, b in zip(got, carry, strict=True):
+    for a, b in zip(got, state, strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-11, atol=1e-13)
-    (program,) = engine.kept.values()
+    (program,) = engine.programs.values()
     moved = sum("scale" in node.kwargs for node in program._plan.body)
     assert moved == (0 if stored == "int32" else factors)  # large numbers might overflow
 
@@ -121,9 +121,9 @@ def test_half_precision_is_left_alone():
     """Products of pixels that are not scaled would leave its range."""
     x, w = np.full((20, 784), 255, dtype="uint8"), np.full((3, 784), 0.1, dtype="float16")
 
-    def step(carry, batch, rate):
-        z = affine(array_namespace(rate).astype(batch[0], rate.dtype) / 255, *carry)
-        return carry, array_namespace(rate).max(z)
+    def step(state, batch, rate):
+        z = affine(array_namespace(rate).astype(batch[0], rate.dtype) / 255, *state)
+        return state, array_namespace(rate).max(z)
 
     order, rates = np.arange(20).reshape(1, 20), np.ones(1, dtype="float16")
     _, losses = ReplayEngine("compiled").run(step, (w, w[:, 0] * 0), (x,), order, rates, 0, 1)
@@ -145,9 +145,8 @@ def test_pixels_go_into_the_product_as_they_are_stored(members, units, device, d
         net = nn.Ensemble(layers, members, seed=1, threads=2, **how) if members else nn.Network(layers, seed=1, **how)
         net.SGD(data, 2, 100, 0.5, engine=engine)
         ends.append(net)
-    kept = list(ends[0]._compiled.values())
-    programs = [p for found in kept for p in (found.values() if isinstance(found, dict) else [found])]
+    programs = [program for cache in ends[0]._programs for program in cache.values()]
     assert programs
     assert all(any("scale" in node.kwargs for node in program._plan.body) for program in programs)
-    for got, expected in zip(*(tree_leaves(net._carry) for net in ends), strict=True):
+    for got, expected in zip(*(tree_leaves(net.state) for net in ends), strict=True):
         np.testing.assert_allclose(nn.to_numpy(got), nn.to_numpy(expected), rtol=rtol, atol=rtol / 100)

@@ -19,13 +19,13 @@ OPTIMIZERS = {
 
 
 def both(layers, optimizer, dtype="float64", **options):
-    """The carry and the history after two epochs of batches of 100, 100 and 30, by the chosen and the plain engine."""
+    """The state and the history after two epochs of batches of 100, 100 and 30, by the chosen and the plain engine."""
     need("torch")
     data, ends = nn.Dataset(X, LABELS, scale=255), []
     for engine in ("auto", "eager"):
         net = nn.Network([160, *layers], device="torch:cpu", dtype=dtype, seed=2, **options)
         history = net.fit(data, epochs=2, batch_size=100, optimizer=optimizer, engine=engine)
-        ends.append(([nn.to_numpy(leaf) for leaf in tree_leaves(net._carry)], history))
+        ends.append(([nn.to_numpy(leaf) for leaf in tree_leaves(net.state)], history))
     assert [history.engine for _, history in ends] == ["replay", "eager"]
     return ends
 
@@ -97,7 +97,7 @@ def test_large_convolutions_are_left_to_pytorch(monkeypatch, caplog):
         assert net.SGD(data, 2, 7, 0.1).engine == engine
         nets.append(net)
     assert not caplog.records  # that was a choice, not a failure
-    for got, expected in zip(*(tree_leaves(net._carry) for net in nets), strict=True):
+    for got, expected in zip(*(tree_leaves(net.state) for net in nets), strict=True):
         np.testing.assert_allclose(nn.to_numpy(got), nn.to_numpy(expected), rtol=1e-9, atol=1e-12)
 
 
@@ -117,7 +117,7 @@ def test_what_numpy_cannot_hold_runs_one_by_one():
 def test_ensembles_in_blocks(threads):
     need("torch")
     ensemble = nn.Ensemble([160, 30, 3], 60, learning_rates=[0.5] * 60, seed=0, device="torch:cpu", threads=threads)
-    assert len(ensemble._sizes) > 1
+    assert len(ensemble.snapshot.blocks) > 1
     data = nn.Dataset(X, LABELS, scale=255)
     ensemble.SGD(data, 1, 10, 1.0)
     for i in (0, 59):

@@ -12,6 +12,8 @@ import pytest
 
 import nn_any as nn
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parent.parent.parent
 CONV = ["shallow", "basic_conv", "omit_FC", "dbl_conv", "dbl_conv_relu", "regularized_dbl_conv_relu", "expanded_data"]
 

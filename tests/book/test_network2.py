@@ -303,7 +303,7 @@ def test_other_errors():
     with pytest.raises(TypeError, match=r"cost: expected the class QuadraticCost or CrossEntropyCost, got 'quadratic'"):
         network2.Network(SIZES, cost="quadratic")
     net = network2.Network(SIZES, device="numpy", seed=0)
-    with pytest.raises(ValueError, match="n: expected an integer of at least 1, got 0"):
+    with pytest.raises(ValueError, match="n: expected a positive integer, got 0"):
         net.update_mini_batch(columns()[0], 0.1, 1.0, 0)
     with pytest.raises(ValueError, match="lmbda: expected a finite number"):
         net.total_cost(columns()[0], -1.0)

@@ -99,7 +99,7 @@ def test_a_network_trains_on_the_distorted_images(float64, layer):
     net = nn.Network([IMAGES.shape[1:], nn.RandomAffine(), layer, nn.Flatten(), 3], **arguments)
     plain = nn.Network([126, 3], **arguments)
     plain.set_weights(net.weights, net.biases)
-    key, y = int(nn.to_numpy(net._carry[4])[0]), np.arange(5) % 3
+    key, y = int(nn.to_numpy(net.state.key)[0]), np.arange(5) % 3
     for step in range(2):
         expected = by_scipy(layer, key, step, 1).reshape(5, -1)
         net.update_mini_batch((IMAGES, y), 0.5)

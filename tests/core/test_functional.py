@@ -3,6 +3,7 @@
 import numpy as np
 import oracle
 import pytest
+from conftest import need
 
 import nn_any as nn
 from nn_any.core import functional, losses
@@ -10,6 +11,7 @@ from nn_any.core.batches import Preparation
 from nn_any.core.layers import Dense
 from nn_any.core.optimizers import SGD
 from nn_any.core.random import draw_key
+from nn_any.core.state import TrainState
 
 SIZES = [5, 4, 3]
 
@@ -74,7 +76,7 @@ def test_loss_and_outputs_equal_the_loop(float64, loss):
 
 
 def test_gradients_equal_pytorch_autograd():
-    torch = pytest.importorskip("torch")
+    torch = need("torch")
     x, y, _, weights, biases = oracle.random_batch(11, [6, 5, 4, 3], seed=5)
     net = nn.Network([6, 5, 4, 3], loss="cross_entropy", device="numpy", dtype="float64", seed=0)
     net.set_weights(weights, biases)
@@ -109,9 +111,9 @@ def test_extra_leading_axis_is_many_networks_at_once(float64, shared, per_member
     members = [oracle.random_batch(n, SIZES, seed=i) for i in range(m)]
     rates = np.array([0.5, 1.0, 2.0]) if per_member_rates else np.full(m, 0.5)
 
-    def carry(arrays):
+    def state(arrays):
         params = tuple(tuple(float64.asarray(a) for a in layer) for layer in arrays)
-        return params, ((), ()), (), float64.asarray(0, "int32"), float64.asarray(draw_key(0))
+        return TrainState(params, ((), ()), (), float64.asarray(0, "int32"), float64.asarray(draw_key(0)))
 
     def params_of(i):
         return [(members[i][3][layer], members[i][4][layer]) for layer in (0, 1)]
@@ -124,11 +126,11 @@ def test_extra_leading_axis_is_many_networks_at_once(float64, shared, per_member
     columns = data_of(0) if shared else tuple(np.stack([data_of(i)[k] for i in range(m)]) for k in (0, 1))
     batch = tuple(float64.asarray(column) for column in columns)
     rate = float64.asarray(rates if per_member_rates else 0.5)
-    together, loss = step(carry(stacked), batch, rate)
+    together, loss = step(state(stacked), batch, rate)
     assert tuple(loss.shape) == (m,)
     for i in range(m):
         alone, solo_loss = step(
-            carry(params_of(i)), tuple(float64.asarray(column) for column in data_of(i)), float64.asarray(rates[i])
+            state(params_of(i)), tuple(float64.asarray(column) for column in data_of(i)), float64.asarray(rates[i])
         )
         assert float(nn.to_numpy(loss)[i]) == pytest.approx(float(nn.to_numpy(solo_loss)), rel=1e-12)
         for layer in (0, 1):
@@ -154,8 +156,8 @@ def test_one_rate_for_all_members_keeps_their_norms_apart(float64):
 
     def run(params, columns, key):
         params = tuple(tuple(float64.asarray(a) for a in layer) for layer in params)
-        carry = (params, ((), ()), optimizer.init(params), float64.asarray(0, "int32"), float64.asarray(key))
-        return step(carry, tuple(float64.asarray(column) for column in columns), rate)[0][0]
+        state = TrainState(params, ((), ()), optimizer.init(params), float64.asarray(0, "int32"), float64.asarray(key))
+        return step(state, tuple(float64.asarray(column) for column in columns), rate)[0].params
 
     def params_of(i):
         return [(members[i][3][layer], members[i][4][layer]) for layer in (0, 1)]

@@ -5,10 +5,12 @@ from functools import cache
 import numpy as np
 import oracle
 import pytest
+from conftest import need
 
 import nn_any as nn
 from nn_any.core import evaluation, losses
 from nn_any.core.trees import tree_leaves, tree_map
+from nn_any.datasets.network_input import preparation
 
 IMAGE = (6, 5, 2)
 OUTPUTS = ["linear", "sigmoid", "tanh", "relu", "leaky_relu", "gelu", "silu", "softplus", "exponential", "softmax"]
@@ -54,7 +56,7 @@ def network(stack, activation, loss, output, device="numpy"):
     )
     rng = np.random.default_rng(8)  # gains and biases off their beginnings
     params = tree_map(lambda p: nn.to_numpy(p) + 0.1 * rng.standard_normal(p.shape), net.params)
-    net._carry = (tree_map(lambda p: net.device.asarray(p), params), *net._carry[1:])
+    net.state = net.state._replace(params=tree_map(lambda p: net.device.asarray(p), params))
     return net
 
 
@@ -69,8 +71,9 @@ def batch(net, loss, output):
 
 
 def training_loss(net, x, y):
-    prepare = net._preparation(y)
-    return float(evaluation.differentiator(net.layers, net._loss, prepare, training=True)(net._carry, (x, y))[0])
+    prepare = preparation(net.specification, y)
+    differentiate = evaluation.differentiator(net.layers, net.specification.loss, prepare, training=True)
+    return float(differentiate(net.state, (x, y))[0])
 
 
 @cache
@@ -108,18 +111,19 @@ def test_every_layer_with_every_activation(float64, stack, activation):
     check(float64, stack, activation, "cross_entropy", "sigmoid")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stack", STACKS)
 @pytest.mark.parametrize(("loss", "output"), PAIRS)
 def test_every_combination_against_autograd(stack, loss, output):
-    torch = pytest.importorskip("torch")
+    torch = need("torch")
     net = network(stack, "silu", loss, output)
     x, y = batch(net, loss, output)
     params = tree_map(lambda p: torch.tensor(p, requires_grad=True), net.params)
-    key = int(net._carry[4][0])
+    key = int(net.state.key[0])
     masks, shape = {}, (5,)
     for i, layer in enumerate(net.layers):
         if isinstance(layer, nn.Dropout):
-            masks[i] = oracle.dropout_mask(key, i, 0, (*shape, *net._architecture.shapes[i]), layer.rate)
+            masks[i] = oracle.dropout_mask(key, i, 0, (*shape, *net.specification.shapes[i]), layer.rate)
     a, z = oracle.torch_forward(torch, net.layers, params, torch.tensor(x), masks)
     value = oracle.torch_loss(torch, loss, a, z, torch.tensor(y))
     value.backward()
@@ -131,7 +135,7 @@ def test_every_combination_against_autograd(stack, loss, output):
 @pytest.mark.parametrize(("size", "stride"), [(2, 2), (3, 1), (3, 2), ((2, 3), (1, 3))])
 def test_ties_of_the_maximum_go_to_the_first(float64, size, stride):
     """Where elements of a window are equal, PyTorch's autograd and this package choose the same one."""
-    torch = pytest.importorskip("torch")
+    torch = need("torch")
     rng = np.random.default_rng(2)
     x = rng.integers(0, 3, (4, 7, 8, 2)).astype(float)
     pool = nn.MaxPool2D(size, stride=stride)
@@ -149,7 +153,7 @@ def test_ties_of_the_maximum_go_to_the_first(float64, size, stride):
 @pytest.mark.parametrize("loss", ["cross_entropy", "log_likelihood"])
 def test_label_smoothing(float64, loss):
     """Against PyTorch's: the smoothing of its cross-entropy, and smoothed targets by hand for yes and no."""
-    torch = pytest.importorskip("torch")
+    torch = need("torch")
     kinds = {"cross_entropy": nn.losses.CrossEntropy, "log_likelihood": nn.losses.LogLikelihood}
     smooth, output = kinds[loss](label_smoothing=0.2), losses.get(loss).suits
     net = network("dense", "tanh", smooth, output, float64.device)

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from conftest import need
 from scipy import stats
 
 import nn_any as nn
@@ -25,7 +26,7 @@ def drawn(name, shape, seed=0):
 
 def pytorchs(name, shape):
     """Weights of the same shape by torch.nn.init, whose kernels have their channels first."""
-    torch = pytest.importorskip("torch")
+    torch = need("torch")
     tensor = torch.empty((shape[0], *shape[3:], *shape[1:3]) if len(shape) == 4 else shape, dtype=torch.float64)
     generator, (scheme, kind) = torch.Generator().manual_seed(0), name.split("_")
     if scheme == "glorot":
@@ -99,7 +100,7 @@ def test_zeros(shape):
 
 
 def test_every_name_is_tried_here():
-    assert set(initializers._registry.names) >= {*SCHEMES, "normal", "scaled_normal", "orthogonal", "zeros"}
+    assert set(initializers.names()) >= {*SCHEMES, "normal", "scaled_normal", "orthogonal", "zeros"}
 
 
 @pytest.mark.parametrize("name", [*SCHEMES, "normal", "scaled_normal", "orthogonal", "zeros"])
@@ -144,7 +145,7 @@ def test_settings_of_activations_and_losses_survive_a_model_file(float64, activa
     net.save(tmp_path / "model")
     loaded = nn.Network.load(tmp_path / "model", device=float64.device)
     assert loaded.layers == net.layers
-    assert loaded._loss == net._loss
+    assert loaded.specification.loss == net.specification.loss
     assert loaded.loss(data) == net.loss(data)
     for each in (net, loaded):
         each.fit(data, epochs=2, batch_size=5, optimizer=nn.SGD(0.1))

@@ -9,10 +9,10 @@ from conftest import need
 
 import nn_any as nn
 from nn_any.core import regularization
-from nn_any.core.lbfgs import LBFGS, LBFGSState
 from nn_any.core.optimizers import SGD, Adagrad, Adam, AdamW, Optimizer, RMSprop
 from nn_any.core.schedules import HalveOnNoImprovement, Schedule, StepDecay
 from nn_any.core.trees import tree_leaves, tree_map
+from nn_any.training.lbfgs import LBFGS, LBFGSState
 
 SHAPES = (((4, 3), (4,)), (), ((2, 3, 3, 2), (2,)), ((5,),))  # dense, none, convolution, one that is never decayed
 DECAYED = ((True, False), (), (True, False), (False,))
@@ -81,7 +81,7 @@ def run(backend, optimizer, params, gradients, rates, dtype="float64"):
 
 def torch_run(kind, arguments, params, gradients, *, weight_decay=0.0, before=lambda parameters: None):
     """The same with PyTorch; `before` may change the gradients of a step."""
-    torch = pytest.importorskip("torch")
+    torch = need("torch")
     leaves = [torch.tensor(p, requires_grad=True) for p in tree_leaves(params)]
     flags = list(tree_leaves(DECAYED))
     groups = [
@@ -119,7 +119,7 @@ def test_step_by_step_as_pytorch(float64, name):
 
 
 def test_defaults_are_pytorchs():
-    torch = pytest.importorskip("torch")
+    torch = need("torch")
     params, gradients = draws()
     for ours, kind in ((Adam(), "Adam"), (AdamW(), "AdamW"), (RMSprop(), "RMSprop"), (Adagrad(), "Adagrad")):
         theirs = getattr(torch.optim, kind)([torch.zeros(1)]).defaults
@@ -133,7 +133,7 @@ def test_defaults_are_pytorchs():
 
 
 def test_rates_that_change_from_step_to_step_as_pytorch(float64):
-    torch = pytest.importorskip("torch")
+    torch = need("torch")
     params, gradients = draws()
     rates = np.random.default_rng(1).uniform(0.001, 0.2, STEPS)
     for ours, kind, arguments in (CASES[name] for name in ("momentum", "adam", "rmsprop momentum")):
@@ -152,7 +152,7 @@ def test_rates_that_change_from_step_to_step_as_pytorch(float64):
     "options", [{"clip_norm": 0.7}, {"clip_value": 0.4}, {"clip_norm": 0.7, "clip_value": 0.4}], ids=str
 )
 def test_clipping_as_pytorch(float64, options):
-    torch = pytest.importorskip("torch")
+    torch = need("torch")
     params, gradients = draws()
 
     def clip(leaves):
@@ -274,6 +274,7 @@ def test_trees_without_parameters(backend, name):
         assert list(tree_leaves(state)) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("lead", [(), (2,)])
 @pytest.mark.parametrize("name", ["nesterov", "adam", "rmsprop centered", "adagrad"])
 def test_under_jit_as_without(name, lead):
@@ -370,6 +371,10 @@ def test_ones_own_optimizer(float64):
     assert not Sign().finished([])
     with pytest.raises(NotImplementedError, match="Optimizer must define update"):
         Optimizer().update((), (), (), None)
+    with pytest.raises(NotImplementedError, match=r"Optimizer must define start\(x\) if its whole_batch is True"):
+        Optimizer().start(np.zeros(2))
+    with pytest.raises(NotImplementedError, match=r"Optimizer must define iterate\(state, function\) if"):
+        Optimizer().iterate((), lambda x: (0.0, x))
 
 
 def test_rates_come_from_the_schedule():
@@ -459,7 +464,7 @@ def smooth(torch):
 @pytest.mark.parametrize("history", [2, 10])
 @pytest.mark.parametrize("rate", [1.0, 0.3])
 def test_lbfgs_with_fixed_steps_as_pytorch(rate, history):
-    torch = pytest.importorskip("torch")
+    torch = need("torch")
     start, function = smooth(torch)
 
     def value_and_gradient(x):

@@ -7,6 +7,8 @@ from scipy.special import expit
 import nn_any as nn
 from nn_any.core import primitives
 
+pytestmark = pytest.mark.every_backend
+
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_sigmoid_is_exact_and_stable(float64, dtype):
@@ -125,9 +127,9 @@ def test_plain_descent_equals_the_way_through_the_gradients(float64, activation)
     batch = float64.asarray(rng.normal(size=(7, 5))), float64.asarray(rng.normal(size=(7, 3)))
     rate = float64.asarray(0.7)
     prepare = Preparation("float64", 3)
-    fused = functional.train_step(net.layers, losses.get("quadratic"), nn.SGD(1.0), prepare)(net._carry, batch, rate)
+    fused = functional.train_step(net.layers, losses.get("quadratic"), nn.SGD(1.0), prepare)(net.state, batch, rate)
     differentiate = evaluation.differentiator(net.layers, losses.get("quadratic"), prepare, training=True)
-    _, gradients = differentiate(net._carry, batch)
+    _, gradients = differentiate(net.state, batch)
     updated, _ = nn.SGD(1.0).update(gradients, (), net.params, rate)
     for got_layer, layer in zip(fused[0][0], updated, strict=True):
         for got, expected in zip(got_layer, layer, strict=True):

@@ -6,6 +6,8 @@ import pytest
 import nn_any as nn
 from nn_any.core import random
 
+pytestmark = pytest.mark.every_backend
+
 # Random123, kat_vectors, threefry2x32 with 20 rounds: counter, key, result
 VECTORS = [
     ((0x00000000, 0x00000000), (0x00000000, 0x00000000), (0x6B200159, 0x99BA4EFE)),

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pytest
+from conftest import need
 
 from nn_any.core.schedules import (
     Constant,
@@ -16,7 +17,7 @@ from nn_any.core.schedules import (
     StepDecay,
     WarmUp,
     as_schedule,
-    grows,
+    higher_is_better,
 )
 
 STEPS = 10
@@ -33,7 +34,7 @@ def rates(schedule, epochs, steps=STEPS):
 
 def torch_rates(count, make, rate=0.5, **arguments):
     """The rates of so many steps of one of PyTorch's schedulers."""
-    torch = pytest.importorskip("torch")
+    torch = need("torch")
     optimizer = torch.optim.SGD([torch.zeros(1)], lr=rate)
     scheduler = getattr(torch.optim.lr_scheduler, make)(optimizer, **arguments)
     found = []
@@ -151,7 +152,7 @@ def test_warm_up_hides_its_own_records(epochs):
     ids=str,
 )
 def test_reduce_on_plateau_as_pytorch(arguments):
-    torch = pytest.importorskip("torch")
+    torch = need("torch")
     rng = np.random.default_rng(0)
     losses = np.exp(-np.arange(60) / 15) + 0.1 * rng.uniform(size=60)
     losses[20] = np.nan
@@ -182,9 +183,9 @@ def test_which_way_is_better_goes_by_the_name():
     assert ReduceOnPlateau(1.0, "loss", patience=0)(3, 1, up)[0] == pytest.approx(0.01)
     assert ReduceOnPlateau(1.0, "loss", "max", patience=0)(3, 1, up)[0] == 1.0
     for name in ("validation_accuracy", "test_correct", "validation_f1", "validation_macro_f1", "validation_r2", "r2"):
-        assert grows(name)
+        assert higher_is_better(name)
     for name in ("loss", "validation_loss", "validation_mse", "seconds"):
-        assert not grows(name)
+        assert not higher_is_better(name)
 
 
 def test_halve_on_no_improvement():
@@ -250,7 +251,7 @@ def test_they_compare_by_value_and_keep_plain_numbers():
         (lambda: WarmUp(0.1, 3, 1.5), ValueError, "start: expected .* at most 1, got 1.5"),
         (lambda: ReduceOnPlateau(0.1, factor=1.0), ValueError, "factor: expected .* below 1, got 1.0"),
         (lambda: ReduceOnPlateau(0.1, patience=-1), ValueError, "patience: expected an integer of at least 0, got -1"),
-        (lambda: ReduceOnPlateau(0.1, cooldown=0.5), ValueError, "cooldown: expected an integer .*, got 0.5"),
+        (lambda: ReduceOnPlateau(0.1, cooldown=0.5), TypeError, "cooldown: expected an integer .*, got 0.5"),
         (lambda: ReduceOnPlateau(0.1, mode="up"), ValueError, "mode: expected one of 'min', 'max', got 'up'"),
         (lambda: ReduceOnPlateau(0.1, monitor=3), TypeError, "monitor: expected the name of a recorded value, got 3"),
         (lambda: HalveOnNoImprovement(0.1, patience=0), ValueError, "patience: expected a positive integer, got 0"),

@@ -101,6 +101,11 @@ def test_split_of_real_targets_one_hot_and_counts():
         nn.Dataset(X, X, device="numpy").split(5, stratify=True)
 
 
+def test_a_fraction_is_the_nearest_number_of_examples():
+    data = nn.Dataset(np.zeros((10, 1)), np.zeros(10, dtype=int), device="numpy")
+    assert [len(part) for part in data.split(0.27, 0.23)] == [3, 2, 5]
+
+
 @pytest.mark.parametrize("sizes", [(), (15, 6), (0.7, 0.7), (0,), (-3,), (1.5,), ("half",)])
 def test_split_sizes_that_cannot_be(sizes):
     with pytest.raises(ValueError, match="sizes: expected"):

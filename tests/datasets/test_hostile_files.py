@@ -35,6 +35,7 @@ def refused(call, path, message, most=None):
     assert peak < (most or 10 * size + 64 * MEBIBYTE), f"{peak:,} bytes for a file of {size:,}"
 
 
+@pytest.mark.slow
 def test_a_gzip_bomb_stops_early(tmp_path):
     path = tmp_path / "train-images-idx3-ubyte.gz"
     path.write_bytes(gzip.compress(struct.pack(">BBBBI", 0, 0, 8, 1, 2**28) + bytes(2**28)))
@@ -201,6 +202,7 @@ def test_training_data_too_few_to_validate_with(tmp_path):
     assert [len(part) for part in load_table(path, device="numpy")] == [3, 1, 4]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("text", "message"),
     [

@@ -262,7 +262,7 @@ def test_loading_draws_no_initial_weights(path, monkeypatch):
     def forbidden(*arguments):
         raise AssertionError("initial weights were drawn")
 
-    monkeypatch.setattr(nn.core.architecture.Architecture, "init", forbidden)
+    monkeypatch.setattr(nn.core.specification.Specification, "initial_params", forbidden)
     assert nn.Network.load(path, device="numpy").epoch == 0
 
 

@@ -12,6 +12,8 @@ import pytest
 
 from reliability import flips, fuzz, guard
 
+pytestmark = pytest.mark.slow
+
 posix = pytest.mark.skipif(os.name != "posix", reason="SIGKILL and fork are POSIX's")
 
 

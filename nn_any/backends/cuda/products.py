@@ -31,12 +31,8 @@ class Operands(NamedTuple):
 def product_operands(a: Array, b: Array, d: Array | None, xp: Any) -> Operands:
     """Lay out A (..., m, k), B (..., k, n) and D (..., m, n), whose leading axes are broadcast, without copying.
 
-    More than one leading axis is copied where it cannot be seen as one.
-
-    Parameters
-    ----------
-    xp : module
-        Of the arrays, which have NumPy's ``strides`` in bytes.
+    More than one leading axis is copied where it cannot be seen as one. The arrays are of `xp`, and have NumPy's
+    ``strides`` in bytes.
     """
     m, depth, n = a.shape[-2], a.shape[-1], b.shape[-1]
     if b.shape[-2] != depth:

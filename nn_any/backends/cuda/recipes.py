@@ -1,5 +1,6 @@
 """Which training steps the fused kernel can run, and how it is compiled for them."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -82,7 +83,7 @@ def plan_fused(recipe: Any, batch: int, columns: Sequence[Column], shared_limit:
     if not recipe.optimizer.plain:
         raise Unsuitable(f"it is for plain SGD, not for {recipe.optimizer!r}")
     first, dense = _dense_layers(recipe.layers)
-    sizes = _sizes(dense, columns[0])
+    sizes = (math.prod(columns[0][1]), *[layer.units for layer in dense])
     kinds = _kinds(dense, recipe.loss)
     if batch * _weights(sizes) > MOST_MULTIPLICATIONS:
         raise Unsuitable(f"{batch} examples a step through layers of {sizes} are too much work for one multiprocessor")
@@ -124,13 +125,6 @@ def _dense_layers(layers: Sequence[Any]) -> tuple[int, list[Any]]:
     if first == len(layers):
         raise Unsuitable("there is no dense layer")
     return first, list(layers[first:])
-
-
-def _sizes(dense: Sequence[Any], inputs: Column) -> tuple[int, ...]:
-    features = 1
-    for length in inputs[1]:
-        features *= length
-    return (features, *[layer.units for layer in dense])
 
 
 def _weights(sizes: Sequence[int]) -> int:

@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from nn_any.backends.replay.nodes import Node, map_leaves
 from nn_any.backends.replay.scaled import move_scales
-from nn_any.backends.replay.tape import Node, map_leaves
 
 _AHEAD_BYTES = 4096  # of one array of one step: the inputs of a large batch are taken when they are due
 _BEHIND_BYTES = 65536  # of one step: what the loss needs is kept until its turn
@@ -64,26 +64,20 @@ class Plan:
         calls = [n for n in calls if n not in counted]
         ahead = {notes.rows, notes.rate}
         for node in calls:
-            small = node.layout is not None and _bytes(node) <= _AHEAD_BYTES
-            if small and _passes(node, ahead):
+            if _bytes(node) <= _AHEAD_BYTES and _passes(node, ahead):
                 ahead.add(node)
         behind = self._behind([n for n in calls if n not in ahead], ahead, set(notes.new_state))
         self.head = [n for n in calls if n in ahead]
         self.tail = [n for n in calls if n in behind]
         body = _updates_early([n for n in calls if n not in ahead and n not in behind], notes)
-        self.body = move_scales(
-            body, users_of(calls), {*notes.new_state, notes.loss, *self._inputs(self.tail, ahead | behind)}
-        )
+        self.handed_out = self._inputs(self.tail, ahead | behind) if notes.loss in ahead | behind else [notes.loss]
+        self.body = move_scales(body, users_of(calls), {*notes.new_state, notes.loss, *self.handed_out})
         used = {i for n in self.body for i in n.inputs()} | set(notes.new_state)
         self.handed_in = [n for n in (notes.rate, *self.head) if n in used]
-        self.handed_out = self._inputs(self.tail, ahead | behind)
-        if notes.loss not in ahead | behind:
-            self.handed_out = [notes.loss]
         size = sum(_bytes(n) for n in (*self.handed_in, *self.handed_out))
         self.serial = max(map(_multiplications, self.body), default=0) < _SERIAL
         self.windows = max(map(_windows, self.body), default=0)
-        products = [n.layout for n in self.body if n.name in _PRODUCTS and n.layout is not None]
-        self.matrices = all(len(layout.shape) == 2 for layout in products)
+        self.matrices = all(len(n.layout.shape) == 2 for n in self.body if n.name in _PRODUCTS)
         self.chunk = max(1, min(_CHUNK_STEPS[self.serial], _CHUNK_BYTES // max(size, 1)))
 
     def _behind(self, calls: list[Node], ahead: set[Node], state: set[Node]) -> set[Node]:
@@ -93,8 +87,8 @@ class Plan:
             wanted = node is self.loss or (node in users and behind.issuperset(users[node]))
             if not wanted or node in state or not all(i in made or i in ahead or _is_fixed(i) for i in node.inputs()):
                 continue
-            moving = {i for i in node.inputs() if not _is_fixed(i)}
-            if _passes(node, moving) and sum(map(_bytes, self._inputs([node], ahead))) <= _BEHIND_BYTES:
+            per_step = {i for i in node.inputs() if not _is_fixed(i)}
+            if _passes(node, per_step) and sum(map(_bytes, self._inputs([node], ahead))) <= _BEHIND_BYTES:
                 behind.add(node)
         return behind
 
@@ -151,9 +145,9 @@ def _counters(notes: Recording, calls: list[Node]) -> dict[Node, int]:
         readers = [n for n in calls if old in n.inputs() or new in n.inputs()]
         kept = [*notes.new_state, notes.loss]
         apart = readers == [new] and kept.count(new) == 1 and old not in kept
-        if apart and getattr(new.function, "ufunc", None) is np.add and new.layout == old.layout:
+        if apart and new.ufunc is np.add and new.layout == old.layout:
             by = new.args[1] if new.args[0] is old else None
-            whole = old.layout is not None and old.layout.dtype.kind == "i" and old.layout.dtype.itemsize >= 4
+            whole = old.layout.dtype.kind == "i" and old.layout.dtype.itemsize >= 4
             if whole and type(by) is int and 0 <= by < 100:  # many steps of it are no more than the dtype holds
                 found[old] = by
     return found
@@ -165,26 +159,23 @@ def _is_fixed(node: Node) -> bool:
 
 
 def _bytes(node: Node) -> int:
-    if node.layout is None:
-        return _BEHIND_BYTES + 1
-    return node.layout.nbytes
+    return _BEHIND_BYTES + 1 if node.several else node.layout.nbytes
 
 
 def _multiplications(node: Node) -> int:
     """Of one matrix product: the batch is among its axes, and of many products at once each is taken alone."""
-    if node.layout is None or node.name not in _PRODUCTS | _CONVOLUTIONS:
-        return 0
-    result = node.layout.shape
     if node.name in _CONVOLUTIONS:
         return _kernels_and_places(node)[0][0] * _windows(node)
-    first, second = [i.layout.shape for i in node.inputs() if i.layout is not None][:2]
+    if node.name not in _PRODUCTS:
+        return 0
+    first, second = [i.layout.shape for i in node.inputs()][:2]
     inner = second[-2] if node.name == "sgd_update" else first[-1]
-    return math.prod(result[-2:]) * int(inner)
+    return math.prod(node.layout.shape[-2:]) * int(inner)
 
 
 def _windows(node: Node) -> int:
     """Of a convolution: what all kernels meet, at all places."""
-    if node.layout is None or node.name not in _CONVOLUTIONS:
+    if node.name not in _CONVOLUTIONS:
         return 0
     kernels, places = _kernels_and_places(node)
     return math.prod(kernels[1:]) * math.prod(places[:3])
@@ -192,28 +183,25 @@ def _windows(node: Node) -> int:
 
 def _kernels_and_places(node: Node) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """The shapes of a convolution's kernels, and of what it has for each place where they lie."""
-    first, second = [i.layout.shape for i in node.inputs() if i.layout is not None][:2]
-    result = () if node.layout is None else node.layout.shape
-    roles = {"convolve": (second, result), "convolve_kernels_gradient": (result, second)}
+    first, second = [i.layout.shape for i in node.inputs()][:2]
+    roles = {"convolve": (second, node.layout.shape), "convolve_kernels_gradient": (node.layout.shape, second)}
     return roles.get(node.name, (second, first))
 
 
-def _passes(node: Node, moving: set[Node]) -> bool:
-    """Whether the call does the same for many steps at once, where the nodes in `moving` gain an axis of steps."""
+def _passes(node: Node, per_step: set[Node]) -> bool:
+    """Whether the call does the same for many steps at once, where the nodes in `per_step` gain an axis of steps."""
     inputs = node.inputs()
-    if node.layout is None or not any(i in moving for i in inputs):
+    if per_step.isdisjoint(inputs) or any(i not in per_step and not _is_fixed(i) for i in inputs):
         return False
-    if any(i not in moving and not _is_fixed(i) for i in inputs):
-        return False
-    if hasattr(node.function, "ufunc"):
+    if node.ufunc:
         return True
     if node.name == "take":
-        return _is_fixed(node.args[0]) and node.args[1] in moving and node.kwargs == {"axis": 0}
+        return _is_fixed(node.args[0]) and node.args[1] in per_step and node.kwargs == {"axis": 0}
     if node.name == "getitem":
         return isinstance(node.args[1], tuple) and node.args[1][:1] == (Ellipsis,)
     if node.name in _REDUCTIONS:
         axis = node.kwargs.get("axis", -1 if node.name == "vecdot" else None)
-        return isinstance(axis, int) and axis < 0 and all(i in moving for i in inputs)
+        return isinstance(axis, int) and axis < 0 and all(i in per_step for i in inputs)
     return node.name in ("reshape", "astype", "one_hot")
 
 
@@ -226,7 +214,6 @@ def batched(calls: list[Node], values: dict[Node, np.ndarray]) -> dict[Node, np.
 
 
 def _many(node: Node, values: dict[Node, np.ndarray]) -> Any:
-    assert node.layout is not None
     shape = node.layout.shape
     if node.name == "reshape":
         value = values[node.args[0]]
@@ -238,7 +225,7 @@ def _many(node: Node, values: dict[Node, np.ndarray]) -> Any:
         if leaf.value is not None:
             return leaf.value
         value = values[leaf]
-        if hasattr(node.function, "ufunc"):  # () beside (n,): the axis of steps stays in front
+        if node.ufunc:  # () beside (n,): the axis of steps stays in front
             value = value.reshape(len(value), *(1,) * (len(shape) + 1 - value.ndim), *value.shape[1:])
         return value
 

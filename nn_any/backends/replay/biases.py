@@ -13,7 +13,7 @@ import numpy as np
 from nn_any.backends.replay.batching import Plan, Recording
 from nn_any.backends.replay.buffers import aligned_like
 from nn_any.backends.replay.emitter import Emitter
-from nn_any.backends.replay.tape import Layout, Node
+from nn_any.backends.replay.nodes import Layout, Node
 
 _MOST = 64  # examples
 
@@ -33,7 +33,7 @@ class SpreadBiases:
         self.totals: dict[Node, Node] = {}
         self.arrays: dict[Node, np.ndarray] = {}
         for old, new in zip(notes.state, notes.new_state, strict=True):
-            descends = getattr(new.function, "ufunc", None) is np.subtract and new.args[0] is old
+            descends = new.ufunc is np.subtract and new.args[0] is old
             total = new.args[1] if descends else None
             if not isinstance(total, Node) or total.name != "total" or total not in plan.body:
                 continue
@@ -46,20 +46,20 @@ class SpreadBiases:
             if total.kwargs != {"axis": -2} or plan.body.index(readers[0]) > plan.body.index(total):
                 continue
             z, delta = readers[0].layout, total.args[0].layout
-            if z is None or z != delta or old.layout is None or z.dtype != old.layout.dtype:
+            if z != delta or z.dtype != old.layout.dtype:
                 continue
             if z.is_flipped and z.shape[-2] <= _MOST:
                 self.totals[total] = old
                 self.arrays[old] = aligned_like(self.layout(delta))
 
-    def plain(self, node: Any, place: Any) -> Any:
+    def unrepeated(self, node: Any, place: Any) -> Any:
         """What lies at the place of an argument, as calls without a form want it."""
         return place[..., 0] if isinstance(node, Node) and node in self.arrays else place
 
     @staticmethod
     def layout(delta: Layout) -> Layout:
         """How the sums over the examples of errors (..., n, outputs) lie, and the biases that they change."""
-        return Layout.plain((*delta.shape[:-2], delta.shape[-1], delta.shape[-2]), delta.dtype)
+        return Layout.contiguous((*delta.shape[:-2], delta.shape[-1], delta.shape[-2]), delta.dtype)
 
     @staticmethod
     def add_up(emit: Emitter, out: np.ndarray, delta: np.ndarray) -> None:

@@ -4,7 +4,7 @@ import bisect
 
 import numpy as np
 
-from nn_any.backends.replay.tape import Layout
+from nn_any.backends.replay.nodes import Layout
 
 ALIGNMENT = 64  # OpenBLAS reads a third faster from arrays that begin where a cache line does
 _END = 10**9  # never given back

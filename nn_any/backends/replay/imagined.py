@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from nn_any.backends import _numpy_windows as windows
-from nn_any.backends.replay.recorded import is_flipped
+from nn_any.backends.replay.nodes import is_flipped
 
 _SMALL = 1024  # numbers: such a result is computed
 
@@ -23,10 +23,11 @@ def imagine(name: str, function: Callable[..., Any], args: Any, kwargs: Mapping[
     ufunc = getattr(function, "ufunc", None)
     if ufunc is not None:
         return _elementwise(ufunc, args)
-    known = _KNOWN.get(name)
-    if known is None or not all(isinstance(arg, np.ndarray) and arg.dtype.kind != "O" for arg in args):
+    if not all(isinstance(arg, np.ndarray) and arg.dtype.kind != "O" for arg in args):
         return None
-    return known(*args, **kwargs)
+    if name in windows.ROUTINES:
+        return _zeros(*windows.ROUTINES[name][1](*args, **kwargs))
+    return _KNOWN[name](*args, **kwargs) if name in _KNOWN else None
 
 
 def _zeros(shape: tuple[int, ...], dtype: Any, *, flipped: bool = False) -> np.ndarray:
@@ -72,30 +73,9 @@ def _relu_gradient(z: np.ndarray, delta: np.ndarray) -> np.ndarray | None:
     return _zeros(z.shape, z.dtype, flipped=is_flipped(z))
 
 
-def _convolve(x: np.ndarray, kernels: np.ndarray, *, stride: Any) -> np.ndarray:
-    places = windows.counts(x.shape[1:3], kernels.shape[1:3], stride)
-    return _zeros((len(x), *places, len(kernels)), x.dtype)
-
-
-def _kernels_gradient(x: np.ndarray, delta: np.ndarray, *, kernel_size: Any, stride: Any) -> np.ndarray:
-    return _zeros((delta.shape[-1], *kernel_size, x.shape[-1]), delta.dtype)
-
-
-def _inputs_gradient(delta: np.ndarray, kernels: np.ndarray, *, stride: Any, size: Any) -> np.ndarray:
-    return _zeros((len(delta), *size, kernels.shape[-1]), delta.dtype)
-
-
-def _max_pool_gradient(which: np.ndarray, delta: np.ndarray, *, window: Any, stride: Any, size: Any) -> np.ndarray:
-    return _zeros((*delta.shape[:-3], *size, delta.shape[-1]), delta.dtype)
-
-
 _KNOWN: dict[str, Callable[..., Any]] = {
     "affine": _affine,
     "matmul": _matmul,
     "sgd_update": _sgd_update,
     "relu_gradient": _relu_gradient,
-    "convolve": _convolve,
-    "convolve_kernels_gradient": _kernels_gradient,
-    "convolve_inputs_gradient": _inputs_gradient,
-    "max_pool_gradient": _max_pool_gradient,
 }

@@ -11,7 +11,7 @@ import numpy as np
 
 from nn_any.backends.replay.batching import Plan, Recording
 from nn_any.backends.replay.buffers import ALIGNMENT, aligned
-from nn_any.backends.replay.tape import Layout, Node
+from nn_any.backends.replay.nodes import Layout, Node
 
 _WRITTEN = {"affine", "matmul", "astype"}  # calls, beside elementwise ones, whose result can lie anywhere
 
@@ -83,7 +83,7 @@ class JoinedBiases:
         n, width = layout.shape
         if layout.is_flipped:
             return Layout((n, width + 1), layout.dtype, (layout.dtype.itemsize, n * layout.dtype.itemsize))
-        return Layout.plain((n, _padded(width + 1, layout.dtype)), layout.dtype)
+        return Layout.contiguous((n, _padded(width + 1, layout.dtype)), layout.dtype)
 
 
 def _layers(notes: Recording, plan: Plan, users: Mapping[Node, list[Node]]) -> list[Layer]:
@@ -99,14 +99,14 @@ def _layers(notes: Recording, plan: Plan, users: Mapping[Node, list[Node]]) -> l
         readers = [
             user for user in users.get(weights, []) if user.name == "affine" and user.args[:2] == (inputs, weights)
         ]
-        if total is None or len(readers) != 1 or weights.layout is None or len(weights.layout.shape) != 2:
+        if total is None or len(readers) != 1 or len(weights.layout.shape) != 2:
             continue
         biases = readers[0].args[2]
         moved = [new for new in users.get(total, []) if new in olds and olds[new] is biases]
         if len(moved) != 1 or users[total] != moved or users.get(biases) != [readers[0], *moved]:
             continue
-        descends = getattr(moved[0].function, "ufunc", None) is np.subtract and moved[0].args == (biases, total)
-        alike = {i.layout.dtype for i in (*node.args, biases) if i.layout is not None}
+        descends = moved[0].ufunc is np.subtract and moved[0].args == (biases, total)
+        alike = {i.layout.dtype for i in (*node.args, biases)}
         if descends and alike == {weights.layout.dtype} and inputs in plan.body and _is_written(inputs):
             found.append(Layer(inputs, readers[0], node, moved[0], total))
     return found
@@ -115,7 +115,7 @@ def _layers(notes: Recording, plan: Plan, users: Mapping[Node, list[Node]]) -> l
 def _chain(node: Node, users: Mapping[Node, list[Node]], calls: list[Node]) -> set[Node]:
     """A call, and those before it whose results it can overwrite."""
     found = {node}
-    while hasattr(node.function, "ufunc"):
+    while node.ufunc:
         before = [i for i in node.inputs() if i in calls and users[i] == [node] and i.layout == node.layout]
         if not before or not _is_written(before[0]):
             break
@@ -126,8 +126,7 @@ def _chain(node: Node, users: Mapping[Node, list[Node]], calls: list[Node]) -> s
 
 def _is_written(node: Node) -> bool:
     """Whether it is a call whose result may lie anywhere."""
-    matrix = node.layout is not None and len(node.layout.shape) == 2
-    return node.source is None and matrix and (hasattr(node.function, "ufunc") or node.name in _WRITTEN)
+    return node.source is None and len(node.layout.shape) == 2 and bool(node.ufunc or node.name in _WRITTEN)
 
 
 def _padded(width: int, dtype: np.dtype) -> int:

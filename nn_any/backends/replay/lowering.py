@@ -9,21 +9,25 @@ from typing import Any
 
 import numpy as np
 
-from nn_any.backends.replay.emitter import Column, Emitter, NotStaticError, fixed
-from nn_any.backends.replay.kernels import Form, Kernels
-from nn_any.backends.replay.recorded import is_flipped
-from nn_any.backends.replay.tape import Node, leaves
+from nn_any.backends.replay.emitter import Column, Emitter, Form, Kernels, NotStaticError, fixed
+from nn_any.backends.replay.nodes import Node, is_flipped, leaves
 
-FORMS: dict[str, Form] = {}
+_SHORT: dict[str, Callable[..., None]] = {
+    "astype": lambda emit, out, x, *_, **__: emit(np.copyto, out, x, "unsafe"),
+    "max": lambda emit, out, x, axis=None, *, keepdims=False: emit(np.maximum.reduce, x, axis, None, out, keepdims),
+    "one_hot": lambda emit, out, x, *, classes, dtype: emit(np.eye(classes, dtype=dtype).take, x, 0, out, "clip"),
+    "vecdot": lambda emit, out, a, b, *, axis=-1: emit(np.vecdot, a, b, out, axis=axis),
+}
+FORMS = {name: Form(emit, False) for name, emit in _SHORT.items()}
 _CACHED = 2**20  # bytes
 _PORTION = 2**16  # numbers
 
 
-def form(*names: str, overwrites: bool = False) -> Callable[[Any], Any]:
-    """Make a function the form of the calls of these names."""
+def form(name: str, *, overwrites: bool = False) -> Callable[[Any], Any]:
+    """Make a function the form of the calls of this name."""
 
     def keep(function: Any) -> Any:
-        FORMS.update(dict.fromkeys(names, Form(function, overwrites)))
+        FORMS[name] = Form(function, overwrites)
         return function
 
     return keep
@@ -31,28 +35,20 @@ def form(*names: str, overwrites: bool = False) -> Callable[[Any], Any]:
 
 def form_of(node: Node, kernels: Kernels) -> Form | None:
     """The form of a call, if there is one."""
-    if hasattr(node.function, "ufunc"):
-        return Form(_elementwise(node), True)
+    if node.ufunc:
+        return Form(_elementwise(node, node.ufunc), True)
     return kernels.forms.get(node.name) or FORMS.get(node.name)
 
 
-def _elementwise(node: Node) -> Callable[..., None]:
-    ufunc = node.function.ufunc
-    assert node.layout is not None
-    shape = node.layout.shape
-    full = [a for a in node.args if isinstance(a, Node) and a.layout is not None and a.layout.shape == shape]
+def _elementwise(node: Node, ufunc: np.ufunc) -> Callable[..., None]:
+    full = [a for a in node.inputs() if a.layout.shape == node.layout.shape]
+    dtype = node.inputs()[0].layout.dtype
 
     def emit(emit: Emitter, out: Any, *places: Any) -> None:
         function, operands = ufunc, []
         for arg, place in zip(node.args, places, strict=True):
-            if isinstance(arg, Node):
-                small = arg.fill is not None and any(other is not arg for other in full)
-                operands.append(scalar(arg.fill, place.dtype) if small else place)
-            elif isinstance(arg, int | float) and not isinstance(arg, bool):
-                operands.append(arg)
-            else:
-                operands.append(place)
-        dtype = next(a.layout.dtype for a in node.args if isinstance(a, Node) and a.layout is not None)
+            small = isinstance(arg, Node) and arg.fill is not None and any(other is not arg for other in full)
+            operands.append(scalar(arg.fill, place.dtype) if small else place)
         if ufunc is np.divide and isinstance(operands[1], int | float) and operands[1] and dtype.kind == "f":
             function, operands[1] = np.multiply, 1.0 / operands[1]
         operands = [_tiled(emit, _number(x, dtype, function), out) for x in operands]
@@ -92,11 +88,6 @@ def _number(x: Any, dtype: np.dtype, ufunc: np.ufunc) -> Any:
 def scalar(value: Any, dtype: np.dtype) -> np.ndarray:
     """A number as an array of the arguments' dtype, which spares each call the conversion."""
     return np.asarray(value, dtype=dtype)
-
-
-@form("astype")
-def _astype(emit: Emitter, out: Any, x: Any, *_: Any, **__: Any) -> None:
-    emit(np.copyto, out, x, "unsafe")
 
 
 @form("clip", overwrites=True)
@@ -142,11 +133,6 @@ def _take(emit: Emitter, out: Any, x: Any, indices: Any, axis: int | None = None
         fixed(x)
         take = x.take
     emit(take, indices, axis, out, "clip")  # the order was checked; "raise" would go through another array
-
-
-@form("one_hot")
-def _one_hot(emit: Emitter, out: Any, labels: Any, *, classes: int, dtype: Any) -> None:
-    emit(np.eye(classes, dtype=dtype).take, labels, 0, out, "clip")
 
 
 @form("reshape")
@@ -200,11 +186,6 @@ def _mean(emit: Emitter, out: Any, x: Any, axis: Any = None, *, keepdims: bool =
     emit(np.multiply, out, scalar(out.size / x.size, out.dtype), out)
 
 
-@form("max")
-def _max(emit: Emitter, out: Any, x: Any, axis: Any = None, *, keepdims: bool = False) -> None:
-    emit(np.maximum.reduce, x, axis, None, out, keepdims)
-
-
 @form("total")
 def _total(emit: Emitter, out: Any, x: Any, *, axis: int) -> None:
     fixed(x, out)
@@ -215,11 +196,6 @@ def _total(emit: Emitter, out: Any, x: Any, *, axis: int) -> None:
         emit.kernels.sums(emit, out, rows)
     else:
         emit(np.add.reduce, x, axis, None, out)
-
-
-@form("vecdot")
-def _vecdot(emit: Emitter, out: Any, a: Any, b: Any, *, axis: int = -1) -> None:
-    emit(np.vecdot, a, b, out, axis=axis)
 
 
 @form("matmul")

@@ -1,5 +1,6 @@
 """Convolutions and pooling as NumPy calls that write into a given array; see `lowering`."""
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -9,20 +10,22 @@ from nn_any.backends.replay.emitter import Emitter, NotStaticError, fixed
 from nn_any.backends.replay.lowering import form, matmul
 
 
-@form("unfold")
-def _unfold(emit: Emitter, out: Any, x: Any, **how: Any) -> None:
-    fixed(out, x)
-    windows.unfold(emit, out, x, **how)
-
-
-class _Noted:
-    """Room and products for a portion of images, as `windows.Work` has them, noted for every step."""
+class _Noted(windows.Work):
+    """Calls, room and products noted for every step."""
 
     def __init__(self, emit: Emitter) -> None:
-        self._emit, self.room, self.done = emit, emit.scratch, emit.give_back
+        self._emit = emit
+
+    def __call__(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> None:
+        self._emit(function, *args, **kwargs)
+
+    def room(self, shape: tuple[int, ...], dtype: Any) -> np.ndarray:
+        return self._emit.scratch(shape, dtype)
+
+    def done(self) -> None:
+        self._emit.give_back()
 
     def product(self, out: Any, a: Any, b: Any, *, add: bool = False) -> None:
-        """``a @ b`` into a matrix, or added to it."""
         if not add:
             matmul(self._emit, out, a, b)
         elif not self._emit.kernels.added(self._emit, out, 1.0, a, b, 1.0):
@@ -32,47 +35,26 @@ class _Noted:
             self._emit.give_back()
 
 
-def _in_one_piece(*arrays: Any) -> None:
-    """Raise unless the arrays stay where they are, and their axes can be joined without a copy."""
-    fixed(*arrays)
-    if not all(array.flags.c_contiguous for array in arrays):
-        raise NotStaticError
+def _lowered(write: Callable[..., None], pieces: tuple[int, ...]) -> Callable[..., None]:
+    """The form of a routine, which views the arrays of these numbers as matrices; the result is number 0."""
+
+    def emit_calls(emit: Emitter, out: Any, *args: Any, **how: Any) -> None:
+        arrays = (out, *args)
+        fixed(*arrays)
+        if not all(arrays[i].flags.c_contiguous for i in pieces):
+            raise NotStaticError
+        write(_Noted(emit), *arrays, **how)
+
+    return emit_calls
 
 
-@form("convolve")
-def _convolve(emit: Emitter, out: Any, x: Any, kernels: Any, *, stride: Any) -> None:
-    fixed(x)
-    _in_one_piece(out, kernels)
-    windows.convolve(emit, _Noted(emit), out, x, kernels, stride=stride)
-
-
-@form("convolve_kernels_gradient")
-def _kernels_gradient(emit: Emitter, out: Any, x: Any, delta: Any, *, kernel_size: Any, stride: Any) -> None:
-    fixed(x)
-    _in_one_piece(out, delta)
-    windows.kernels_gradient(emit, _Noted(emit), out, x, delta, stride=stride)
-
-
-@form("convolve_inputs_gradient")
-def _inputs_gradient(emit: Emitter, out: Any, delta: Any, kernels: Any, *, stride: Any, size: Any) -> None:
-    _in_one_piece(out, delta, kernels)
-    windows.inputs_gradient(emit, _Noted(emit), out, delta, kernels, stride=stride)
-
-
-@form("fold")
-def _fold(emit: Emitter, out: Any, parts: Any, *, window: Any, stride: Any, size: Any) -> None:
-    fixed(out, parts)
-    windows.fold(emit, out, parts, window=window, stride=stride)
-
-
-@form("max_pool")
-def _max_pool(emit: Emitter, out: Any, x: Any, **how: Any) -> None:
-    fixed(x)
-    largest, which = out
-    windows.max_pool(emit, emit.scratch, largest, which, x, **how)
-
-
-@form("max_pool_gradient")
-def _max_pool_gradient(emit: Emitter, out: Any, which: Any, delta: Any, *, size: Any, **how: Any) -> None:
-    fixed(out, which, delta)
-    windows.max_pool_gradient(emit, emit.scratch, out, which, delta, **how)
+for _name, _pieces in (
+    ("convolve", (0, 2)),
+    ("convolve_kernels_gradient", (0, 2)),
+    ("convolve_inputs_gradient", (0, 1, 2)),
+    ("fold", ()),
+    ("max_pool_gradient", ()),
+):
+    form(_name)(_lowered(windows.ROUTINES[_name][0], _pieces))
+form("unfold")(_lowered(windows.unfold, ()))
+form("max_pool")(_lowered(windows.max_pool, ()))

@@ -1,42 +1,38 @@
 """A recorded training step as a loop: every call writes into an array that is there before the first step."""
 
-import logging
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
-from nn_any.backends.engine import Step, one_line, take_rows
+from nn_any.backends.engine import logger, one_line, take_rows
 from nn_any.backends.replay.batching import Plan, Recording, batched, users_of
 from nn_any.backends.replay.buffers import Pool
-from nn_any.backends.replay.kernels import Kernels, numpys
+from nn_any.backends.replay.kernels import Chooser
+from nn_any.backends.replay.nodes import Node
 from nn_any.backends.replay.recorded import RECORDING, Recorded, UnrecordableError
-from nn_any.backends.replay.tape import Node, Tape, recording
+from nn_any.backends.replay.tape import Tape, recording
 from nn_any.backends.replay.writer import Writer
+from nn_any.core.state import Step, TrainState
 from nn_any.core.trees import tree_leaves, tree_map
-from nn_any.core.typing import Batch, Carry
+from nn_any.core.typing import Array, Batch
 
-_logger = logging.getLogger("nn_any")
 _FLUSHED = 128  # steps: a velocity of momentum 0.9 takes six times as many to become subnormal
 _PORTION = 2**16  # numbers
 
 
-def record(step: Step, carry: Carry, data: Batch, rows: np.ndarray, rate: np.ndarray) -> Recording:
+def record(step: Step, state: TrainState, data: Batch, rows: np.ndarray, rate: np.ndarray) -> Recording:
     """Run `step` once on the given batch, and note its calls; the numbers are imagined, unless that fails.
 
-    Raises
-    ------
-    UnrecordableError
-        If the step does not run on stand-ins for arrays.
+    A step that does not run on stand-ins for arrays is an `UnrecordableError`.
     """
     try:
-        return _recorded(step, carry, data, rows, rate, imagining=True)
+        return _recorded(step, state, data, rows, rate, imagining=True)
     except (UnrecordableError, MemoryError):
         raise
     except Exception as error:  # zeros may be no numbers for this step, such as indices that are made of quotients
-        _logger.debug("the step is recorded with its numbers, since imagined ones failed: %s", one_line(error))
+        logger.debug("the step is recorded with its numbers, since imagined ones failed: %s", one_line(error))
     try:
-        return _recorded(step, carry, data, rows, rate, imagining=False)
+        return _recorded(step, state, data, rows, rate, imagining=False)
     except (UnrecordableError, MemoryError):
         raise
     except Exception as error:  # a layer of the user's may use more than the standard has
@@ -44,15 +40,15 @@ def record(step: Step, carry: Carry, data: Batch, rows: np.ndarray, rate: np.nda
 
 
 def _recorded(
-    step: Step, carry: Carry, data: Batch, rows: np.ndarray, rate: np.ndarray, *, imagining: bool
+    step: Step, state: TrainState, data: Batch, rows: np.ndarray, rate: np.ndarray, *, imagining: bool
 ) -> Recording:
     with recording(imagining=imagining) as tape:
-        state = tree_map(tape.input, carry)
+        before = tree_map(tape.input, state)
         taken, now = tape.input(rows), tape.input(np.asarray(rate))
         columns = [tape.column(column) for column in data]
         batch = take_rows(tuple(columns), taken, RECORDING)
-        after, loss = step(state, batch, now)
-        found = [leaf.node for leaf in tree_leaves(state)]
+        after, loss = step(before, batch, now)
+        found = [leaf.node for leaf in tree_leaves(before)]
         left = [_node(tape, leaf) for leaf in tree_leaves(after)]
         if _node(tape, loss).name in ("input", "column", "constant"):
             raise UnrecordableError("the loss is the same whatever the step computes")
@@ -70,12 +66,9 @@ class Program:
     Parameters
     ----------
     step, data : as `Engine.run` has them; the data are not kept
-    carry : tree of NumPy arrays, such as those that `load` will be given
+    state : tree of NumPy arrays, such as those that `load` will be given
     rows, rate : one step's, to record it with
-    alone : bool
-        Whether no other thread runs a program.
-    choose : callable
-        Chooses the kernels, as `numpys` does, or raises `LeftAsideError`.
+    alone, choose : as `ReplayEngine` has them
 
     Attributes
     ----------
@@ -84,17 +77,9 @@ class Program:
     """
 
     def __init__(
-        self,
-        step: Step,
-        carry: Carry,
-        data: Batch,
-        rows: np.ndarray,
-        rate: np.ndarray,
-        *,
-        alone: bool = True,
-        choose: Callable[..., Kernels] = numpys,
+        self, step: Step, state: TrainState, data: Batch, rows: Array, rate: Array, *, alone: bool, choose: Chooser
     ) -> None:
-        notes = record(step, carry, data, rows, rate)
+        notes = record(step, state, data, rows, rate)
         self._plan = Plan(notes)
         self.serial = self._plan.serial
         kernels = choose(serial=self.serial, alone=alone, matrices=self._plan.matrices, windows=self._plan.windows)
@@ -106,29 +91,28 @@ class Program:
         many = (*writer.handed_in.values(), *writer.handed_out.values())
         self._steps = [[array[i, ...] for i in range(len(array))] for array in many]
         self._columns, self._loop = notes.columns, writer.loop()
-        places = dict(zip(notes.state, self._state, strict=True))
+        places = dict(zip(notes.state, writer.state, strict=True))
         self._counters = [(places[node], by) for node, by in self._plan.counters.items()]
         users = users_of(self._plan.body)
-        pairs = zip(notes.state, self._state, strict=True)
-        self._fading = [a for old, a in pairs if a.ndim and a.dtype.kind == "f" and _is_decayed(users.get(old, []))]
+        self._fading = [array for node, array in places.items() if _fades(array, users.get(node, []))]
         self._chunk = self._plan.chunk
         if self._fading:  # a power of two, so that a chunk ends wherever they are flushed
             self._chunk = min(2 ** (self._chunk.bit_length() - 1), _FLUSHED)
 
-    def load(self, carry: Carry) -> None:
-        """Copy a carry into the program's own arrays; what is kept for each example comes to lie there n times."""
-        for array, leaf in zip(self._state, tree_leaves(carry), strict=True):
+    def load(self, state: TrainState) -> None:
+        """Copy a state into the program's own arrays; what is kept for each example comes to lie there n times."""
+        for array, leaf in zip(self._state, tree_leaves(state), strict=True):
             np.copyto(array, leaf)
 
-    def unload(self, carry: Carry) -> Carry:
-        """A copy of the program's arrays, in the structure of `carry`."""
+    def unload(self, state: TrainState) -> TrainState:
+        """A copy of the program's arrays, in the structure of `state`."""
         arrays = iter(self._state)
 
         def copied(leaf: np.ndarray) -> np.ndarray:
             array = next(arrays)
             return (array if array.ndim == leaf.ndim else array[0]).copy()
 
-        after: Carry = tree_map(copied, carry)
+        after: TrainState = tree_map(copied, state)
         return after
 
     def run(self, data: Batch, order: np.ndarray, rates: np.ndarray, losses: np.ndarray, first: int = 0) -> None:
@@ -157,9 +141,9 @@ class Program:
             np.add(array, by * len(order), out=array)
 
 
-def _is_decayed(users: list[Node]) -> bool:
-    """Whether all that reads a state is elementwise, as what reads a velocity is, and what reads weights is not."""
-    return bool(users) and all(hasattr(user.function, "ufunc") for user in users)
+def _fades(array: np.ndarray, users: list[Node]) -> bool:
+    """Whether a state may decay: all that reads it is elementwise, as with a velocity, and unlike with weights."""
+    return array.ndim > 0 and array.dtype.kind == "f" and bool(users) and all(user.ufunc for user in users)
 
 
 def _flush(array: np.ndarray) -> None:

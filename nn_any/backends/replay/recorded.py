@@ -1,18 +1,17 @@
 """Stand-ins for NumPy arrays that note every call made on them, on the tape of the thread at hand."""
 
 import functools
+import operator
 import threading
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 import array_api_compat.numpy as xp
 import numpy as np
 
+from nn_any.backends._standard import for_images
+from nn_any.backends.replay.nodes import Node, is_flipped
 from nn_any.core import primitives
-from nn_any.core.typing import Array
-
-if TYPE_CHECKING:
-    from nn_any.backends.replay.tape import Node
 
 current = threading.local()
 """Its `tape` is where this thread's calls are noted."""
@@ -20,11 +19,6 @@ current = threading.local()
 
 class UnrecordableError(TypeError):
     """The step does something that cannot be written down, such as reading a value."""
-
-
-def is_flipped(array: np.ndarray) -> bool:
-    """Whether the last axis but one is the one whose elements lie side by side: a C-contiguous array's ``mT``."""
-    return array.ndim > 1 and not array.flags.c_contiguous and array.mT.flags.c_contiguous
 
 
 def product(a: np.ndarray, b: np.ndarray) -> np.ndarray:
@@ -52,7 +46,7 @@ class Recorded:
     __array_ufunc__ = None  # so that NumPy leaves operators with one of its own arrays on the left to this class
     __slots__ = ("__weakref__", "node", "value")
 
-    def __init__(self, node: "Node", value: np.ndarray) -> None:
+    def __init__(self, node: Node, value: np.ndarray) -> None:
         self.node, self.value = node, value
 
     def __array_namespace__(self, api_version: str | None = None) -> Any:
@@ -66,8 +60,7 @@ class Recorded:
     ndim = property(lambda self: self.value.ndim)
     size = property(lambda self: self.value.size)
     device = property(lambda self: "cpu")
-    mT = property(lambda self: _note("mT", _transposed, self))  # noqa: N815 - the standard's name
-    T = property(lambda self: _note("mT", _transposed, self))
+    T = mT = property(lambda self: _note("mT", _transposed, self))  # noqa: N815 - the standard's names
 
     def __getattr__(self, name: str) -> Any:
         raise AttributeError(f"the standard's arrays have no attribute {name!r}")
@@ -75,7 +68,7 @@ class Recorded:
     def __getitem__(self, key: Any) -> Any:
         if any(getattr(k, "dtype", None) == np.bool_ for k in (key if isinstance(key, tuple) else (key,))):
             raise UnrecordableError("the step chooses by a mask, which makes shapes depend on values")
-        return _note("getitem", _item, self, key)
+        return _note("getitem", operator.getitem, self, key)
 
     def __setitem__(self, key: Any, value: Any) -> None:
         changed = _note("setitem", _with_item, self, key, value)
@@ -89,12 +82,7 @@ class Recorded:
         return self
 
 
-def _transposed(array: np.ndarray) -> np.ndarray:
-    return array.mT
-
-
-def _item(array: np.ndarray, key: Any) -> Array:
-    return array[key]
+_transposed: Callable[[Any], Any] = operator.attrgetter("mT")
 
 
 def _with_item(array: np.ndarray, key: Any, value: Any) -> np.ndarray:
@@ -103,15 +91,12 @@ def _with_item(array: np.ndarray, key: Any, value: Any) -> np.ndarray:
     return changed
 
 
-def _refuses(what: str) -> Callable[..., Any]:
-    def refuse(self: Recorded) -> Any:
-        raise UnrecordableError(f"the step reads a value ({what} of an array)")
-
-    return refuse
+def _refuse(array: Recorded, what: str) -> Any:
+    raise UnrecordableError(f"the step reads a value ({what} of an array)")
 
 
 for _name in ("bool", "int", "float", "complex", "index", "iter"):
-    setattr(Recorded, f"__{_name}__", _refuses(_name))
+    setattr(Recorded, f"__{_name}__", functools.partialmethod(_refuse, _name))
 
 _OPERATORS = {
     "add": "add",
@@ -128,14 +113,7 @@ _OPERATORS = {
     "lshift": "bitwise_left_shift",
     "rshift": "bitwise_right_shift",
 }
-_COMPARISONS = {
-    "lt": "less",
-    "le": "less_equal",
-    "gt": "greater",
-    "ge": "greater_equal",
-    "eq": "equal",
-    "ne": "not_equal",
-}
+_COMPARED = {"lt": "less", "le": "less_equal", "gt": "greater", "ge": "greater_equal", "eq": "equal", "ne": "not_equal"}
 
 
 @functools.cache
@@ -157,7 +135,7 @@ def _operator(name: str, *, swapped: bool = False) -> Callable[[Recorded, Any], 
     return operate
 
 
-for _short, _long in (_OPERATORS | _COMPARISONS).items():
+for _short, _long in (_OPERATORS | _COMPARED).items():
     setattr(Recorded, f"__{_short}__", _operator(_long))
 for _short, _long in _OPERATORS.items():
     setattr(Recorded, f"__r{_short}__", _operator(_long, swapped=True))
@@ -180,53 +158,41 @@ class _RecordingNamespace:
             raise UnrecordableError(f"the step calls {name}, whose shapes depend on values")
         if isinstance(thing, type) or not callable(thing) or name.startswith("__"):
             return thing
-        wrapped = _filled(name) if name in ("zeros_like", "ones_like", "full_like") else _noted(name, _function(name))
+        wrapped = _FILLED.get(name) or functools.partial(_note, name, _function(name))
         setattr(self, name, wrapped)
         return wrapped
 
 
-def _noted(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
-    def call(*args: Any, **kwargs: Any) -> Any:
-        return _note(name, function, *args, **kwargs)
-
-    return call
-
-
-def _filled(name: str) -> Callable[..., Any]:
+def _filled(*value: float) -> Callable[..., Any]:
     def call(array: Recorded, *fill: float, dtype: Any = None, device: Any = None) -> Recorded:
-        values = {"zeros_like": 0.0, "ones_like": 1.0}
-        made: Recorded = current.tape.filled_like(array, *fill or (values[name],), dtype=dtype)
+        made: Recorded = current.tape.filled_like(array, *value or fill, dtype=dtype)
         return made
 
     return call
 
 
+_FILLED = {"zeros_like": _filled(0.0), "ones_like": _filled(1.0), "full_like": _filled()}
+
+
 RECORDING = _RecordingNamespace()
 
 
-def record_primitive(name: str, replacement: Callable[..., Any], *, single: bool = False) -> None:
-    """Let NumPy's `replacement` of a primitive, or the ufunc that it is, be noted as one call of that name.
-
-    With `single`, for images of an ensemble the calls that define the primitive are noted instead.
-    """
-
+def record_primitive(name: str, replacement: Callable[..., Any]) -> None:
+    """Let NumPy's `replacement` of a primitive, or the ufunc that it is, be noted as one call of that name."""
     elementwise = isinstance(replacement, np.ufunc)
     function: Any = alike(cast(np.ufunc, replacement)) if elementwise else functools.partial(replacement, xp=xp)
 
     def call(*args: Any, xp: Any, **kwargs: Any) -> Any:
-        if single and max(array.ndim for array in args) > 4:
-            return primitives.definition(name)(*args, xp=xp, **kwargs)
         return _note(name, function, *args, **kwargs)
 
-    primitives.replace(name, RECORDING, call)
+    primitives.replace(name, RECORDING, for_images(name, call) if name.startswith("convolve") else call)
 
 
 def record_convolution(function: Callable[..., Any]) -> None:
     """Let the convolution be noted as one call whose residual is its input, which is there already."""
+    function = functools.partial(function, xp=xp)
 
     def call(x: Any, kernels: Any, *, stride: Any, xp: Any) -> Any:
-        if max(x.ndim, kernels.ndim) > 4:
-            return primitives.definition("convolve")(x, kernels, stride=stride, xp=xp)
         return _note("convolve", function, x, kernels, stride=stride), x
 
-    primitives.replace("convolve", RECORDING, call)
+    primitives.replace("convolve", RECORDING, for_images("convolve", call))

@@ -10,23 +10,17 @@ from typing import Any
 
 import numpy as np
 
-from nn_any.backends.replay.tape import Node
+from nn_any.backends.replay.nodes import Node
 
 _SCALED = {"affine": 0, "sgd_update": 2}  # the calls that take a factor, and which argument it is for
 _FACTORS = 2.0**-20, 2.0**20
 
 
 def move_scales(body: list[Node], users: Mapping[Node, list[Node]], kept: set[Node]) -> list[Node]:
-    """The calls of a step, without those that only scale what products read: these have it as ``scale=``.
+    """The calls of a step, some of them changed, without those that only scale what products read.
 
-    Parameters
-    ----------
-    body : list of Node
-        Some of them are changed.
-    users : dict of Node to list of Node
-        The calls that read each array.
-    kept : set of Node
-        What others than the body read.
+    These products have the factor as ``scale=``. `users` are the calls that read each array, and `kept` is what others
+    than the body read.
     """
     made, left_out = set(body), set()
     for node in body:
@@ -48,8 +42,8 @@ def move_scales(body: list[Node], users: Mapping[Node, list[Node]], kept: set[No
 
 def _scaling(node: Node) -> tuple[Any, float]:
     """What a call multiplies by one number, or divides by it, and the factor; None and 0.0 if it does neither."""
-    ufunc = getattr(node.function, "ufunc", None)
-    if ufunc not in (np.multiply, np.divide) or node.layout is None or node.layout.dtype.kind != "f":
+    ufunc = node.ufunc
+    if ufunc not in (np.multiply, np.divide) or node.layout.dtype.kind != "f":
         return None, 0.0
     x, number = node.args
     if ufunc is np.multiply and not isinstance(x, Node):
@@ -62,9 +56,8 @@ def _scaling(node: Node) -> tuple[Any, float]:
 
 def _is_small(node: Node) -> bool:
     """Whether its values are whole numbers of one or two bytes, as reals of four or more."""
-    given = [i.layout.dtype for i in node.inputs() if i.layout is not None]
-    cast = node.name == "astype" and node.layout is not None and node.layout.dtype.itemsize >= 4
-    return cast and all(dtype.kind in "iu" and dtype.itemsize <= 2 for dtype in given)
+    cast = node.name == "astype" and node.layout.dtype.itemsize >= 4
+    return cast and all(i.layout.dtype.kind in "iu" and i.layout.dtype.itemsize <= 2 for i in node.inputs())
 
 
 def _readers(node: Node, users: Mapping[Node, list[Node]]) -> tuple[list[Node], list[Node]]:

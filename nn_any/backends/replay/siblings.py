@@ -15,7 +15,7 @@ from nn_any.backends.replay.biases import SpreadBiases
 from nn_any.backends.replay.buffers import ALIGNMENT, aligned_like
 from nn_any.backends.replay.emitter import Emitter
 from nn_any.backends.replay.lowering import into, scalar
-from nn_any.backends.replay.tape import Layout, Node
+from nn_any.backends.replay.nodes import Layout, Node
 
 _MOST = 4096  # numbers in one piece: a larger call takes longer than its start
 _FUNCTIONS = {np.add, np.subtract, np.multiply}  # which leave zeros between two siblings finite
@@ -63,15 +63,14 @@ class Siblings:
 
     def _kind(self, node: Node, kinds: Mapping[Any, Any]) -> Any:
         """The same for calls that are the same formula of other arrays."""
-        ufunc = getattr(node.function, "ufunc", None)
-        if ufunc is None:
+        if not node.ufunc:
             return node.name
         parts = [_number(arg) for arg in node.args]
-        return (ufunc, *[kinds.get(part, part.name) if isinstance(part, Node) else (part,) for part in parts])
+        return (node.ufunc, *[kinds.get(part, part.name) if isinstance(part, Node) else (part,) for part in parts])
 
     def _join(self, family: tuple[Node, ...]) -> None:
         """Let the members be computed together, if they can be."""
-        ufunc = getattr(family[0].function, "ufunc", None)
+        ufunc = family[0].ufunc
         sums = all(node in self._biases.totals for node in family)
         when = self._known[family[0]]
         late = any(self._known.get(i, -1) >= when for node in family for i in node.inputs())
@@ -96,21 +95,18 @@ class Siblings:
             out = self._pieces[olds]
             self.places.update({node: self._biases.arrays[old] for node, old in zip(family, olds, strict=True)})
         elif sums:
-            out, views = _side_by_side([node.args[0].layout for node in family])
+            layouts = [node.args[0].layout for node in family]
+            self._pieces[family], views = _side_by_side(layouts)
+            out = self._pieces[family]
             self.places.update(zip(family, views, strict=True))
-            self._pieces[family] = out
-            self._gather_biases(family)
+            olds = tuple([self._biases.totals[node] for node in family])  # these biases come to lie as the sums do
+            self._pieces[olds], views = _side_by_side(layouts)
+            self._biases.arrays.update(zip(olds, views, strict=True))
         else:
             out = self._piece(family)
         self.waiting.update(family[1:])
         self.calls[family[0]] = _together(ufunc, out, pieces)
         self._known.update(dict.fromkeys(family, when))
-
-    def _gather_biases(self, totals: tuple[Node, ...]) -> None:
-        """Let the biases that these sums change lie as the sums do."""
-        olds = tuple([self._biases.totals[total] for total in totals])
-        self._pieces[olds], views = _side_by_side([total.args[0].layout for total in totals])
-        self._biases.arrays.update(zip(olds, views, strict=True))
 
     def _can_lie(self, nodes: tuple[Any, ...]) -> bool:
         """Whether arrays lie side by side in this order, or may."""
@@ -125,8 +121,8 @@ class Siblings:
         """Whether it is a call whose result, a flipped matrix of reals, may lie anywhere."""
         if node not in self._known or node in self._elsewhere or node in self.places or node.source is not None:
             return False
-        matrix = node.layout is not None and len(node.layout.shape) == 2 and node.layout.is_flipped
-        return matrix and node.layout.dtype.kind == "f" and (hasattr(node.function, "ufunc") or node.name in _WRITTEN)
+        matrix = len(node.layout.shape) == 2 and node.layout.is_flipped and node.layout.dtype.kind == "f"
+        return matrix and bool(node.ufunc or node.name in _WRITTEN)
 
     def _piece(self, nodes: tuple[Any, ...]) -> np.ndarray:
         """The memory of arrays that lie side by side; they do from now on."""
@@ -155,7 +151,7 @@ def _side_by_side(layouts: list[Layout]) -> tuple[np.ndarray, list[np.ndarray]]:
             rows += 1
         starts.append(rows)
         rows += layout.shape[1]
-    piece = aligned_like(Layout.plain((rows, n), dtype))
+    piece = aligned_like(Layout.contiguous((rows, n), dtype))
     piece[...] = 0
     return piece, [piece[start : start + layout.shape[1]] for start, layout in zip(starts, layouts, strict=True)]
 

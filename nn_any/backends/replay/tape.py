@@ -4,113 +4,21 @@ The step is pure, so the calls that it makes on one batch are those that it make
 `program` turns the notes into a loop without temporaries.
 """
 
-import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from nn_any.backends.replay.imagined import imagine
-from nn_any.backends.replay.recorded import Recorded, UnrecordableError, current, is_flipped
-
-
-class Layout(NamedTuple):
-    """How an array lies in memory."""
-
-    shape: tuple[int, ...]
-    dtype: np.dtype
-    strides: tuple[int, ...]
-
-    @classmethod
-    def of(cls, array: np.ndarray) -> "Layout":
-        """The layout of `array`."""
-        return cls(array.shape, array.dtype, array.strides)
-
-    @classmethod
-    def plain(cls, shape: tuple[int, ...], dtype: Any) -> "Layout":
-        """The layout of an array whose last axis lies in one piece, and so on."""
-        dtype = np.dtype(dtype)
-        return cls(shape, dtype, tuple(math.prod(shape[i + 1 :]) * dtype.itemsize for i in range(len(shape))))
-
-    @property
-    def is_flipped(self) -> bool:
-        """Whether it is that of the ``mT`` of an array in one piece, as `recorded.is_flipped` has it of arrays."""
-        return is_flipped(np.lib.stride_tricks.as_strided(np.empty(0, self.dtype), self.shape, self.strides))
-
-    @property
-    def nbytes(self) -> int:
-        """The size of the array."""
-        return math.prod(self.shape) * self.dtype.itemsize
-
-
-class Node:
-    """One array of the recorded step: an input, a constant, or what a call returned.
-
-    Attributes
-    ----------
-    name : str
-        Of the call (``"multiply"``, ``"sgd_update"``), or ``"input"``, ``"column"`` or ``"constant"``.
-    function, args, kwargs : what was called; arguments that were arrays are nodes
-    layout : Layout or None
-        Of the array; None for a call that returned several.
-    layouts : list of Layout
-        Of all that the call returned.
-    source : Node or None
-        The node that this one is a view of.
-    value : ndarray or None
-        A constant's.
-    fill : float or None
-        What a constant is filled with, if all its elements are the same.
-    """
-
-    __slots__ = ("args", "fill", "function", "kwargs", "layout", "layouts", "name", "source", "value")
-
-    def __init__(self, name: str, value: Any, function: Any = None, args: Any = (), kwargs: Any = None) -> None:
-        self.name, self.function, self.args, self.kwargs = name, function, args, kwargs or {}
-        self.layout = Layout.of(value) if isinstance(value, np.ndarray) else None
-        self.layouts = [Layout.of(leaf) for leaf in leaves(value) if isinstance(leaf, np.ndarray)]
-        self.source: Node | None = None
-        self.value: Any = None
-        self.fill: float | None = None
-
-    def inputs(self) -> list["Node"]:
-        """The nodes among the arguments, however deep."""
-        return [leaf for leaf in leaves((self.args, self.kwargs)) if isinstance(leaf, Node)]
-
-    @property
-    def root(self) -> "Node":
-        """The node whose memory this one shows."""
-        return self if self.source is None else self.source.root
-
-
-def leaves(tree: Any) -> Iterator[Any]:
-    """What lies in nested tuples, lists and dicts, in order."""
-    if isinstance(tree, dict):
-        tree = tuple(tree.values())
-    if isinstance(tree, tuple | list):
-        for branch in tree:
-            yield from leaves(branch)
-    else:
-        yield tree
-
-
-def map_leaves(function: Callable[[Any], Any], tree: Any) -> Any:
-    """Nested tuples, lists and dicts with `function` of each thing that lies in them."""
-    if isinstance(tree, dict):
-        return {key: map_leaves(function, branch) for key, branch in tree.items()}
-    if isinstance(tree, tuple | list):
-        return type(tree)([map_leaves(function, branch) for branch in tree])
-    return function(tree)
+from nn_any.backends.replay.nodes import Node, leaves, map_leaves
+from nn_any.backends.replay.recorded import Recorded, UnrecordableError, current
 
 
 class Tape:
     """The calls of one recording, in order, each made once: equal calls on equal arguments share a node.
 
-    Parameters
-    ----------
-    imagining : bool
-        Whether large results are only imagined, which takes neither time nor memory.
+    While `imagining`, large results are only imagined, which takes neither time nor memory.
     """
 
     def __init__(self, *, imagining: bool = False) -> None:
@@ -131,9 +39,7 @@ class Tape:
     def constant(self, value: np.ndarray) -> "Recorded":
         """A stand-in for an array that is the same in all steps."""
         if id(value) not in self._constants:
-            node = Node("constant", value)
-            node.value = value
-            self._constants[id(value)] = Recorded(node, value)  # which keeps the array, and so its id
+            self._constants[id(value)] = self._fresh_constant(value)  # which keeps the array, and so its id
         return self._constants[id(value)]
 
     def call(self, name: str, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:

@@ -14,12 +14,11 @@ import nn_any.backends.replay.lowering_windows  # noqa: F401 - its forms
 from nn_any.backends.replay.batching import Plan, Recording, users_of
 from nn_any.backends.replay.biases import SpreadBiases
 from nn_any.backends.replay.buffers import Pool, aligned_like
-from nn_any.backends.replay.emitter import Column, Emitter, Local, NotStaticError
+from nn_any.backends.replay.emitter import Column, Emitter, Kernels, Local, NotStaticError
 from nn_any.backends.replay.joined import JoinedBiases
-from nn_any.backends.replay.kernels import Kernels
 from nn_any.backends.replay.lowering import form_of, matmul, scalar
+from nn_any.backends.replay.nodes import Layout, Node, leaves, map_leaves
 from nn_any.backends.replay.siblings import Siblings
-from nn_any.backends.replay.tape import Layout, Node, leaves, map_leaves
 
 _END = 10**9  # later than every call of a step
 
@@ -39,7 +38,11 @@ class Writer:
         self._biases = SpreadBiases(notes, plan, self._users if small else {})
         elsewhere = {*plan.handed_out, *notes.new_state}
         self._siblings = Siblings(plan.body if small else [], self._users, self._biases, elsewhere)
-        state = [self._state_array(node) for node in notes.state]
+        special = self._biases.arrays | self._joined.arrays
+        state = [
+            special[node] if node in special else aligned_like(Layout.contiguous(node.layout.shape, node.layout.dtype))
+            for node in notes.state
+        ]
         pairs = zip(notes.state, state, strict=True)
         self.state = [np.moveaxis(array, -1, 0) if node in self._biases.arrays else array for node, array in pairs]
         self._targets = self._state_targets(notes, state)
@@ -47,33 +50,23 @@ class Writer:
         self._made = {node: position for position, node in enumerate(self._body)}
         self.handed_in = {n: self._many(n, plan.chunk) for n in plan.handed_in}
         self.handed_out = {n: self._many(n, plan.chunk) for n in plan.handed_out}
-        slots = [
-            "rows",
-            *(f"h{i}" for i in range(len(self.handed_in))),
-            *(f"t{i}" for i in range(len(self.handed_out))),
-        ]
-        self._slots = {
-            n: Local(slot) for n, slot in zip(plan.handed_out, slots[1 + len(self.handed_in) :], strict=True)
-        }
+        given = {n: Local(f"h{i}") for i, n in enumerate(plan.handed_in)}
+        self._slots = {n: Local(f"t{i}") for i, n in enumerate(plan.handed_out)}
         for old, new, array in zip(notes.state, notes.new_state, state, strict=True):
             self._places[old] = array
             if old in plan.counters:
                 self._places[new] = array
-        for node, slot in zip(plan.handed_in, slots[1:], strict=False):
-            self._hand_in(node, Local(slot))
+        for node, slot in given.items():
+            self._hand_in(node, slot)
         for position, node in enumerate(self._body):
             self._write(node, position)
         self._update(notes, state)
-        self._arguments = [column.name for column in columns.values()], slots
+        slots = [slot.name for slot in (*given.values(), *self._slots.values())]
+        self._arguments = [column.name for column in columns.values()], ["rows", *slots]
 
     def loop(self) -> Callable[..., None]:
         """The function that runs steps on columns of the data, and on lists of what each finds and leaves."""
         return self._emit.loop(*self._arguments)
-
-    def _state_array(self, node: Node) -> np.ndarray:
-        layout = _layout(node)
-        found = (self._biases.arrays | self._joined.arrays).get(node)
-        return aligned_like(Layout.plain(layout.shape, layout.dtype)) if found is None else found
 
     def _state_targets(self, notes: Recording, state: list[np.ndarray]) -> dict[Node, tuple[Node, np.ndarray]]:
         """Which new values may be written where the old ones lie: each has one place, and a place of its own."""
@@ -96,21 +89,18 @@ class Writer:
 
     def _many(self, node: Node, chunk: int) -> np.ndarray:
         """An array for a chunk of steps, flipped if elementwise work meets flipped arrays there."""
-        layout = _layout(node)
+        layout = node.layout
         for user in self._users.get(node, []):
-            if user.layout is not None and hasattr(user.function, "ufunc") and user.layout.shape == layout.shape:
+            if user.ufunc and user.layout.shape == layout.shape:
                 layout = user.layout._replace(dtype=layout.dtype)
         return aligned_like(Layout((chunk, *layout.shape), layout.dtype, (layout.nbytes, *layout.strides)))
-
-    def _is_elementwise(self, nodes: list[Node]) -> bool:
-        return all(hasattr(node.function, "ufunc") for node in nodes)
 
     def _hand_in(self, node: Node, slot: Local) -> None:
         """A value from the head: where it lies, or a copy where one place is wanted for all steps."""
         self._places[node] = slot
         users = self._users.get(node, [])
-        if not all(hasattr(user.function, "ufunc") or user.name == "take" for user in users) or node in self._targets:
-            self._places[node] = aligned_like(_layout(node))
+        if not all(user.ufunc or user.name == "take" for user in users) or node in self._targets:
+            self._places[node] = aligned_like(node.layout)
             self._emit(np.copyto, self._places[node], slot)
 
     def _write(self, node: Node, position: int) -> None:
@@ -119,7 +109,7 @@ class Writer:
             results, i = args
             fixed = isinstance(results, tuple)
             self._places[node] = results[i] if fixed else self._emit.assign(operator.getitem, args, {})
-        elif node.source is not None and not self._varies(args, kwargs):
+        elif node.source is not None and not any(isinstance(leaf, Local) for leaf in leaves((args, kwargs))):
             self._places[node] = node.function(*args, **kwargs)
             if not np.may_share_memory(self._places[node], self._places[node.source]):
                 raise AssertionError(f"{node.name}: expected a view, got a copy")
@@ -139,10 +129,6 @@ class Writer:
         if not isinstance(leaf, Node):
             return leaf
         return leaf.value if leaf.value is not None else self._places[leaf]
-
-    @staticmethod
-    def _varies(*trees: Any) -> bool:
-        return any(isinstance(leaf, Local) for leaf in leaves(trees))
 
     def _call(self, node: Node, args: Any, kwargs: Any, position: int) -> None:
         if node in self._siblings.waiting or node in self._siblings.calls:
@@ -166,15 +152,15 @@ class Writer:
                 return
             except NotStaticError:
                 del self._emit.lines[written:]
-        plain = [self._biases.plain(arg, place) for arg, place in zip(node.args, args, strict=True)]
-        self._places[node] = self._emit.assign(node.function, plain, kwargs)
+        unrepeated = [self._biases.unrepeated(arg, place) for arg, place in zip(node.args, args, strict=True)]
+        self._places[node] = self._emit.assign(node.function, unrepeated, kwargs)
         if node in self._siblings.places:
             self._emit(np.copyto, self._siblings.places[node], self._places[node])
             self._places[node] = self._siblings.places[node]
 
     def _sums(self, node: Node, delta: Any) -> np.ndarray:
         """Write the sums of errors by which biases that are kept for each example change."""
-        errors = _layout(node.args[0])
+        errors = node.args[0].layout
         sums, memory = self._emit.pool.take(self._biases.layout(errors))
         self._memory[node] = [memory]
         if isinstance(delta, Local):
@@ -194,7 +180,7 @@ class Writer:
             return
         delta = args[1]
         if isinstance(delta, Local) or min(delta.strides) < 0:  # of which products would make a copy themselves
-            delta = self._emit.scratch(_layout(node.args[1]).shape, array.dtype)
+            delta = self._emit.scratch(node.args[1].layout.shape, array.dtype)
             self._emit(np.copyto, delta, args[1])
         kernels, biases = self._emit.kernels, array[:, -1]
         if not kernels.added(self._emit, weights, -scale, delta.mT, self._whole[inputs][:, :-1], 1.0):
@@ -209,31 +195,30 @@ class Writer:
         if isinstance(found := self._places[node], Local):
             self._places[node] = self._whole[node][:, :-1] if node in self._whole else self._with_room(node)
             self._emit(np.copyto, self._places[node], found)
-        self._emit(np.copyto, self._whole[node][:, -1], scalar(self._joined.inputs[node], _layout(node).dtype))
+        self._emit(np.copyto, self._whole[node][:, -1], scalar(self._joined.inputs[node], node.layout.dtype))
 
     def _with_room(self, node: Node) -> np.ndarray:
         """An array for inputs, in front of room for a column of ones."""
-        layout = _layout(node)
-        array, memory = self._emit.pool.take(JoinedBiases.layout(layout))
+        width = node.layout.shape[1]
+        array, memory = self._emit.pool.take(JoinedBiases.layout(node.layout))
         self._memory[node] = [memory]
-        self._whole[node] = array[:, : layout.shape[1] + 1]
-        return array[:, : layout.shape[1]]
+        self._whole[node] = array[:, : width + 1]
+        return array[:, :width]
 
     def _output(self, node: Node, position: int, *, overwrites: bool) -> Any:
         """Where the result of a call shall lie; several results in as many arrays."""
-        if node.layout is None:
+        if node.several:
             taken = [self._emit.pool.take(layout) for layout in node.layouts]
             self._memory[node] = [memory for _, memory in taken]
             return tuple([array for array, _ in taken])
         if node in self._siblings.places:
             return self._siblings.places[node]
-        if node in self._slots and self._is_elementwise([node, *self._users.get(node, [])]):
+        if node in self._slots and all(call.ufunc for call in (node, *self._users.get(node, []))):
             return self._slots[node]
-        elementwise = self._is_elementwise([node])
 
         def alone(i: Node) -> bool:
             """Whether nothing else that the call reads lies there: only ufuncs see to that themselves."""
-            return elementwise or [other.root for other in node.inputs()].count(i.root) < 2
+            return bool(node.ufunc) or [other.root for other in node.inputs()].count(i.root) < 2
 
         if node in self._targets and alone(self._targets[node][0]):
             old, array = self._targets[node]
@@ -258,24 +243,15 @@ class Writer:
 
     def _update(self, notes: Recording, state: list[np.ndarray]) -> None:
         """Copy the new values that could not be written in place to where the next step finds them."""
-        changed = [
-            (array, new)
-            for old, new, array in zip(notes.state, notes.new_state, state, strict=True)
-            if new is not old and self._place(new) is not array
-        ]
         moved = []
-        for array, new in changed:  # what shows another part of the state is saved before that changes
+        for old, new, array in zip(notes.state, notes.new_state, state, strict=True):
             value = self._place(new)
-            if new.root in notes.state:
+            if new is old or value is array:
+                continue
+            if new.root in notes.state:  # what shows another part of the state is saved before that changes
                 kept = np.empty_like(array)
                 self._emit(np.copyto, kept, value)
                 value = kept
             moved.append((array, value))
         for array, value in moved:
             self._emit(np.copyto, array, value)
-
-
-def _layout(node: Node) -> Layout:
-    """That of a node which stands for one array."""
-    assert node.layout is not None
-    return node.layout

@@ -2,8 +2,7 @@
 
 from nn_any.core.layers.activation import Activation
 from nn_any.core.layers.augmentation import ElasticDistortion, RandomAffine
-from nn_any.core.layers.base import Context, Layer
-from nn_any.core.layers.configs import from_config, register, to_config
+from nn_any.core.layers.base import Context, Layer, from_config, names, register, to_config
 from nn_any.core.layers.convolution import Conv2D
 from nn_any.core.layers.dense import Dense
 from nn_any.core.layers.dropout import Dropout
@@ -26,6 +25,7 @@ __all__ = [
     "MaxPool2D",
     "RandomAffine",
     "from_config",
+    "names",
     "register",
     "to_config",
 ]

@@ -4,9 +4,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from nn_any.core import activations
-from nn_any.core.layers.base import Layer
+from nn_any.core.layers.base import Layer, register
 
 
+@register
 @dataclass(frozen=True)
 class Activation(Layer):
     """a = σ(x), for where another layer stands between the weighted inputs and their activation.

@@ -2,14 +2,15 @@
 
 import math
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import array_api_compat
 
 from nn_any.core import options
-from nn_any.core.layers.base import Context, Layer, image_shape
+from nn_any.core.layers.base import Context, Layer, image_shape, register
 from nn_any.core.primitives import clip, matmul
-from nn_any.core.typing import Array, LayerParams, Namespace, Shape
+from nn_any.core.typing import Array, LayerOutput, LayerParams, Namespace, Shape
 
 
 @dataclass(frozen=True)
@@ -30,9 +31,7 @@ class _Distortion(Layer):
         """Where each pixel of n images, (n, height, width), is looked up: rows and columns, (..., n, height, width)."""
         raise NotImplementedError(f"{type(self).__name__} must define places(shape, dtype, context)")
 
-    def forward(
-        self, params: LayerParams, state: LayerParams, x: Array, context: Context
-    ) -> tuple[Array, LayerParams, Any]:
+    def forward(self, params: LayerParams, state: LayerParams, x: Array, context: Context) -> LayerOutput:
         """The distorted images in training, else the images."""
         if not context.training:
             return x, state, None
@@ -45,6 +44,7 @@ class _Distortion(Layer):
         raise NotImplementedError(f"{type(self).__name__} has no backward; put it in front of every trained layer")
 
 
+@register
 @dataclass(frozen=True)
 class RandomAffine(_Distortion):
     """Each image turned, shifted, scaled and sheared by amounts drawn evenly within the given bounds.
@@ -74,14 +74,10 @@ class RandomAffine(_Distortion):
     shear: float = 0.0
 
     def __post_init__(self) -> None:
-        for name, maximum in (("rotation", 180.0), ("translation", math.inf), ("scale", 1.0), ("shear", 90.0)):
-            bound = options.number(
-                f"{name} of a RandomAffine layer",
-                getattr(self, name),
-                maximum=maximum,
-                below=name in ("scale", "shear"),
-            )
-            object.__setattr__(self, name, bound)
+        half_turn = partial(options.number, maximum=180.0)
+        right_angle = partial(options.number, maximum=90.0, below=True)
+        kind, number, below_one = " of a RandomAffine layer", options.number, options.below_one
+        options.validate_fields(self, kind, rotation=half_turn, translation=number, scale=below_one, shear=right_angle)
 
     def places(self, shape: tuple[int, int, int], dtype: Any, context: Context) -> tuple[Array, Array]:
         """The inverse of the map: x' = R(θ) S(φ) x / s + t, about the centre of the image."""
@@ -98,6 +94,7 @@ class RandomAffine(_Distortion):
         return rows + (height - 1) / 2, columns + (width - 1) / 2
 
 
+@register
 @dataclass(frozen=True)
 class ElasticDistortion(_Distortion):
     """Each pixel displaced by a random field that changes smoothly over the image, as if it were rubber.
@@ -126,9 +123,8 @@ class ElasticDistortion(_Distortion):
     smoothness: float = 4.0
 
     def __post_init__(self) -> None:
-        kind = "of an ElasticDistortion layer"
-        object.__setattr__(self, "strength", options.number(f"strength {kind}", self.strength))
-        object.__setattr__(self, "smoothness", options.number(f"smoothness {kind}", self.smoothness, above=True))
+        kind = " of an ElasticDistortion layer"
+        options.validate_fields(self, kind, strength=options.number, smoothness=options.positive)
 
     def places(self, shape: tuple[int, int, int], dtype: Any, context: Context) -> tuple[Array, Array]:
         """Each pixel's own place plus α (G ∗ u), with u the even draws and G the Gaussian."""
@@ -158,14 +154,8 @@ def _centred(length: int, dtype: Any, context: Context) -> Array:
 def sample(x: Array, rows: Array, columns: Array, *, xp: Namespace) -> Array:
     """Images looked up at given places, between the neighbours (bilinear), and 0 outside.
 
-    Parameters
-    ----------
-    x : array, (..., n, height, width, channels)
-    rows, columns : arrays, (..., n, height', width'), real
-
-    Returns
-    -------
-    array, (..., n, height', width', channels), in the dtype of `x`
+    Images (..., n, height, width, channels), rows and columns (..., n, height', width'), real -> (..., n, height',
+    width', channels), in the dtype of `x`.
     """
     height, width, channels = x.shape[-3:]
     x = xp.broadcast_to(x, (*rows.shape[:-2], height, width, channels))

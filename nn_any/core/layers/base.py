@@ -14,7 +14,8 @@ from nn_any.core import activations, initializers, options
 from nn_any.core.activations import LINEAR
 from nn_any.core.errors import InvalidValueError
 from nn_any.core.random import random_bits
-from nn_any.core.typing import Array, LayerParams, Namespace, Shape
+from nn_any.core.registry import ClassRegistry
+from nn_any.core.typing import Array, LayerOutput, LayerParams, Namespace, Shape
 
 
 class Context(NamedTuple):
@@ -101,9 +102,7 @@ class Layer:
         """The shapes of the state, likewise."""
         return () if type(self).init_state is Layer.init_state else None
 
-    def forward(
-        self, params: LayerParams, state: LayerParams, x: Array, context: Context
-    ) -> tuple[Array, LayerParams, Any]:
+    def forward(self, params: LayerParams, state: LayerParams, x: Array, context: Context) -> LayerOutput:
         """From inputs to z: returns ``(z, state, saved)``."""
         return x, state, x
 
@@ -129,6 +128,13 @@ class Layer:
         return arrays
 
 
+registry = ClassRegistry(
+    "layer", Layer, "layers", {"activation": activations.registry, "initializer": initializers.registry}
+)
+register, names = registry.register, registry.names
+to_config, from_config = registry.to_config, registry.from_config
+
+
 class WeightedLayer(Layer):
     """What `Dense` and `Conv2D` share: weights and biases that begin somehow, and an activation."""
 
@@ -152,7 +158,7 @@ class WeightedLayer(Layer):
 class ShapedLayer(Layer):
     """What layers share that tell the axes of an example from those in front of them."""
 
-    axes: int | None = field(default=None, kw_only=True, repr=False)
+    axes: Any = field(default=None, kw_only=True, repr=False)
     """The number of axes of one example; filled in when the network is built."""
 
     def with_defaults(self, activation: Any, initializer: Any, input_shape: Shape) -> Self:
@@ -161,7 +167,6 @@ class ShapedLayer(Layer):
 
     def batch_axes(self) -> tuple[int, ...]:
         """The axes of a batch but for the last one, which holds features or channels: (-2,), or (-4, -3, -2)."""
-        assert self.axes is not None
         return tuple(range(-self.axes - 1, -1))
 
 

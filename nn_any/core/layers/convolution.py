@@ -8,11 +8,12 @@ import array_api_extra as xpx
 import numpy as np
 
 from nn_any.core import options
-from nn_any.core.layers.base import Context, WeightedLayer, image_shape, windows
+from nn_any.core.layers.base import Context, WeightedLayer, image_shape, register, windows
 from nn_any.core.primitives import convolve, convolve_inputs_gradient, convolve_kernels_gradient
-from nn_any.core.typing import Array, LayerParams, Shape
+from nn_any.core.typing import Array, LayerOutput, LayerParams, Shape
 
 
+@register
 @dataclass(frozen=True)
 class Conv2D(WeightedLayer):
     """A convolutional layer: z = b + Σ w x over a window, for each filter and place (Nielsen, chapter 6).
@@ -55,21 +56,18 @@ class Conv2D(WeightedLayer):
     trainable: bool = field(default=True, kw_only=True)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "filters", options.integer("filters of a Conv2D layer", self.filters))
-        object.__setattr__(self, "kernel_size", options.pair("kernel_size of a Conv2D layer", self.kernel_size))
-        object.__setattr__(self, "stride", options.pair("stride of a Conv2D layer", self.stride))
-        options.choice("padding of a Conv2D layer", self.padding, "valid", "same")
+        kind = " of a Conv2D layer"
+        options.validate_fields(self, kind, filters=options.integer, kernel_size=options.pair, stride=options.pair)
+        options.choice(f"padding{kind}", self.padding, "valid", "same")
         super().__post_init__()
 
     def _pads(self, size: tuple[int, int]) -> tuple[tuple[int, int], tuple[int, int]]:
         """Zeros above and below, left and right of images of a height and width."""
         if self.padding == "valid":
             return (0, 0), (0, 0)
-        pads = []
-        for length, window, step in zip(size, self.kernel_size, self.stride, strict=True):
-            whole = max((math.ceil(length / step) - 1) * step + window - length, 0)
-            pads.append((whole // 2, whole - whole // 2))
-        return pads[0], pads[1]
+        work = zip(size, self.kernel_size, self.stride, strict=True)
+        down, across = (max((math.ceil(n / step) - 1) * step + window - n, 0) for n, window, step in work)
+        return (down // 2, down - down // 2), (across // 2, across - across // 2)
 
     def _places(self, input_shape: Shape) -> tuple[int, int]:
         height, width, _ = image_shape(input_shape)
@@ -94,14 +92,12 @@ class Conv2D(WeightedLayer):
         """``(filters, height, width, channels)`` and ``(filters,)``."""
         return (self.filters, *self.kernel_size, input_shape[2]), (self.filters,)
 
-    def forward(
-        self, params: LayerParams, state: LayerParams, x: Array, context: Context
-    ) -> tuple[Array, LayerParams, Any]:
+    def forward(self, params: LayerParams, state: LayerParams, x: Array, context: Context) -> LayerOutput:
         """(..., n, height, width, channels) -> (..., n, height', width', filters); saves what the gradients need."""
         kernels, biases = params
         size = (x.shape[-3], x.shape[-2])
-        rows, columns = self._pads(size)
         if self.padding == "same":
+            rows, columns = self._pads(size)
             x = xpx.pad(x, [(0, 0)] * (x.ndim - 3) + [rows, columns, (0, 0)], xp=context.xp)
         z, residual = convolve(x, kernels, stride=self.stride, xp=context.xp)
         return z + biases[..., None, None, None, :], state, (residual, size)
@@ -109,17 +105,12 @@ class Conv2D(WeightedLayer):
     def backward(self, params: LayerParams, saved: Any, delta: Array, context: Context) -> Array:
         """∂C/∂x: δ spread back over the windows through the kernels, without the padding."""
         _, (height, width) = saved
-        rows, columns = self._pads((height, width))
-        padded = (height + sum(rows), width + sum(columns))
+        (top, bottom), (left, right) = self._pads((height, width))
+        padded = (top + height + bottom, left + width + right)
         x = convolve_inputs_gradient(delta, params[0], stride=self.stride, size=padded, xp=context.xp)
-        if self.padding == "valid":
-            return x
-        return x[..., rows[0] : rows[0] + height, columns[0] : columns[0] + width, :]
+        return x if self.padding == "valid" else x[..., top : top + height, left : left + width, :]
 
     def gradients(self, params: LayerParams, saved: Any, delta: Array, context: Context) -> LayerParams:
         """∂C/∂kernels = Σ δ x over examples and places, and ∂C/∂b = Σ δ likewise."""
-        residual, _ = saved
-        kernels = convolve_kernels_gradient(
-            residual, delta, kernel_size=self.kernel_size, stride=self.stride, xp=context.xp
-        )
-        return kernels, context.xp.sum(delta, axis=(-4, -3, -2))
+        xp, how = context.xp, {"kernel_size": self.kernel_size, "stride": self.stride}
+        return convolve_kernels_gradient(saved[0], delta, **how, xp=xp), xp.sum(delta, axis=(-4, -3, -2))

@@ -8,11 +8,12 @@ import numpy as np
 
 from nn_any.core import options
 from nn_any.core.errors import InvalidValueError
-from nn_any.core.layers.base import Context, WeightedLayer
+from nn_any.core.layers.base import Context, WeightedLayer, register
 from nn_any.core.primitives import affine, matmul, sgd_update, total
-from nn_any.core.typing import Array, LayerParams, Shape
+from nn_any.core.typing import Array, LayerOutput, LayerParams, Shape
 
 
+@register
 @dataclass(frozen=True)
 class Dense(WeightedLayer):
     """A fully connected layer: z = W x + b for each example (Nielsen, chapter 2, equation 25).
@@ -40,7 +41,7 @@ class Dense(WeightedLayer):
     trainable: bool = field(default=True, kw_only=True)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "units", options.integer("units of a Dense layer", self.units))
+        options.validate_fields(self, " of a Dense layer", units=options.integer)
         super().__post_init__()
 
     def output_shape(self, input_shape: Shape) -> Shape:
@@ -60,9 +61,7 @@ class Dense(WeightedLayer):
         """``(units, inputs)`` and ``(units,)``."""
         return (self.units, math.prod(input_shape)), (self.units,)
 
-    def forward(
-        self, params: LayerParams, state: LayerParams, x: Array, context: Context
-    ) -> tuple[Array, LayerParams, Any]:
+    def forward(self, params: LayerParams, state: LayerParams, x: Array, context: Context) -> LayerOutput:
         """Z = X Wᵀ + b: (..., n, inputs) -> (..., n, units)."""
         weights, biases = params
         return affine(x, weights, biases, xp=context.xp), state, x

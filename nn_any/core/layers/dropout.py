@@ -5,10 +5,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from nn_any.core import options
-from nn_any.core.layers.base import Context, ShapedLayer
-from nn_any.core.typing import Array, LayerParams
+from nn_any.core.layers.base import Context, ShapedLayer, register
+from nn_any.core.typing import Array, LayerOutput, LayerParams
 
 
+@register
 @dataclass(frozen=True)
 class Dropout(ShapedLayer):
     """In training each element is zero with probability `rate`, else divided by 1 - rate; otherwise a = x.
@@ -34,16 +35,12 @@ class Dropout(ShapedLayer):
     random = True
 
     def __post_init__(self) -> None:
-        name = "rate of a Dropout layer"
-        object.__setattr__(self, "rate", options.number(name, self.rate, maximum=1.0, below=True))
+        options.validate_fields(self, " of a Dropout layer", rate=options.below_one)
 
-    def forward(
-        self, params: LayerParams, state: LayerParams, x: Array, context: Context
-    ) -> tuple[Array, LayerParams, Any]:
+    def forward(self, params: LayerParams, state: LayerParams, x: Array, context: Context) -> LayerOutput:
         """``x * mask``; the mask, which holds 0 and 1 / (1 - rate), is saved, and None means no dropout."""
         if not context.training or self.rate == 0:
             return x, state, None
-        assert self.axes is not None
         xp, shape = context.xp, x.shape[-self.axes - 1 :]
         words = (context.random_bits(math.prod(shape)) >> 8) & 0xFFFFFF
         keep = 1.0 - self.rate

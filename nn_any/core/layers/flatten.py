@@ -4,10 +4,11 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-from nn_any.core.layers.base import Context, ShapedLayer
-from nn_any.core.typing import Array, LayerParams, Shape
+from nn_any.core.layers.base import Context, ShapedLayer, register
+from nn_any.core.typing import Array, LayerOutput, LayerParams, Shape
 
 
+@register
 @dataclass(frozen=True)
 class Flatten(ShapedLayer):
     """Each example as one row: (..., n, height, width, channels) -> (..., n, height · width · channels).
@@ -22,15 +23,11 @@ class Flatten(ShapedLayer):
         """The number of elements."""
         return (math.prod(input_shape),)
 
-    def forward(
-        self, params: LayerParams, state: LayerParams, x: Array, context: Context
-    ) -> tuple[Array, LayerParams, Any]:
+    def forward(self, params: LayerParams, state: LayerParams, x: Array, context: Context) -> LayerOutput:
         """Reshape; the shape is saved."""
-        assert self.axes is not None
         lead = x.shape[: -self.axes]
         return context.xp.reshape(x, (*lead, math.prod(x.shape[-self.axes :]))), state, tuple(x.shape)
 
     def backward(self, params: LayerParams, saved: Any, delta: Array, context: Context) -> Array:
         """Reshape back."""
-        assert self.axes is not None
         return context.xp.reshape(delta, (*delta.shape[:-1], *saved[-self.axes :]))

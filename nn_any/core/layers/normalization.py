@@ -5,10 +5,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+from array_api_compat import array_namespace
 
 from nn_any.core import options
-from nn_any.core.layers.base import Context, ShapedLayer
-from nn_any.core.typing import Array, LayerParams, Shape
+from nn_any.core.layers.base import Context, ShapedLayer, register
+from nn_any.core.typing import Array, LayerOutput, LayerParams, Shape
 
 
 @dataclass(frozen=True)
@@ -19,10 +20,8 @@ class _Normalization(ShapedLayer):
     epsilon: float = field(default=1e-5, kw_only=True)
 
     def __post_init__(self) -> None:
-        kind = type(self).__name__
-        options.flag(f"trainable of a {kind} layer", self.trainable)
-        epsilon = options.number(f"epsilon of a {kind} layer", self.epsilon, above=True)
-        object.__setattr__(self, "epsilon", epsilon)
+        kind = f" of a {type(self).__name__} layer"
+        options.validate_fields(self, kind, trainable=options.flag, epsilon=options.positive)
 
     def init(self, rng: np.random.Generator, input_shape: Shape) -> tuple[np.ndarray, ...]:
         """Gain 1 and shift 0."""
@@ -36,12 +35,31 @@ class _Normalization(ShapedLayer):
         """(..., channels) in a shape that broadcasts against a batch."""
         return values[(..., *(None,) * len(self.batch_axes()), slice(None))]
 
+    def _normalized(
+        self, params: LayerParams, state: LayerParams, centred: Array, variance: Array, axes: tuple[int, ...]
+    ) -> LayerOutput:
+        """z, the state, and x̂, 1 / √(σ² + ε) and the axes over which μ and σ² depend on x, for the way back."""
+        inverse = 1 / array_namespace(variance).sqrt(variance + self.epsilon)
+        normal = centred * inverse
+        gain, shift = params
+        return self._spread(gain) * normal + self._spread(shift), state, (normal, inverse, axes)
+
+    def backward(self, params: LayerParams, saved: Any, delta: Array, context: Context) -> Array:
+        """(δ' - mean δ' - x̂ mean(δ' x̂)) / √(σ² + ε), with δ' = gain δ; without the means for running statistics."""
+        xp, (normal, inverse, axes) = context.xp, saved
+        delta = delta * self._spread(params[0])
+        if axes:
+            mean, slope = (xp.mean(part, axis=axes, keepdims=True) for part in (delta, delta * normal))
+            delta = delta - mean - normal * slope
+        return delta * inverse
+
     def gradients(self, params: LayerParams, saved: Any, delta: Array, context: Context) -> LayerParams:
         """∂C/∂gain = Σ δ x̂ and ∂C/∂shift = Σ δ, over all axes but the last."""
         axes = self.batch_axes()
         return context.xp.sum(delta * saved[0], axis=axes), context.xp.sum(delta, axis=axes)
 
 
+@register
 @dataclass(frozen=True)
 class BatchNorm(_Normalization):
     """z = gain · (x - μ) / √(σ² + ε) + shift, with mean and variance of each feature or channel.
@@ -83,33 +101,22 @@ class BatchNorm(_Normalization):
         """``(channels,)`` each."""
         return input_shape[-1:], input_shape[-1:]
 
-    def forward(
-        self, params: LayerParams, state: LayerParams, x: Array, context: Context
-    ) -> tuple[Array, LayerParams, Any]:
-        """Saves x̂, 1 / √(σ² + ε), and whether σ² depends on x."""
+    def forward(self, params: LayerParams, state: LayerParams, x: Array, context: Context) -> LayerOutput:
+        """Normalise by the batch, or by the running averages."""
         xp, axes = context.xp, self.batch_axes()
         count = math.prod(x.shape[axis] for axis in axes)
-        batch = context.training and self.trainable and count > 1
-        if batch:
-            mean = xp.mean(x, axis=axes, keepdims=True)
-            centred = x - mean
-            variance = xp.mean(centred * centred, axis=axes, keepdims=True)
-            seen = xp.squeeze(mean, axis=axes), xp.squeeze(variance, axis=axes) * (count / (count - 1))
-            state = tuple([old + self.momentum * (new - old) for old, new in zip(state, seen, strict=True)])
-        else:
+        if not context.training or not self.trainable or count == 1:
             centred, variance = x - self._spread(state[0]), self._spread(state[1])
-        inverse = 1 / xp.sqrt(variance + self.epsilon)
-        normal = centred * inverse
-        gain, shift = params
-        return self._spread(gain) * normal + self._spread(shift), state, (normal, inverse, batch)
-
-    def backward(self, params: LayerParams, saved: Any, delta: Array, context: Context) -> Array:
-        """(δ' - mean δ' - x̂ mean(δ' x̂)) / √(σ² + ε), with δ' = gain δ; without the means for running statistics."""
-        normal, inverse, batch = saved
-        delta = delta * self._spread(params[0])
-        return _through(delta, normal, inverse, self.batch_axes(), context) if batch else delta * inverse
+            return self._normalized(params, state, centred, variance, ())
+        mean = xp.mean(x, axis=axes, keepdims=True)
+        centred = x - mean
+        variance = xp.mean(centred * centred, axis=axes, keepdims=True)
+        seen = xp.squeeze(mean, axis=axes), xp.squeeze(variance, axis=axes) * (count / (count - 1))
+        state = tuple([old + self.momentum * (new - old) for old, new in zip(state, seen, strict=True)])
+        return self._normalized(params, state, centred, variance, axes)
 
 
+@register
 @dataclass(frozen=True)
 class LayerNorm(_Normalization):
     """z = gain · (x - μ) / √(σ² + ε) + shift, with mean and variance over the last axis of each example.
@@ -131,25 +138,8 @@ class LayerNorm(_Normalization):
     (100,)
     """
 
-    def forward(
-        self, params: LayerParams, state: LayerParams, x: Array, context: Context
-    ) -> tuple[Array, LayerParams, Any]:
-        """Saves x̂ and 1 / √(σ² + ε)."""
-        xp = context.xp
-        centred = x - xp.mean(x, axis=-1, keepdims=True)
-        inverse = 1 / xp.sqrt(xp.mean(centred * centred, axis=-1, keepdims=True) + self.epsilon)
-        normal = centred * inverse
-        gain, shift = params
-        return self._spread(gain) * normal + self._spread(shift), state, (normal, inverse)
-
-    def backward(self, params: LayerParams, saved: Any, delta: Array, context: Context) -> Array:
-        """(δ' - mean δ' - x̂ mean(δ' x̂)) / √(σ² + ε), with δ' = gain δ."""
-        normal, inverse = saved
-        return _through(delta * self._spread(params[0]), normal, inverse, (-1,), context)
-
-
-def _through(delta: Array, normal: Array, inverse: Array, axes: tuple[int, ...], context: Context) -> Array:
-    """From ∂C/∂x̂ to ∂C/∂x, where mean and variance over `axes` depend on x as well."""
-    xp = context.xp
-    mean, slope = (xp.mean(part, axis=axes, keepdims=True) for part in (delta, delta * normal))
-    return (delta - mean - normal * slope) * inverse
+    def forward(self, params: LayerParams, state: LayerParams, x: Array, context: Context) -> LayerOutput:
+        """Normalise each example by itself."""
+        centred = x - context.xp.mean(x, axis=-1, keepdims=True)
+        variance = context.xp.mean(centred * centred, axis=-1, keepdims=True)
+        return self._normalized(params, state, centred, variance, (-1,))

@@ -1,13 +1,13 @@
 """Pooling: a window of the image becomes one number a channel."""
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from nn_any.core import options
-from nn_any.core.layers.base import Context, Layer, image_shape, windows
+from nn_any.core.layers.base import Context, Layer, image_shape, register, windows
 from nn_any.core.primitives import fold, max_pool, max_pool_gradient, unfold
-from nn_any.core.typing import Array, LayerParams, Shape
+from nn_any.core.typing import Array, LayerOutput, LayerParams, Shape
 
 
 @dataclass(frozen=True)
@@ -15,13 +15,12 @@ class _Pool2D(Layer):
     """What both kinds share: a window and how far it moves."""
 
     size: Any
-    stride: Any = field(default=None)
+    stride: Any = None
 
     def __post_init__(self) -> None:
-        kind = type(self).__name__
-        object.__setattr__(self, "size", options.pair(f"size of a {kind} layer", self.size))
-        stride = self.size if self.stride is None else options.pair(f"stride of a {kind} layer", self.stride)
-        object.__setattr__(self, "stride", stride)
+        if self.stride is None:
+            object.__setattr__(self, "stride", self.size)
+        options.validate_fields(self, f" of a {type(self).__name__} layer", size=options.pair, stride=options.pair)
 
     def output_shape(self, input_shape: Shape) -> Shape:
         """``(height, width, channels)``, for images; rows and columns that fill no window are left out."""
@@ -33,6 +32,7 @@ class _Pool2D(Layer):
         return math.prod((*self.output_shape(input_shape), *self.size))
 
 
+@register
 @dataclass(frozen=True)
 class MaxPool2D(_Pool2D):
     """The largest number in each window, channel by channel; of equal ones the first, row by row, has the gradient.
@@ -50,9 +50,7 @@ class MaxPool2D(_Pool2D):
     (12, 12, 20)
     """
 
-    def forward(
-        self, params: LayerParams, state: LayerParams, x: Array, context: Context
-    ) -> tuple[Array, LayerParams, Any]:
+    def forward(self, params: LayerParams, state: LayerParams, x: Array, context: Context) -> LayerOutput:
         """Saves which element of each window is the largest."""
         largest, residual = max_pool(x, window=self.size, stride=self.stride, xp=context.xp)
         return largest, state, (residual, tuple(x.shape[-3:-1]))
@@ -63,16 +61,15 @@ class MaxPool2D(_Pool2D):
         return max_pool_gradient(residual, delta, window=self.size, stride=self.stride, size=size, xp=context.xp)
 
 
+@register
 @dataclass(frozen=True)
 class AveragePool2D(_Pool2D):
     """The mean of each window, channel by channel.
 
     Parameters
     ----------
-    size : int or pair
-        Height and width of the window.
-    stride : int or pair, optional
-        How far it moves; its own size if not given.
+    size, stride
+        As for `MaxPool2D`.
 
     Examples
     --------
@@ -80,9 +77,7 @@ class AveragePool2D(_Pool2D):
     (12, 12, 20)
     """
 
-    def forward(
-        self, params: LayerParams, state: LayerParams, x: Array, context: Context
-    ) -> tuple[Array, LayerParams, Any]:
+    def forward(self, params: LayerParams, state: LayerParams, x: Array, context: Context) -> LayerOutput:
         """Saves the size of the images."""
         mean = context.xp.mean(unfold(x, window=self.size, stride=self.stride, xp=context.xp), axis=-2)
         return mean, state, tuple(x.shape[-3:-1])

@@ -10,9 +10,9 @@ from array_api_compat import device as device_of
 
 from nn_any.core import regularization
 from nn_any.core.optimizers.base import Regularized, zeros_like
-from nn_any.core.options import flag, number
+from nn_any.core.options import below_one, flag, number, positive, validate_fields
 from nn_any.core.primitives import clip
-from nn_any.core.schedules.base import Schedule, below_one, positive, settle
+from nn_any.core.schedules.base import Schedule
 from nn_any.core.trees import per_parameter, tree_leaves, tree_map
 from nn_any.core.typing import Array, Namespace, Params
 
@@ -41,7 +41,7 @@ class Adam(Regularized):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        settle(self, beta1=below_one, beta2=below_one, epsilon=positive)
+        validate_fields(self, beta1=below_one, beta2=below_one, epsilon=positive)
 
     def init(self, params: Params) -> Any:
         """The means m = 0 and v = 0 and the count of steps t = 0, (); ``()`` where there are no parameters."""
@@ -52,7 +52,7 @@ class Adam(Regularized):
         return zeros_like(params), zeros_like(params), count
 
     def update(self, gradients: Params, state: Any, params: Params, learning_rate: Array) -> tuple[Params, Any]:
-        """W - η m̂ / (√v̂ + ε) for every parameter."""
+        """w - η m̂ / (√v̂ + ε) for every parameter."""
         if not state:
             return params, state
         xp = array_namespace(learning_rate)
@@ -86,10 +86,10 @@ class AdamW(Adam):
     weight_decay: float = field(default=0.01, kw_only=True)
 
     def apply_weight_decay(
-        self, gradients: Params, params: Params, learning_rate: Array, decayed: Any, weight_decay: float | Array
+        self, gradients: Params, params: Params, learning_rate: Array, mask: Any, weight_decay: float | Array
     ) -> tuple[Params, Params]:
-        """Weight decay, before `update`: returns ``(gradients, params)``, here with the weights made smaller."""
-        return gradients, regularization.shrink(params, decayed, weight_decay, learning_rate)
+        """Apply weight decay before `update`: shrink the weights. Returns ``(gradients, params)``."""
+        return gradients, regularization.shrink(params, mask, weight_decay, learning_rate)
 
 
 @dataclass(frozen=True, repr=False)
@@ -116,18 +116,15 @@ class RMSprop(Regularized):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        settle(self, rho=below_one, epsilon=positive, momentum=below_one, centered=flag)
+        validate_fields(self, rho=below_one, epsilon=positive, momentum=below_one, centered=flag)
 
     def init(self, params: Params) -> Any:
         """The mean squares s = 0, the means where centred (else ``()``), the velocities with momentum (else ``()``)."""
-        return (
-            zeros_like(params),
-            zeros_like(params) if self.centered else (),
-            zeros_like(params) if self.momentum else (),
-        )
+        means, velocities = (zeros_like(params) if kept else () for kept in (self.centered, self.momentum))
+        return zeros_like(params), means, velocities
 
     def update(self, gradients: Params, state: Any, params: Params, learning_rate: Array) -> tuple[Params, Any]:
-        """W - η ∇C / (√s + ε) for every parameter, or w - η v with momentum."""
+        """w - η ∇C / (√s + ε) for every parameter, or w - η v with momentum."""
         xp = array_namespace(learning_rate)
         squares, means, velocities = state
         squares = variances = tree_map(lambda s, g: _running(self.rho, s, g * g), squares, gradients)
@@ -162,14 +159,14 @@ class Adagrad(Regularized):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        settle(self, epsilon=positive, initial_accumulator=number)
+        validate_fields(self, epsilon=positive, initial_accumulator=number)
 
     def init(self, params: Params) -> Any:
         """The sums s, all of the same value."""
         return tree_map(lambda w: array_namespace(w).full_like(w, self.initial_accumulator), params)
 
     def update(self, gradients: Params, state: Any, params: Params, learning_rate: Array) -> tuple[Params, Any]:
-        """W - η ∇C / (√s + ε) for every parameter."""
+        """w - η ∇C / (√s + ε) for every parameter."""
         xp = array_namespace(learning_rate)
         sums = tree_map(lambda s, g: s + g * g, state, gradients)
 

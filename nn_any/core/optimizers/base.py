@@ -1,5 +1,6 @@
 """What an optimiser is, and the options that the built-in ones share."""
 
+from collections.abc import Callable
 from dataclasses import MISSING, dataclass, fields, replace
 from typing import Any
 
@@ -8,10 +9,13 @@ from array_api_compat import array_namespace
 
 from nn_any.core import regularization
 from nn_any.core.errors import InvalidTypeError, InvalidValueError
-from nn_any.core.options import number
-from nn_any.core.schedules.base import Records, Schedule, as_schedule, positive, settle
+from nn_any.core.options import number, positive, validate_fields
+from nn_any.core.schedules.base import Records, Schedule, as_schedule
 from nn_any.core.trees import tree_map
 from nn_any.core.typing import Array, Params
+
+Objective = Callable[[np.ndarray], tuple[Any, np.ndarray]]
+"""``function(x) -> (value, gradient)``, with x and the gradient (n,), float64."""
 
 
 class Optimizer:
@@ -21,10 +25,9 @@ class Optimizer:
     ----------
     learning_rate : float or Schedule
         The rate η; it reaches `update` as an array on the device.
-    plain : bool
-        Whether the update is w - η ∇C and nothing else, which layers may then do without forming the gradients.
     whole_batch : bool
-        Whether a step is taken on the host, on all examples at once (`LBFGS`).
+        False if each step takes the gradients of a batch: training calls `update`. True if each iteration takes all
+        examples and runs on the host, as that of `LBFGS` does: training calls `start` and `iterate` instead.
     weight_decay, l1 : float
         λ of the penalties ½ λ ‖w‖² and λ ‖w‖₁ on the weights: not on biases, nor on what a normalisation learns.
     max_norm : float or None
@@ -44,18 +47,18 @@ class Optimizer:
 
     @property
     def plain(self) -> bool:
-        """Whether the update is w - η ∇C and nothing else."""
+        """Whether the update is w - η ∇C and nothing else, which layers may do without forming the gradients."""
         return False
 
     def init(self, params: Params) -> Any:
         """The state before the first step, a tree of arrays in the shapes of `params`; ``()`` if there is none.
 
-        In an ensemble every array of it has one more leading axis, as the parameters have.
+        In an ensemble every array has one more leading axis, as the parameters have.
         """
         return ()
 
     def update(self, gradients: Params, state: Any, params: Params, learning_rate: Array) -> tuple[Params, Any]:
-        """The bare rule: returns ``(params, state)``.
+        """Move the parameters, without clipping and penalties: returns ``(params, state)``.
 
         Parameters
         ----------
@@ -65,19 +68,47 @@ class Optimizer:
         """
         raise NotImplementedError(f"{type(self).__name__} must define update(gradients, state, params, learning_rate)")
 
+    def start(self, x: np.ndarray) -> Any:
+        """Return the state before the first iteration, if `whole_batch` is True.
+
+        Parameters
+        ----------
+        x : NumPy array, (n,), float64
+            All numbers that training changes.
+
+        Returns
+        -------
+        state : named tuple of NumPy arrays
+            Its fields include ``x``, ``value`` and ``gradient`` (the function's at x), and ``converged``, (), bool.
+        """
+        raise NotImplementedError(f"{type(self).__name__} must define start(x) if its whole_batch is True")
+
+    def iterate(self, state: Any, function: Objective) -> Any:
+        """Take one iteration and return the new state, if `whole_batch` is True.
+
+        Parameters
+        ----------
+        state : what `start` or the last `iterate` returned
+        function : callable
+            The loss over all examples and its gradient: ``function(x) -> (value, gradient)``.
+        """
+        raise NotImplementedError(
+            f"{type(self).__name__} must define iterate(state, function) if its whole_batch is True"
+        )
+
     def step(
         self,
         gradients: Params,
         state: Any,
         params: Params,
         learning_rate: Array,
-        decayed: Any,
+        mask: Any,
         weight_decay: Array | None = None,
     ) -> tuple[Params, Any]:
-        """What training does: clip the gradients, add the penalties to them, `update`, limit the norms.
+        """Take one step of training: clip the gradients, add the penalties to them, `update`, and limit the norms.
 
-        `decayed` is a tree of Python bools in the structure of `params`: which arrays are weights. `weight_decay` is
-        that of each member, (m,), in an ensemble that has such, in place of the optimiser's.
+        `mask` is a tree of Python bools in the structure of `params`: True for weights. `weight_decay`, (m,), is that
+        of each member of an ensemble and replaces the optimiser's. The other arguments are those of `update`.
         """
         xp, lead = array_namespace(learning_rate), learning_rate.ndim
         if self.clip_value is not None:
@@ -85,23 +116,23 @@ class Optimizer:
         if self.clip_norm is not None:
             gradients = regularization.clip_global_norm(gradients, self.clip_norm, lead=lead, xp=xp)
         if self.l1:
-            gradients = regularization.add_l1(gradients, params, decayed, self.l1, xp=xp)
+            gradients = regularization.add_l1(gradients, params, mask, self.l1, xp=xp)
         if weight_decay is not None or self.weight_decay:
             decay = self.weight_decay if weight_decay is None else weight_decay
-            gradients, params = self.apply_weight_decay(gradients, params, learning_rate, decayed, decay)
+            gradients, params = self.apply_weight_decay(gradients, params, learning_rate, mask, decay)
         params, state = self.update(gradients, state, params, learning_rate)
         if self.max_norm is not None:
-            params = regularization.limit_norms(params, decayed, self.max_norm, lead=lead, xp=xp)
+            params = regularization.limit_norms(params, mask, self.max_norm, lead=lead, xp=xp)
         return params, state
 
     def apply_weight_decay(
-        self, gradients: Params, params: Params, learning_rate: Array, decayed: Any, weight_decay: float | Array
+        self, gradients: Params, params: Params, learning_rate: Array, mask: Any, weight_decay: float | Array
     ) -> tuple[Params, Params]:
-        """Weight decay, before `update`: returns ``(gradients, params)``, here with λ w added to the gradients."""
-        return regularization.add_weight_decay(gradients, params, decayed, weight_decay), params
+        """Apply weight decay before `update`: add λ w to the gradients. Returns ``(gradients, params)``."""
+        return regularization.add_weight_decay(gradients, params, mask, weight_decay), params
 
-    def rule(self) -> "Optimizer":
-        """What `step` depends on: equal rules share one compiled step. The rate is an argument, so it is no part."""
+    def update_rule(self) -> "Optimizer":
+        """The optimiser without its learning rate, which `update` is given; equal rules share one compiled step."""
         return self
 
     def member(self, learning_rate: float | None, weight_decay: float | None) -> "Optimizer":
@@ -155,11 +186,11 @@ class Regularized(Optimizer):
     clip_norm: float | None = None
 
     def __post_init__(self) -> None:
-        settle(self, learning_rate=_rate, weight_decay=number, l1=number)
-        settle(self, max_norm=_optional, clip_value=_optional, clip_norm=_optional)
+        validate_fields(self, learning_rate=_rate, weight_decay=number, l1=number)
+        validate_fields(self, max_norm=_optional, clip_value=_optional, clip_norm=_optional)
 
-    def rule(self) -> Optimizer:
-        """This optimiser with another rate."""
+    def update_rule(self) -> Optimizer:
+        """The optimiser with learning rate 1."""
         return replace(self, learning_rate=1.0)  # type: ignore[call-arg]
 
     def __repr__(self) -> str:

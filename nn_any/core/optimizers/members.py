@@ -1,4 +1,4 @@
-"""The rule of an ensemble whose members have weight decays of their own."""
+"""The optimiser of an ensemble whose members differ in weight decay."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -8,15 +8,11 @@ from nn_any.core.typing import Array, Params
 
 
 @dataclass(frozen=True)
-class OwnDecays(Optimizer):
-    """An optimiser's rule with a weight decay for each member; they are data, so equal rules share a compiled step.
+class MemberWeightDecays(Optimizer):
+    """The update rule `base` with a separate weight decay for each member of an ensemble.
 
-    The state is ``(weight_decays, state of the rule)``, with the weight decays λ as an array (m,).
-
-    Parameters
-    ----------
-    base : Optimizer
-        The rule that all members have in common.
+    The weight decays λ, (m,), are part of the state, ``(weight_decays, state of base)``, so blocks of members share one
+    compiled step.
     """
 
     base: Optimizer
@@ -28,10 +24,10 @@ class OwnDecays(Optimizer):
         state: Any,
         params: Params,
         learning_rate: Array,
-        decayed: Any,
+        mask: Any,
         weight_decay: Array | None = None,
     ) -> tuple[Params, Any]:
-        """The rule's own step with these weight decays."""
+        """Take the base's step with the weight decays of the state."""
         decays, inner = state
-        params, inner = self.base.step(gradients, inner, params, learning_rate, decayed, decays)
+        params, inner = self.base.step(gradients, inner, params, learning_rate, mask, decays)
         return params, (decays, inner)

@@ -5,8 +5,8 @@ from typing import Any
 
 from nn_any.core.errors import InvalidValueError
 from nn_any.core.optimizers.base import Regularized, zeros_like
-from nn_any.core.options import flag
-from nn_any.core.schedules.base import Schedule, below_one, settle
+from nn_any.core.options import below_one, flag, validate_fields
+from nn_any.core.schedules.base import Schedule
 from nn_any.core.trees import per_parameter, tree_map
 from nn_any.core.typing import Array, Params
 
@@ -43,7 +43,7 @@ class SGD(Regularized):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        settle(self, momentum=below_one, nesterov=flag)
+        validate_fields(self, momentum=below_one, nesterov=flag)
         if self.nesterov and not self.momentum:
             raise InvalidValueError(
                 "nesterov: expected momentum above 0 with it, got momentum=0.0; pass momentum=0.9, say"
@@ -59,7 +59,7 @@ class SGD(Regularized):
         return zeros_like(params) if self.momentum else ()
 
     def update(self, gradients: Params, state: Any, params: Params, learning_rate: Array) -> tuple[Params, Any]:
-        """W - η ∇C for every parameter, or w - η v with momentum."""
+        """w - η ∇C for every parameter, or w - η v with momentum."""
         moves = gradients
         if self.momentum:
             state = moves = tree_map(lambda v, g: self.momentum * v + g, state, gradients)

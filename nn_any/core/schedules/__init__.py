@@ -6,7 +6,7 @@ your own is a frozen dataclass derived from `Schedule`; pass it where a learning
 
 from nn_any.core.schedules.base import Constant, Schedule, as_schedule, positions
 from nn_any.core.schedules.curves import Cosine, ExponentialDecay, OneCycle, StepDecay, WarmUp
-from nn_any.core.schedules.monitoring import HalveOnNoImprovement, ReduceOnPlateau, grows
+from nn_any.core.schedules.monitoring import HalveOnNoImprovement, ReduceOnPlateau, higher_is_better
 
 __all__ = [
     "Constant",
@@ -19,6 +19,6 @@ __all__ = [
     "StepDecay",
     "WarmUp",
     "as_schedule",
-    "grows",
+    "higher_is_better",
     "positions",
 ]

@@ -1,15 +1,14 @@
 """What a schedule is, and the one that stays the same."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Any
 
 import numpy as np
 
 from nn_any.core.errors import InvalidTypeError, InvalidValueError
-from nn_any.core.options import number
+from nn_any.core.options import positive, validate_fields
 
 Records = Sequence[dict[str, Any]]
 
@@ -48,16 +47,6 @@ class Schedule:
         return False
 
 
-positive = partial(number, above=True)
-below_one = partial(number, maximum=1.0, below=True)
-
-
-def settle(owner: Any, **checks: Callable[[str, Any], Any]) -> None:
-    """Check fields of a frozen dataclass, and keep what the checks make of them: plain Python numbers."""
-    for name, check in checks.items():
-        object.__setattr__(owner, name, check(name, getattr(owner, name)))
-
-
 def as_schedule(rate: Any, name: str = "learning_rate") -> Schedule:
     """`rate` itself if it is a `Schedule`, else `Constant` of that number, once it is found to be a positive one.
 
@@ -93,7 +82,7 @@ class Constant(Schedule):
     rate: float
 
     def __post_init__(self) -> None:
-        settle(self, rate=positive)
+        validate_fields(self, rate=positive)
 
     def __call__(self, epoch: int, steps: int, records: Records = ()) -> np.ndarray:
         """The rate, for every step."""

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from nn_any.core.options import number
-from nn_any.core.schedules.base import Records, Schedule, as_schedule, below_one, positions, positive, settle
+from nn_any.core.options import below_one, number, positive, validate_fields
+from nn_any.core.schedules.base import Records, Schedule, as_schedule, positions
 
 
 @dataclass(frozen=True)
@@ -26,10 +26,10 @@ class StepDecay(Schedule):
     factor: float = 0.1
 
     def __post_init__(self) -> None:
-        settle(self, rate=positive, every=positive, factor=positive)
+        validate_fields(self, rate=positive, every=positive, factor=positive)
 
     def __call__(self, epoch: int, steps: int, records: Records = ()) -> np.ndarray:
-        """Rate · factor^⌊e / every⌋."""
+        """rate · factor^⌊e / every⌋."""
         # 0.3 / 0.1 is 2.9999999999999996: the fall shall not come a step late for that
         falls = np.floor(positions(epoch, steps) / self.every + 1e-9)
         return np.asarray(self.rate * np.power(self.factor, falls, dtype=np.float64))
@@ -49,10 +49,10 @@ class ExponentialDecay(Schedule):
     factor: float
 
     def __post_init__(self) -> None:
-        settle(self, rate=positive, factor=positive)
+        validate_fields(self, rate=positive, factor=positive)
 
     def __call__(self, epoch: int, steps: int, records: Records = ()) -> np.ndarray:
-        """Rate · factor^e."""
+        """rate · factor^e."""
         return np.asarray(self.rate * np.power(self.factor, positions(epoch, steps), dtype=np.float64))
 
 
@@ -79,10 +79,10 @@ class Cosine(Schedule):
     final: float = 0.0
 
     def __post_init__(self) -> None:
-        settle(self, rate=positive, epochs=positive, final=number)
+        validate_fields(self, rate=positive, epochs=positive, final=number)
 
     def __call__(self, epoch: int, steps: int, records: Records = ()) -> np.ndarray:
-        """Final + ½ (rate - final) (1 + cos(π e / epochs)), and `final` afterwards."""
+        """final + ½ (rate - final) (1 + cos(π e / epochs)), and `final` afterwards."""
         return _cosine(self.rate, self.final, positions(epoch, steps) / self.epochs)
 
 
@@ -107,7 +107,8 @@ class OneCycle(Schedule):
     final_factor: float = 1e4
 
     def __post_init__(self) -> None:
-        settle(self, peak=positive, epochs=positive, warmup=below_one, start_factor=positive, final_factor=positive)
+        validate_fields(self, peak=positive, epochs=positive, warmup=below_one)
+        validate_fields(self, start_factor=positive, final_factor=positive)
 
     def with_rate(self, rate: float) -> Schedule:
         """The cycle with another peak."""
@@ -142,7 +143,7 @@ class WarmUp(Schedule):
     start: float = 0.0
 
     def __post_init__(self) -> None:
-        settle(self, epochs=positive, start=partial(number, maximum=1.0))
+        validate_fields(self, epochs=positive, start=partial(number, maximum=1.0))
         object.__setattr__(self, "schedule", as_schedule(self.schedule, "schedule"))
 
     def with_rate(self, rate: float) -> Schedule:
@@ -164,8 +165,7 @@ class WarmUp(Schedule):
 
     def finished(self, records: Records) -> bool:
         """Whether the other schedule has ended."""
-        ended: bool = self.schedule.finished(self._seen(records))
-        return ended
+        return bool(self.schedule.finished(self._seen(records)))
 
     def _seen(self, records: Records) -> Records:
         return records[math.ceil(self.epochs - 1e-9) :]

@@ -9,18 +9,18 @@ from typing import Any
 import numpy as np
 
 from nn_any.core.errors import InvalidTypeError, InvalidValueError
-from nn_any.core.options import choice, integer, number
-from nn_any.core.schedules.base import Records, Schedule, below_one, positive, settle
+from nn_any.core.options import below_one, choice, integer, number, positive, validate_fields
+from nn_any.core.schedules.base import Records, Schedule
 
 _UPWARDS = ("accuracy", "correct", "precision", "recall", "f1", "r2", "auc", "score")
 
 
-def grows(monitor: str) -> bool:
-    """Whether larger values of a recorded measure are the better ones, by its name.
+def higher_is_better(monitor: str) -> bool:
+    """Return whether higher values of a recorded measure are better, by its name.
 
     Examples
     --------
-    >>> grows("validation_accuracy"), grows("validation_loss")
+    >>> higher_is_better("validation_accuracy"), higher_is_better("validation_loss")
     (True, False)
     """
     return monitor.endswith(_UPWARDS)
@@ -38,7 +38,7 @@ def _mode(name: str, value: Any) -> str | None:
 
 def _improvements(records: Records, monitor: str, mode: str | None, threshold: float = 0.0) -> Iterator[bool]:
     """Whether each epoch's value is better than the best before it, by that part of the best; NaN never is."""
-    up = grows(monitor) if mode is None else mode == "max"
+    up = higher_is_better(monitor) if mode is None else mode == "max"
     best = -math.inf if up else math.inf
     for record in records:
         if monitor not in record:
@@ -56,9 +56,9 @@ def _improvements(records: Records, monitor: str, mode: str | None, threshold: f
 class ReduceOnPlateau(Schedule):
     """The rate is multiplied by `factor` when a recorded value has not improved for more than `patience` epochs.
 
-    `mode` says whether ``"min"`` or ``"max"`` is better; None leaves that to `grows`, which goes by the name of
-    `monitor`. To be better is to be so by the part `threshold` of the best so far. The `cooldown` epochs after a
-    reduction do not count, and the rate does not fall below `minimum`.
+    `mode` says whether ``"min"`` or ``"max"`` is better; None leaves that to `higher_is_better`, which goes by the
+    name of `monitor`. An improvement must be larger than the fraction `threshold` of the best value so far. The
+    `cooldown` epochs after a reduction do not count, and the rate does not fall below `minimum`.
 
     Examples
     --------
@@ -76,9 +76,9 @@ class ReduceOnPlateau(Schedule):
     minimum: float = 0.0
 
     def __post_init__(self) -> None:
-        count = partial(integer, minimum=0)
-        settle(self, rate=positive, monitor=_name, mode=_mode, factor=partial(below_one, above=True), patience=count)
-        settle(self, threshold=number, cooldown=count, minimum=number)
+        count, share = partial(integer, minimum=0), partial(below_one, above=True)
+        validate_fields(self, rate=positive, monitor=_name, mode=_mode, factor=share, patience=count)
+        validate_fields(self, threshold=number, cooldown=count, minimum=number)
 
     def __call__(self, epoch: int, steps: int, records: Records = ()) -> np.ndarray:
         """The rate that the records lead to, for every step."""
@@ -111,7 +111,8 @@ class HalveOnNoImprovement(Schedule):
     mode: str | None = None
 
     def __post_init__(self) -> None:
-        settle(self, rate=positive, monitor=_name, patience=integer, until=partial(below_one, above=True), mode=_mode)
+        share = partial(below_one, above=True)
+        validate_fields(self, rate=positive, monitor=_name, patience=integer, until=share, mode=_mode)
 
     def __call__(self, epoch: int, steps: int, records: Records = ()) -> np.ndarray:
         """The rate that the records lead to, for every step."""

@@ -1,0 +1,186 @@
+"""What the options of the command line stand for: types, a folder, data, layers, an optimiser."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import datetime
+from math import isfinite, nan
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
+
+from cyclopts import Parameter
+
+from nn_any.backends import MODES, Device, to_numpy
+from nn_any.core import activations, initializers, losses
+from nn_any.core.errors import InvalidValueError
+from nn_any.core.layers import Dense, Dropout, Layer
+from nn_any.core.optimizers import SGD, Adagrad, Adam, AdamW, Optimizer, RMSprop
+from nn_any.core.options import integer
+from nn_any.core.schedules import Cosine, HalveOnNoImprovement, OneCycle, Schedule
+from nn_any.datasets import Dataset, load_digits, load_mnist, load_table
+from nn_any.network import Network
+from nn_any.training import LBFGS
+
+Splits = tuple[Dataset, Dataset, Dataset]
+"""Training, validation and test data."""
+
+
+class UsageError(Exception):
+    """The options do not fit each other or the data."""
+
+
+@contextmanager
+def usage_errors() -> Iterator[None]:
+    """Turn the errors that bad values raise in here into usage errors."""
+    try:
+        yield
+    except (ValueError, TypeError) as error:
+        raise UsageError(str(error)) from error
+
+
+def _parse_integer(_: Any, tokens: Any) -> int:
+    text = tokens[0].value
+    try:
+        return int(text)
+    except ValueError:
+        raise InvalidValueError(f"expected an integer, got {text!r}") from None
+
+
+Integer = Annotated[int, Parameter(converter=_parse_integer)]  # cyclopts alone would round fractions
+Flag = Annotated[bool, Parameter(negative=())]
+OptimizerName = Literal["sgd", "adam", "adamw", "rmsprop", "adagrad", "lbfgs"]
+ScheduleName = Literal["constant", "cosine", "one-cycle", "halving"]
+if TYPE_CHECKING:
+    EngineName: TypeAlias = str
+    ActivationName: TypeAlias = str
+    LossName: TypeAlias = str
+    InitializerName: TypeAlias = str
+else:  # every registered name, for the help to list
+    EngineName = Literal[MODES]
+    ActivationName, LossName, InitializerName = (Literal[each.names()] for each in (activations, losses, initializers))
+
+# Options that mean the same to every command that has them, with their help.
+LayersOption = Annotated[
+    str | None, Parameter(help="The sizes, input first, such as 784,30,10. By default one hidden layer of 30.")
+]
+InitializerOption = Annotated[InitializerName, Parameter(help="How weights and biases begin.")]
+DropoutOption = Annotated[
+    float, Parameter(help="The share of neurons left out at random after each hidden layer, from 0 to below 1.")
+]
+MomentumOption = Annotated[float | None, Parameter(help="Of sgd and rmsprop, from 0 to below 1.")]
+DTypeOption = Annotated[Literal["float32", "float64"], Parameter(help="The arithmetic.")]
+OverwriteOption = Annotated[Flag, Parameter(help="Replace a model that is in the output folder already.")]
+JsonOption = Annotated[
+    Flag, Parameter(name="--json", help="Print the results as JSON, and nothing else, on standard output.")
+]
+QuietOption = Annotated[Flag, Parameter(help="No progress.")]
+
+_RULES: tuple[type[Optimizer], ...] = (SGD, Adam, AdamW, RMSprop, Adagrad, LBFGS)
+_OPTIMIZERS = {kind.__name__.lower(): kind for kind in _RULES}
+
+
+def output_folder(output: Path | None, data: str, overwrite: bool) -> Path:
+    """Where to save; it must not hold a model unless that may be replaced."""
+    if output is None:
+        return Path("runs") / f"{Path(data).stem}-{datetime.now():%Y%m%d-%H%M%S-%f}"
+    if (output / "model.safetensors").exists() and not overwrite:
+        raise InvalidValueError(f"output: {output} holds a model already; choose another folder, or add --overwrite")
+    return output
+
+
+def load_data(data: str, device: Device) -> Splits:
+    """Training, validation and test data."""
+    if data == "digits":
+        return load_digits(device)
+    if data == "mnist":
+        return load_mnist(device=device)
+    if Path(data).suffix.lower() not in (".npz", ".csv"):
+        raise UsageError(f"data: expected digits, mnist, or a file ending in .npz or .csv, got {data!r}")
+    return load_table(data, device=device)
+
+
+def build_layers(training: Dataset, layers: str | None, dropout: float, loss: str) -> list[int | Layer]:
+    """Dense layers between the inputs and the outputs of the data; the last activation is the one for the loss."""
+    inputs = to_numpy(training.x[0, ...]).size
+    outputs = training.classes or int(training.y.shape[1])
+    sizes = [inputs, 30, outputs] if layers is None else _parse_sizes(layers)
+    if (sizes[0], sizes[-1]) != (inputs, outputs):
+        raise InvalidValueError(
+            f"layers: expected {inputs} first and {outputs} last, as the data have it, got {layers}"
+        )
+    if dropout and len(sizes) == 2:
+        raise InvalidValueError(f"dropout: expected a hidden layer to put it after, got layers {layers}")
+    task, chosen = "classes" if training.classes else "numbers", losses.get(loss)
+    if chosen.task not in (None, task):
+        raise InvalidValueError(f"loss: expected one for {task}, as the data have them, got {loss}, for {chosen.task}")
+    last = "sigmoid" if chosen.task is None and training.classes else chosen.suits
+    hidden: list[int | Layer] = []
+    for size in sizes[1:-1]:
+        hidden += [size, Dropout(dropout)] if dropout else [size]
+    return [sizes[0], *hidden, Dense(sizes[-1], activation=last)]
+
+
+def _parse_sizes(layers: str) -> list[int]:
+    try:
+        sizes = [int(size) for size in layers.split(",")]
+    except ValueError:
+        sizes = []
+    if len(sizes) < 2:
+        raise InvalidValueError(f"layers: expected sizes such as 784,30,10, got {layers!r}")
+    return sizes
+
+
+def parse_numbers(name: str, text: str, *, allow_zero: bool = False) -> list[float]:
+    """The positive numbers in a list such as ``0.1,0.3,1``, each once."""
+    try:
+        values = list(dict.fromkeys(float(part) for part in text.split(",")))
+    except ValueError:
+        values = [nan]
+    if not all(isfinite(value) and (value > 0 or (allow_zero and value == 0)) for value in values):
+        least = "of at least 0" if allow_zero else "above 0"
+        raise InvalidValueError(f"{name}: expected numbers {least}, such as 0.1,0.3,1, got {text!r}")
+    return values
+
+
+def build_optimizer(name: str, **given: float | None) -> Optimizer:
+    """The optimiser of that name, with its own defaults for what is None; sgd, which has none, learns at 3."""
+    takers = {"learning_rate": [*_OPTIMIZERS], "weight_decay": [*_OPTIMIZERS], "momentum": ["sgd", "rmsprop"]}
+    settings: dict[str, Any] = {"learning_rate": 3.0} if name == "sgd" else {}
+    for option, value in given.items():
+        if value is not None and name not in takers[option]:
+            raise InvalidValueError(
+                f"{option}: expected it with {' or '.join(takers[option])} only, got it with {name}"
+            )
+        settings |= {} if value is None else {option: value}
+    return _OPTIMIZERS[name](**settings)
+
+
+def with_schedule(optimizer: Optimizer, name: str, training: Dataset, epochs: int) -> Optimizer:
+    """The optimiser with the schedule of that name, whose largest rate is the optimiser's own."""
+    if name == "constant":
+        return optimizer
+    if optimizer.whole_batch:
+        raise InvalidValueError(f"schedule: expected constant for lbfgs, which searches for each step, got {name}")
+    rate: Any = optimizer.learning_rate
+    schedules: dict[str, Schedule] = {
+        "cosine": Cosine(rate, epochs=max(epochs, 1)),
+        "one-cycle": OneCycle(rate, epochs=max(epochs, 1)),
+        "halving": HalveOnNoImprovement(rate, "validation_accuracy" if training.classes else "validation_loss"),
+    }
+    return replace(optimizer, learning_rate=schedules[name])  # type: ignore[type-var]
+
+
+def check_batch_size(batch_size: int | None, optimizer: Optimizer, net: Network, examples: int) -> int:
+    """How many examples a step takes: 10 by default, and all of them where the optimiser needs them."""
+    if not optimizer.whole_batch:
+        return integer("batch_size", 10 if batch_size is None else batch_size)
+    if batch_size is not None:
+        raise InvalidValueError(f"batch_size: expected none for lbfgs, which takes all examples, got {batch_size}")
+    if any(layer.random for layer in net.layers):
+        raise InvalidValueError("dropout: expected none for lbfgs, whose loss must not change by chance; use adam")
+    return examples
+
+
+def class_names(training: Dataset) -> list[Any] | None:
+    """What the outputs stand for, in their order; None for real targets."""
+    return None if training.classes is None else list(training.class_names or range(training.classes))

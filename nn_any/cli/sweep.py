@@ -1,0 +1,190 @@
+"""``nn-any sweep``: many learning rates, weight decays and seeds, trained as one ensemble."""
+
+import json
+from itertools import product
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from cyclopts import Parameter
+from rich.box import SIMPLE
+from rich.table import Table
+
+import nn_any as nn
+from nn_any import plotting
+from nn_any.cli import options, search
+from nn_any.cli.console import count_examples, error_console, print_line, print_results, render
+from nn_any.cli.fitting import fit
+from nn_any.core.options import integer
+from nn_any.files import write_atomically
+from nn_any.training.display import ProgressDisplay
+
+_LEARNING_RATES = {"sgd": "0.3,1,3,10", "adagrad": "0.003,0.01,0.03,0.1"}
+_LEARNING_RATES |= dict.fromkeys(("adam", "adamw", "rmsprop"), "0.0003,0.001,0.003,0.01")
+
+
+def sweep(
+    *,
+    data: str = "digits",
+    layers: options.LayersOption = None,
+    activation: options.ActivationName = "sigmoid",
+    loss: options.LossName = "quadratic",
+    initializer: options.InitializerOption = "scaled_normal",
+    dropout: options.DropoutOption = 0.0,
+    epochs: options.Integer = 10,
+    batch_size: options.Integer = 10,
+    optimizer: Literal["sgd", "adam", "adamw", "rmsprop", "adagrad"] = "sgd",
+    learning_rates: str | None = None,
+    weight_decays: str = "0,0.0001,0.001",
+    seeds: options.Integer = 3,
+    draws: Annotated[options.Integer | None, Parameter(name="--random")] = None,
+    schedule: options.ScheduleName = "constant",
+    momentum: options.MomentumOption = None,
+    device: str | None = None,
+    engine: options.EngineName = "auto",
+    dtype: options.DTypeOption = "float32",
+    seed: options.Integer = 0,
+    output: Path | None = None,
+    overwrite: options.OverwriteOption = False,
+    as_json: options.JsonOption = False,
+    quiet: options.QuietOption = False,
+) -> int:
+    """Try learning rates, weight decays and seeds, all at once, and save the best model, a table and a picture.
+
+    Parameters
+    ----------
+    data
+        digits, mnist, or a file, as for train.
+    activation
+        Of the hidden layers; the output layer has the one that goes with the loss.
+    loss
+        The loss function.
+    epochs
+        How many times to go through the training data.
+    batch_size
+        Examples a step.
+    optimizer
+        How gradients move the weights.
+    learning_rates
+        Those to try, such as 0.1,0.3,1,3; for a schedule the largest. By default four that suit the optimizer.
+    weight_decays
+        Those to try, such as 0,1e-4; each goes with each learning rate.
+    seeds
+        How many seeds each pair is trained with.
+    draws
+        Instead of the grid so many random pairs: learning rates between the smallest and the largest of those listed,
+        and weight decays between the smallest and the largest above 0, evenly in their logarithms.
+    schedule
+        How the learning rates change, as for train.
+    device
+        As for train, but for fastest.
+    engine
+        As for train.
+    seed
+        The first of the seeds, and the one of the random draw.
+    output
+        The folder for model.safetensors, sweep.json and sweep.png. By default a new one in runs/.
+    """
+    with options.usage_errors():
+        chosen_device = nn.select_device(device)
+        folder = options.output_folder(output, f"sweep-{Path(data).stem}", overwrite)
+        integer("epochs", epochs)
+        integer("seeds", seeds)
+        integer("batch_size", batch_size)
+        listed = _LEARNING_RATES[optimizer] if learning_rates is None else learning_rates
+        rates = options.parse_numbers("learning_rates", listed)
+        decays = options.parse_numbers("weight_decays", weight_decays, allow_zero=True)
+        candidates = [search.Candidate(*pair) for pair in product(rates, decays)]
+        if draws is not None:
+            candidates = search.draw_candidates(integer("random", draws), rates, decays, seed)
+        members = [(candidate, seed + i) for candidate in candidates for i in range(seeds)]
+    splits = training, validation, test = options.load_data(data, chosen_device)
+    model: dict[str, Any] = {"activation": activation, "loss": loss, "initializer": initializer}
+    with options.usage_errors():
+        ensemble = nn.Ensemble(
+            options.build_layers(training, layers, dropout, loss),
+            len(members),
+            learning_rates=[candidate.learning_rate for candidate, _ in members],
+            weight_decays=[candidate.weight_decay for candidate, _ in members],
+            seeds=[member_seed for _, member_seed in members],
+            **model,
+            device=chosen_device,
+            dtype=dtype,
+        )
+        method = options.build_optimizer(optimizer, momentum=momentum)
+        method = options.with_schedule(method, schedule, training, epochs)
+    console = error_console()
+    if not quiet:
+        pairs = f"{len(candidates)} pairs of learning rate and weight decay"
+        print_line(console, f"{pairs}, {seeds} seed(s) each: {len(ensemble)} networks")
+        print_line(console, f"{data}: {count_examples(splits)}")
+        print_line(console, f"device {ensemble.device} ({ensemble.device.reason})")
+    folder.mkdir(parents=True, exist_ok=True)
+    history, seconds, exit_code = fit(
+        ensemble,
+        training,
+        epochs=epochs,
+        batch_size=batch_size,
+        optimizer=method,
+        validation_data=validation,
+        callbacks=[] if quiet else [ProgressDisplay(console)],
+        engine=engine,
+    )
+    scores = search.score_members(ensemble, members, validation, test)
+    rows = search.summarize(candidates, scores, seeds, draws is not None)
+    best = search.best_member(rows, scores)
+    path = folder / "model.safetensors"
+    ensemble[best["member"]].save(path)
+    results: dict[str, Any] = {"data": data, "scale": training.scale, "classes": options.class_names(training)}
+    results |= {**model, "dropout": dropout, "optimizer": optimizer, "momentum": momentum, "schedule": schedule}
+    results |= {"batch_size": batch_size, "dtype": dtype, "device": str(chosen_device), "engine": history.engine}
+    results |= {"epochs": len(history), "interrupted": exit_code != 0, "seconds": seconds, "networks": len(ensemble)}
+    results |= {"rows": rows, "best": best, "model": str(path)}
+    results |= _draw(folder / "sweep.png", rows, f"{Path(data).name}, after {len(history)} epochs", seeds)
+    report = {**results, "members": scores, "history": search.without_nan(history.to_dict())}
+    write_atomically(folder / "sweep.json", json.dumps(report, indent=2, allow_nan=False).encode())
+    print_results(results, _report, as_json=as_json)
+    return exit_code
+
+
+def _draw(path: Path, rows: list[search.Row], title: str, seeds: int) -> dict[str, Any]:
+    """Draw the picture; where it is, or why there is none."""
+    try:
+        plotting.sweep_picture(path, rows, rows[0]["measure"].replace("_", " "), title, seeds)
+    except ImportError as error:
+        return {"picture": None, "picture_missing": f"matplotlib is not usable ({error}); {plotting.REMEDY}"}
+    return {"picture": str(path), "picture_missing": None}
+
+
+def _report(results: dict[str, Any]) -> str:
+    """The table, and what was saved where."""
+    rows, best = results["rows"], results["best"]
+    accuracy = rows[0]["measure"] == "validation_accuracy"
+    what = "accuracy" if accuracy else "loss"
+    diverged = any(row["diverged"] for row in rows)
+    table = Table(box=SIMPLE)
+    for name in ("learning rate", "weight decay", f"validation {what}", f"test {what}", *["diverged"] * diverged):
+        table.add_column(name, justify="right")
+    for i, row in enumerate(rows):
+        cells = [f"{row['learning_rate']:.4g}", f"{row['weight_decay']:.4g}"]
+        cells += [_number(row["mean"], accuracy, row["spread"]), _number(row["test"], accuracy)]
+        table.add_row(*cells, *[str(row["diverged"])] * diverged, style="bold green" if i == 0 else None)
+    value, test = (_number(best[f"{part}_{what}"], accuracy) for part in ("validation", "test"))
+    pair = f"learning rate {best['learning_rate']:.4g}, weight decay {best['weight_decay']:.4g}"
+    fields = [("interrupted", f"after {results['epochs']} epochs")] if results["interrupted"] else []
+    fields += [
+        ("best", f"{pair}, seed {best['seed']}: validation {what} {value}, test {what} {test}"),
+        ("time", f"{results['seconds']:.2f} s for {results['networks']} networks, {results['epochs']} epochs each"),
+        ("device", results["device"]),
+        ("saved", results["model"]),
+        ("picture", results["picture"] or f"not drawn: {results['picture_missing']}"),
+    ]
+    return render([f"{name:15}{text}" for name, text in fields], table)
+
+
+def _number(value: float | None, accuracy: bool, spread: float | None = None) -> str:
+    """A measure as people read it: ``94.44 % ± 0.31``."""
+    if value is None:
+        return "diverged"
+    if accuracy:
+        return f"{100 * value:.2f} %" + ("" if spread is None else f" ± {100 * spread:.2f}")
+    return f"{value:.5g}" + ("" if spread is None else f" ± {spread:.2g}")

@@ -1,0 +1,197 @@
+"""``nn-any train``: one network."""
+
+import json
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from rich.console import Console
+from rich.text import Text
+
+import nn_any as nn
+from nn_any.cli import options
+from nn_any.cli.console import count_examples, error_console, print_line, print_results, render
+from nn_any.cli.fitting import fit
+from nn_any.core.errors import InvalidValueError
+from nn_any.core.options import integer
+from nn_any.files import write_atomically
+from nn_any.training import TrainingRun
+from nn_any.training.display import ProgressDisplay
+
+
+def train(
+    *,
+    data: str = "digits",
+    layers: options.LayersOption = None,
+    activation: options.ActivationName = "sigmoid",
+    loss: options.LossName = "quadratic",
+    initializer: options.InitializerOption = "scaled_normal",
+    dropout: options.DropoutOption = 0.0,
+    epochs: options.Integer = 30,
+    batch_size: options.Integer | None = None,
+    optimizer: options.OptimizerName = "sgd",
+    learning_rate: float | None = None,
+    schedule: options.ScheduleName = "constant",
+    momentum: options.MomentumOption = None,
+    weight_decay: float | None = None,
+    patience: options.Integer | None = None,
+    device: str | None = None,
+    engine: options.EngineName = "auto",
+    dtype: options.DTypeOption = "float32",
+    seed: options.Integer = 0,
+    output: Path | None = None,
+    overwrite: options.OverwriteOption = False,
+    checkpoint: Path | None = None,
+    resume: options.Flag = False,
+    as_json: options.JsonOption = False,
+    quiet: options.QuietOption = False,
+) -> int:
+    """Train a network and save it. Without options: on handwritten digits, in a second or two.
+
+    Parameters
+    ----------
+    data
+        digits (1,797 images, built in), mnist (from NN_ANY_DATA, else downloaded), or a file: .npz with x and y, .csv
+        with the class in the last column. Classes are whole numbers (integers in .npz) or text; real numbers are to be
+        predicted. uint8 is divided by 255.
+    activation
+        Of the hidden layers. The output layer has the one that goes with the loss: for quadratic sigmoid, or linear for
+        real targets.
+    loss
+        The loss function: quadratic for everything, cross_entropy or log_likelihood for classes, the others for real
+        targets.
+    epochs
+        How many times to go through the training data; for lbfgs, how many iterations.
+    batch_size
+        Examples a step, 10 by default; lbfgs takes all of them.
+    optimizer
+        How gradients move the weights.
+    learning_rate
+        The step size, for a schedule the largest. By default 3 for sgd, which suits the quadratic loss (the
+        cross-entropy wants a smaller one, such as 0.5), and for the others their usual one, such as 0.001 for adam.
+    schedule
+        How the learning rate changes: cosine and one-cycle over all epochs; halving whenever the validation data have
+        not become better for 10 epochs, which also ends the training when 1/128 is reached.
+    weight_decay
+        The L2 penalty on weights. By default 0, for adamw 0.01.
+    patience
+        End when the validation loss has not become better for so many epochs, and keep the best weights.
+    device
+        auto, cpu, cuda, cuda:1, numpy, cupy, torch, jax, torch:cuda:0, ... By default NN_ANY_DEVICE, else auto. Or
+        fastest: time some steps on every device first, which takes seconds.
+    engine
+        How the steps are run: compiled where the library can, one by one, or compiled and nothing else.
+    seed
+        The same seed is the same run on every device.
+    output
+        The folder for model.safetensors and run.json. By default a new one in runs/.
+    checkpoint
+        A file to write down after each epoch, and when the run ends, all that it takes to go on.
+    resume
+        Go on where the checkpoint stands, if it is there, until all epochs are done; else begin.
+    """
+    with options.usage_errors():
+        chosen_device = nn.select_device("cpu" if device == "fastest" else device)
+        folder = options.output_folder(output, data, overwrite)
+        stopping = None if patience is None else nn.EarlyStopping(patience=patience)
+        integer("epochs", epochs, minimum=0)
+        if resume and checkpoint is None:
+            raise InvalidValueError("resume: expected --checkpoint FILE with it, got none")
+    splits = training, validation, test = options.load_data(data, chosen_device)
+    model: dict[str, Any] = {"activation": activation, "loss": loss, "initializer": initializer}
+    rates = {"learning_rate": learning_rate, "momentum": momentum, "weight_decay": weight_decay}
+    with options.usage_errors():
+        stack = options.build_layers(training, layers, dropout, loss)
+        net = nn.Network(stack, **model, device=chosen_device, dtype=dtype, seed=seed)
+        method = options.build_optimizer(optimizer, **rates)
+        rates = {name: getattr(method, name, None) for name in rates}
+        method = options.with_schedule(method, schedule, training, epochs)
+        batch_size = options.check_batch_size(batch_size, method, net, len(training))
+        if device == "fastest":
+            count = epochs or None
+            net.to(nn.fastest_device(net, training, batch_size, optimizer=method, epochs=count, engine=engine))
+    console = error_console()
+    callbacks: list[nn.Callback] = [] if stopping is None else [stopping]
+    callbacks.append(_Beginning(folder, data, splits, None if quiet else console))
+    callbacks += [] if quiet else [ProgressDisplay(console)]
+    history, seconds, exit_code = fit(
+        net,
+        training,
+        epochs=epochs,
+        batch_size=batch_size,
+        optimizer=method,
+        validation_data=validation,
+        test_data=test,
+        callbacks=callbacks,
+        engine=engine,
+        checkpoint=checkpoint,
+        resume=resume,
+    )
+    saved_epoch = (stopping and stopping.best_epoch) or len(history)
+    results: dict[str, Any] = {"data": data, "scale": training.scale, "classes": options.class_names(training)}
+    results |= {"layers": _layer_sizes(net), **model, "dropout": dropout}
+    results |= {"optimizer": optimizer, **rates, "schedule": schedule}
+    results |= {"batch_size": batch_size, "patience": patience, "dtype": dtype, "seed": net.seed}
+    results |= {"device": str(net.device), "interrupted": exit_code != 0, "steps": net.steps, "seconds": seconds}
+    results |= {"epochs": len(history), "saved_epoch": saved_epoch, "engine": history.engine}
+    results |= _test_results(history, saved_epoch, net.is_regression)
+    path = folder / "model.safetensors"
+    net.save(path)
+    report = {**results, "history": history.to_dict()}
+    write_atomically(folder / "run.json", json.dumps(report, indent=2).encode())
+    print_results({**results, "model": str(path)}, _report, as_json=as_json)
+    return exit_code
+
+
+class _Beginning(nn.Callback):
+    """Makes the output folder and tells what is trained, once nothing has refused the run."""
+
+    def __init__(self, folder: Path, data: str, splits: options.Splits, console: Console | None) -> None:
+        self._folder, self._data, self._splits, self._console = folder, data, splits, console
+
+    def on_train_begin(self, run: TrainingRun) -> None:
+        self._folder.mkdir(parents=True, exist_ok=True)
+        if self._console is not None:
+            net = run.network
+            print_line(self._console, f"{_layer_sizes(net)} on {self._data}: {count_examples(self._splits)}")
+            print_line(self._console, f"device {net.device} ({net.device.reason})")
+
+
+def _layer_sizes(net: nn.Network) -> list[int]:
+    return [*net.input_shape, *(int(biases.shape[0]) for biases in net.biases)]
+
+
+def _test_results(history: nn.History, saved_epoch: int, is_regression: bool) -> dict[str, Any]:
+    """The results on the test data, of the saved weights and of the best; None where there are none."""
+    names = ("test_accuracy", "best_test_accuracy", "best_epoch", "test_loss", "seconds_per_epoch")
+    results: dict[str, Any] = dict.fromkeys(names)
+    if len(history):
+        results |= {"test_loss": history["test_loss"][saved_epoch - 1], "seconds_per_epoch": median(history["seconds"])}
+    if len(history) and not is_regression:
+        accuracies = history["test_accuracy"]
+        best = max(accuracies)
+        results |= {"test_accuracy": accuracies[saved_epoch - 1], "best_test_accuracy": best}
+        results["best_epoch"] = accuracies.index(best) + 1
+    return results
+
+
+def _report(results: dict[str, Any]) -> str:
+    """The results in words and numbers."""
+    fields, epochs, saved = [], results["epochs"], results["saved_epoch"]
+    if results["interrupted"]:
+        fields.append(("interrupted", f"after {epochs} epochs, {results['steps']:,} steps; what was learnt is saved"))
+    when = "the last epoch" if saved == epochs else f"epoch {saved}, the best on the validation data, which is saved"
+    if results["best_epoch"] is not None:
+        best = f"after epoch {results['best_epoch']}, chosen on the test data"
+        fields.append(("test accuracy", f"{100 * results['test_accuracy']:.2f} % after {when}"))
+        fields.append(("best epoch", f"{100 * results['best_test_accuracy']:.2f} % {best}"))
+    elif results["test_loss"] is not None:
+        fields.append(("test loss", f"{results['test_loss']:.5f} after {when}"))
+    if results["scale"]:
+        fields.append(("inputs", f"divided by {results['scale']:g}, as whatever you give the saved network must be"))
+    fields.append(("time", f"{results['seconds']:.2f} s for {epochs} epochs"))
+    fields += [("device", results["device"]), ("saved", results["model"])]
+    lines = [Text.assemble((f"{name:15}", "bold"), text) for name, text in fields]
+    for line in lines:
+        line.highlight_regex(r"\d+\.\d\d %", "bold green")
+    return render(lines)

@@ -1,0 +1,239 @@
+"""Specification: what a network is, whatever its numbers are; built from what a user writes, ``[784, 30, 10]``."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from nn_any.core import activations, initializers, losses, options, random
+from nn_any.core.activations import LINEAR
+from nn_any.core.errors import InvalidTypeError, InvalidValueError
+from nn_any.core.layers import Dense, Layer
+from nn_any.core.losses import Loss
+from nn_any.core.trees import tree_leaves
+from nn_any.core.typing import Params, Shape
+
+HostParams = tuple[tuple[np.ndarray, ...], ...]
+
+
+_RANGES = {
+    "real": "real values",
+    "positive": "values above 0",
+    "unit_interval": "values within 0 … 1",
+    "distribution": "values that sum to 1",
+}
+
+
+_CONVOLUTION_COST = 16
+"""One multiplication of a convolution costs about as much as 16 of a dense layer: windows are unfolded, filters few."""
+
+
+@dataclass(frozen=True)
+class Members:
+    """What the members of an ensemble have each for themselves, by their numbers.
+
+    Attributes
+    ----------
+    seeds : tuple of int
+    learning_rates, weight_decays : tuple of float, or None
+        None: all have the optimizer's.
+    threads : int or None
+        How many threads share the blocks of members; None: one per CPU.
+    """
+
+    seeds: tuple[int, ...]
+    learning_rates: tuple[float, ...] | None = None
+    weight_decays: tuple[float, ...] | None = None
+    threads: int | None = None
+
+    def __len__(self) -> int:
+        return len(self.seeds)
+
+
+@dataclass(frozen=True)
+class Specification:
+    """A network without its numbers: layers that fit each other, their loss, and the seed that all draws come from.
+
+    Attributes
+    ----------
+    layers : tuple of Layer
+        With every default filled in.
+    shapes : tuple of shapes
+        The input shape, then the output shape of each layer, without the batch axis.
+    loss : Loss
+    dtype : str
+        ``"float32"`` or ``"float64"``.
+    seed : int
+    members : Members or None
+        None for a network; for an ensemble what its members have each for themselves.
+    """
+
+    layers: tuple[Layer, ...]
+    shapes: tuple[Shape, ...]
+    loss: Loss
+    dtype: str = "float32"
+    seed: int = 0
+    members: Members | None = None
+
+    @property
+    def input_shape(self) -> Shape:
+        """The shape of one example."""
+        return self.shapes[0]
+
+    @property
+    def outputs(self) -> int:
+        """The number of outputs."""
+        return self.shapes[-1][0]
+
+    @property
+    def is_regression(self) -> bool:
+        """Whether the outputs are numbers to predict: the loss decides, or else whether the outputs are linear."""
+        if self.loss.task is not None:
+            return self.loss.task == "numbers"
+        return bool(self.layers[-1].activation == LINEAR)
+
+    @property
+    def footprint(self) -> int:
+        """How many numbers an example takes up on its way through all layers, of all members."""
+        spaces = [layer.workspace(shape) for layer, shape in zip(self.layers, self.shapes[:-1], strict=True)]
+        single = sum(math.prod(shape) for shape in self.shapes) + sum(spaces)
+        return single * len(self.members or (0,))
+
+    def multiplications(self, params: Params) -> int:
+        """About how long one example takes in training, forward and backward, in multiplications of dense layers."""
+        work = 0
+        for arrays, shape in zip(params, self.shapes[1:], strict=True):
+            places = math.prod(shape[:-1])
+            each = _CONVOLUTION_COST if places > 1 else 1
+            work += each * places * sum(math.prod(leaf.shape) for leaf in tree_leaves(arrays))
+        return 3 * work
+
+    def with_trainable(self, trainable: bool, indices: Sequence[int]) -> "Specification":
+        """The same layers with those at `indices` unfrozen or frozen; ValueError for one that cannot be."""
+        layers = list(self.layers)
+        for index in indices:
+            try:
+                layers[index] = replace(layers[index], trainable=trainable)  # type: ignore[type-var]
+            except TypeError as error:
+                message = f"places: {layers[index]!r} has no field trainable: bool = True; add one"
+                raise InvalidValueError(message) from error
+        return replace(self, layers=tuple(layers))
+
+    def initial_params(self, seed: int) -> HostParams:
+        """The initial parameters of one network: float64 on the host, layer i drawn from the stream ("weights", i)."""
+        return tuple(
+            tuple(layer.init(random.stream(seed, "weights", i), shape))
+            for i, (layer, shape) in enumerate(zip(self.layers, self.shapes[:-1], strict=True))
+        )
+
+    def initial_layer_state(self) -> HostParams:
+        """The initial layer states of one network: float64 on the host."""
+        return tuple(tuple(layer.init_state(shape)) for layer, shape in zip(self.layers, self.shapes[:-1], strict=True))
+
+    def member(self, i: int) -> "Specification":
+        """That of member i of an ensemble, as a network."""
+        assert self.members is not None
+        return replace(self, seed=self.members.seeds[i], members=None)
+
+
+def build(
+    spec: Sequence[Any],
+    activation: Any,
+    initializer: Any,
+    loss: Any,
+    dtype: Any = "float32",
+    seed: int | None = None,
+    members: Members | None = None,
+) -> Specification:
+    """The network that `spec` lists, with the defaults in its open places and its shapes inferred.
+
+    Parameters
+    ----------
+    spec : sequence
+        The input shape (a number of features, or a tuple), then layers; a bare number is a `Dense` layer.
+    activation, initializer, loss : str, or such an object
+    dtype : str
+        ``"float32"`` or ``"float64"``.
+    seed : int, optional
+        By default a new one.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an entry is not a layer, or a layer does not fit what precedes it, or the outputs do not suit the loss.
+    """
+    loss, activation, initializer = losses.get(loss), activations.get(activation), initializers.get(initializer)
+    if isinstance(spec, str) or not isinstance(spec, Sequence | np.ndarray) or len(spec) < 2:
+        raise InvalidValueError(
+            f"layers: expected the input size and at least one layer, such as [784, 30, 10], got {spec!r}"
+        )
+    shapes = [_input_shape(spec[0])]
+    layers: list[Layer] = []
+    for place, entry in enumerate(spec[1:], 1):
+        layer = _layer(entry, place)
+        try:
+            layer = layer.with_defaults(activation, initializer, shapes[-1])
+            hash(layer)
+            shapes.append(tuple(layer.output_shape(shapes[-1])))
+        except ValueError as error:
+            raise InvalidValueError(f"layers, entry {place}, {layer!r}: {error}") from error
+        except TypeError as error:
+            raise InvalidTypeError(
+                f"layers, entry {place}: expected a hashable layer ({error}); make it a frozen dataclass"
+            ) from error
+        if not layer.passes_gradients and layers and layers[-1].passes_gradients:
+            raise InvalidValueError(
+                f"layers, entry {place}, {layer!r}: expected at the front, got it after {layers[-1]!r}; "
+                "put what distorts the inputs first"
+            )
+        layers.append(layer)
+    if len(shapes[-1]) != 1:
+        raise InvalidValueError(
+            f"layers: expected a last layer with outputs of one axis, got {shapes[-1]}; end with Flatten and Dense"
+        )
+    _check_outputs(layers[-1], shapes[-1][0], loss)
+    dtype = options.dtype(dtype)
+    seed = random.new_seed() if seed is None else options.integer("seed", seed, minimum=0)
+    return Specification(tuple(layers), tuple(shapes), loss, dtype, seed, members)
+
+
+def _check_outputs(last: Layer, outputs: int, loss: Loss) -> None:
+    """The last activation suits the loss and the number of outputs."""
+    output = last.activation
+    if output.range not in loss.ranges:
+        raise InvalidValueError(
+            f"loss: {loss.name!r} needs outputs with {_RANGES[loss.ranges[0]]}, got a last layer with activation "
+            f"{output.name!r}; use nn_any.Dense(..., activation={loss.suits!r}) as the last layer, or another loss"
+        )
+    if output.range == "distribution" and outputs == 1:
+        raise InvalidValueError(
+            f"layers: expected two or more outputs for {output.name!r}, which gives 1 for a single one, got {outputs}; "
+            "for yes and no use one output with 'sigmoid' and loss='cross_entropy', or two outputs"
+        )
+
+
+def _is_size(entry: Any) -> bool:
+    return isinstance(entry, int | np.integer) and not isinstance(entry, bool)
+
+
+def _input_shape(entry: Any) -> Shape:
+    sizes = entry if isinstance(entry, tuple | list) and entry else (entry,)
+    if not all(_is_size(size) and size >= 1 for size in sizes):
+        raise InvalidValueError(
+            f"layers, entry 0: expected a positive number of inputs, or a shape of such, got {entry!r}"
+        )
+    return tuple(int(size) for size in sizes)
+
+
+def _layer(entry: Any, place: int) -> Layer:
+    if isinstance(entry, Layer):
+        return entry
+    if not _is_size(entry):
+        raise InvalidTypeError(
+            f"layers, entry {place}: expected a number of units or a nn_any.layers.Layer, got {entry!r}"
+        )
+    if entry < 1:
+        raise InvalidValueError(f"layers, entry {place}: expected a positive number of units, got {entry!r}")
+    return Dense(int(entry))

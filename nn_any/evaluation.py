@@ -1,0 +1,185 @@
+"""What a snapshot of a network gives: outputs, losses, measures and gradients. Functions of values; nothing is kept."""
+
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from nn_any import metrics as measures
+from nn_any.backends import Device, to_numpy
+from nn_any.backends.blocks import join, run_blocks
+from nn_any.core import evaluation, members
+from nn_any.core.batches import Preparation
+from nn_any.core.metrics import predicted_classes
+from nn_any.core.state import Record, Snapshot, TrainState
+from nn_any.core.typing import Array, Params
+from nn_any.datasets.network_input import Examples
+
+CHUNK_ELEMENTS = 2**23
+"""How many numbers evaluation and prediction hold at a time, in all layers together."""
+
+
+def chunks(footprint: int, n: int) -> list[slice]:
+    """Slices of n examples, each so short that the layers' outputs fit in memory."""
+    rows = max(1, CHUNK_ELEMENTS // footprint)
+    return [slice(start, min(start + rows, n)) for start in range(0, n, rows)]
+
+
+def outputs(snapshot: Snapshot, device: Device, x: Array, scale: float | None = None) -> Array:
+    """The outputs for a checked batch: (n, outputs); (m, n, outputs) for an ensemble of m networks."""
+    return map_outputs(lambda part: part, snapshot, device, x, scale, axis=-2)
+
+
+def map_outputs(
+    function: Callable[[Array], Array],
+    snapshot: Snapshot,
+    device: Device,
+    x: Array,
+    scale: float | None = None,
+    axis: int = 0,
+) -> Array:
+    """A function of the outputs, applied to one chunk of examples after another; the results joined along `axis`."""
+    return _concat(device, [function(part) for part in _output_chunks(snapshot, device, x, scale)], axis)
+
+
+def reduced_outputs(
+    function: Callable[[Array], Array], snapshot: Snapshot, device: Device, x: Array, scale: float | None = None
+) -> Array:
+    """A function of the outputs (m, n, outputs) -> (n, ...) of those members of an ensemble that have not diverged."""
+    there = np.flatnonzero(~diverged(snapshot))
+    chosen = device.asarray(there) if 0 < len(there) < len(snapshot.progress.members) else None
+    compiled = device.engine.compile(function)
+
+    def reduce(part: Array) -> Array:
+        if chosen is not None:
+            with device.scope():
+                part = device.xp.take(part, chosen, axis=0)
+        return compiled(part)
+
+    return map_outputs(reduce, snapshot, device, x, scale)
+
+
+def votes(snapshot: Snapshot, device: Device, x: Array, scale: float | None = None) -> Array:
+    """The class that most members predict, (n,), int32."""
+    classes = reduced_outputs(members.majority, snapshot, device, x, scale)
+    with device.scope():
+        return device.xp.astype(classes, device.xp.int32)
+
+
+def correct_votes(snapshot: Snapshot, device: Device, examples: Examples) -> int:
+    """How many examples the votes of an ensemble classify correctly."""
+    x, y, *_ = examples.arrays
+    labels, voted = to_numpy(y), to_numpy(votes(snapshot, device, x, examples.prepare.scale))
+    if labels.ndim == 2:
+        labels = to_numpy(predicted_classes(y, xp=device.xp))
+    return int(np.count_nonzero(voted == labels))
+
+
+def losses_and_correct(snapshot: Snapshot, device: Device, examples: Examples) -> tuple[np.ndarray, np.ndarray]:
+    """The average loss, float64, and the number of right answers, int64: () each; (m,) for an ensemble."""
+    specification = snapshot.specification
+    evaluate = device.engine.compile(evaluation.evaluator(specification.layers, specification.loss, examples.prepare))
+    parts = [
+        tuple([array[chunk, ...] for array in examples.arrays])
+        for chunk in chunks(specification.footprint, examples.size)
+    ]
+
+    def sums(state: TrainState) -> tuple[np.ndarray, np.ndarray]:
+        # the device works through all parts before it is waited for
+        found = [evaluate(state, part) for part in parts]
+        losses, correct = zip(*found, strict=True)
+        return _total(losses, "float64"), _total(correct, "int64")
+
+    losses, correct = zip(*_map_blocks(sums, snapshot, device), strict=True)
+    if specification.members is None:
+        return losses[0] / examples.size, correct[0]
+    return np.concatenate(losses) / examples.size, np.concatenate(correct)
+
+
+def scores(
+    snapshot: Snapshot, device: Device, examples: Examples, functions: Mapping[str, measures.Function]
+) -> dict[str, Any]:
+    """Measures of the outputs, on the host, by their names; for an ensemble an array with one entry per member."""
+    if not functions:
+        return {}
+    x, y, *_ = examples.arrays
+    answers, targets = to_numpy(outputs(snapshot, device, x, examples.prepare.scale)), to_numpy(y)
+    if snapshot.specification.members is None:
+        return {name: function(targets, answers) for name, function in functions.items()}
+    return {name: np.array([function(targets, a) for a in answers]) for name, function in functions.items()}
+
+
+def record(
+    name: str, snapshot: Snapshot, device: Device, examples: Examples, functions: Mapping[str, measures.Function]
+) -> Record:
+    """What a history holds of these data after an epoch, such as ``validation_loss``."""
+    losses, correct = losses_and_correct(snapshot, device, examples)
+    found: dict[str, Any] = {"loss": losses}
+    if not snapshot.specification.is_regression:
+        found |= {"correct": correct, "accuracy": correct / examples.size}
+    found |= scores(snapshot, device, examples, functions)
+    columns = {f"{name}_{measure}": value for measure, value in found.items()}
+    if snapshot.specification.members is not None:
+        return member_record(columns, diverged(snapshot))
+    numbers = {"loss": float, "correct": int, "accuracy": float}
+    return columns | {f"{name}_{m}": number(found[m]) for m, number in numbers.items() if m in found}
+
+
+def member_record(columns: Mapping[str, np.ndarray], diverged: np.ndarray) -> Record:
+    """For each column the mean over the members that have not diverged, and beside it each member's own number."""
+    record: Record = {}
+    for name, values in columns.items():
+        there = ~diverged & ~np.isnan(values.reshape(len(diverged), -1)).any(axis=1)
+        mean = np.mean(values[there], axis=0) if there.any() else np.asarray(np.nan)
+        record[name] = float(mean) if mean.ndim == 0 else mean
+        record[f"member_{name}"] = values.tolist()
+    return record
+
+
+def diverged(snapshot: Snapshot) -> np.ndarray:
+    """Which members of an ensemble have diverged: (m,), bool."""
+    return np.array([member.diverged for member in snapshot.progress.members], dtype=bool)
+
+
+def gradients(snapshot: Snapshot, device: Device, examples: Examples, *, training: bool = False) -> Params:
+    """The gradients of the loss, averaged over the examples, in the structure of the parameters."""
+    specification = snapshot.specification
+    differentiate = evaluation.differentiator(
+        specification.layers, specification.loss, examples.prepare, training=training
+    )
+    found: Params = device.engine.compile(differentiate)(join(device, snapshot.blocks), examples.arrays)[1]
+    return found
+
+
+def is_finite(device: Device, params: Params) -> bool:
+    """Whether every parameter is finite; one value is read back."""
+    return bool(to_numpy(device.engine.compile(evaluation.all_finite)(params)))
+
+
+def _output_chunks(snapshot: Snapshot, device: Device, x: Array, scale: float | None) -> Iterator[Array]:
+    """The outputs for some examples at a time: (rows, outputs), or (m, rows, outputs)."""
+    specification = snapshot.specification
+    prepare = Preparation(specification.dtype, specification.outputs, scale)
+    predict = device.engine.compile(evaluation.predictor(specification.layers, prepare))
+    for chunk in chunks(specification.footprint, x.shape[0]):
+        rows = x[chunk, ...]
+        yield _concat(device, _map_blocks(lambda state: predict(state, rows), snapshot, device), axis=0)  # noqa: B023
+
+
+def _map_blocks(function: Callable[[TrainState], Any], snapshot: Snapshot, device: Device) -> list[Any]:
+    """A function of each block's state; several blocks at once where that pays."""
+    if (ensemble := snapshot.specification.members) is None:
+        return [function(snapshot.blocks[0])]
+    return run_blocks(device, [partial(function, state) for state in snapshot.blocks], ensemble.threads)
+
+
+def _concat(device: Device, parts: list[Array], axis: int) -> Array:
+    if len(parts) == 1:
+        return parts[0]
+    with device.scope():
+        return device.xp.concat(parts, axis=axis)
+
+
+def _total(parts: tuple[Array, ...], dtype: str) -> np.ndarray:
+    return np.asarray(sum(np.asarray(to_numpy(part)).astype(dtype) for part in parts))

@@ -1,0 +1,202 @@
+"""The parts of fit: a plan of what is asked for, once it is checked, and the run of its epochs."""
+
+import math
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+from threading import Lock
+from typing import Any
+from weakref import WeakSet
+
+from nn_any import evaluation
+from nn_any import metrics as measures
+from nn_any.backends import Engine
+from nn_any.core import functional, options
+from nn_any.core.errors import InvalidTypeError, InvalidValueError, NetworkBusyError, prefix_errors
+from nn_any.core.optimizers import Optimizer
+from nn_any.core.state import Record, Snapshot
+from nn_any.datasets.network_input import own_examples
+from nn_any.training.checkpoint import Checkpoint
+from nn_any.training.history import History
+from nn_any.training.loop import run_epochs
+from nn_any.training.members import MEMBERS, with_member_records
+from nn_any.training.mini_batch import MINI_BATCHES
+from nn_any.training.plan import EpochRunner, Plan
+from nn_any.training.run import Callback, Trainable, TrainingRun
+from nn_any.training.segments import segment_length
+from nn_any.training.states import with_optimizer
+from nn_any.training.whole_batch import WHOLE_BATCH
+
+
+def make_plan(
+    network: Trainable,
+    training_data: Any,
+    evaluated_data: Mapping[str, Any],
+    batch_size: int | None,
+    optimizer: Optimizer,
+    shuffle: bool,
+    metrics: Iterable[measures.Metric],
+) -> Plan:
+    """Check what a run is given, move the data to the device, and settle what the run needs.
+
+    `evaluated_data` are evaluated after each epoch unless None; their columns in the history begin with their names.
+    """
+    _check_optimizer(optimizer)
+    device, specification = network.device, network.snapshot.specification
+    shuffle = options.flag("shuffle", shuffle)
+    functions = measures.resolve(metrics, specification.is_regression, specification.outputs)
+    examples = own_examples(specification, device, "training_data", training_data)
+    batch_size = _batch_size(batch_size, optimizer, examples.size)
+    evaluated = {}
+    for name, data in evaluated_data.items():
+        if data is not None:
+            with prefix_errors(f"{name}_data"):
+                evaluated[name] = own_examples(specification, device, f"{name}_data", data)
+    if not any(functional.trainable_params(specification.layers, network.snapshot.blocks[0].params)):
+        raise InvalidValueError(
+            "layers: expected at least one to train, got none or only frozen ones; use net.unfreeze()"
+        )
+    if functions and not evaluated:
+        raise InvalidValueError("metrics: expected data to measure as well, got none; give validation_data")
+    names = ["loss", *([] if specification.is_regression else ["correct", "accuracy"]), *functions]
+    columns = ["epoch", "loss", "learning_rate", "seconds"]
+    columns += [f"{name}_{measure}" for name in evaluated for measure in names]
+    work = batch_size * specification.multiplications(network.snapshot.blocks[0].params)
+    segment = segment_length(examples.size // batch_size, work, device)
+    return Plan(examples, batch_size, optimizer, shuffle, evaluated, functions, columns, segment)
+
+
+def run_plan(
+    network: Trainable,
+    plan: Plan,
+    epochs: int,
+    callbacks: list[Callback],
+    checkpoint: Checkpoint | None,
+    resume: bool,
+    engine: str,
+) -> History:
+    """Run the epochs; if anything refuses the run before the first of them, the network is as it was."""
+    device, specification = network.device, network.snapshot.specification
+    runner = WHOLE_BATCH if plan.optimizer.whole_batch else MINI_BATCHES
+    runner = runner if specification.members is None else MEMBERS
+    engines = network.training_engines(engine)
+    history = History(engines[0].name, str(device))
+    before: list[Snapshot] = [network.snapshot]
+    start = with_optimizer(network.snapshot, plan.optimizer)
+    if checkpoint is not None:
+        settings = {
+            "optimizer": repr(plan.optimizer),
+            "batch_size": plan.batch_size,
+            "shuffle": plan.shuffle,
+            "examples": plan.examples.size,
+        }
+        start = checkpoint.open(start, device, settings, plan.columns, callbacks, resume)
+        callbacks = [*callbacks, checkpoint]
+    network.snapshot = runner.begin(start, device, plan)
+    del start  # so that old arrays can be freed
+    run = TrainingRun(network, history, epochs, plan.columns, callbacks)
+
+    def train_epoch(pause: Callable[[], None]) -> None:
+        before.clear()  # nothing is refused from here on, and the old parameters can be freed
+        _train_epoch(run, runner, engines, plan, pause)
+
+    try:
+        run_epochs(run, train_epoch, lambda: runner.is_finished(network.snapshot))
+    except BaseException:
+        if not run.begun:  # a callback has refused
+            network.snapshot = before[0]
+        raise
+    return history
+
+
+def _train_epoch(
+    run: TrainingRun, runner: EpochRunner, engines: list[Engine], plan: Plan, pause: Callable[[], None]
+) -> None:
+    """Train one epoch, evaluate, and add the record to the history and to the network's progress."""
+    network, history, begun = run.network, run.history, time.perf_counter()
+    record: Record = {"epoch": network.snapshot.progress.epoch + 1}
+    record |= _trained_epoch(network, runner, engines, plan, pause)
+    record["seconds"] = time.perf_counter() - begun
+    history.engine = engines[0].name
+    history.compile_seconds = sum(one.compile_seconds for one in engines)
+    try:
+        for name, examples in plan.evaluated.items():
+            record |= evaluation.record(name, network.snapshot, network.device, examples, plan.metrics)
+    except BaseException:  # the epoch itself is done: what was not measured is NaN
+        record |= {name: math.nan for name in plan.columns if name not in record}
+        raise
+    finally:
+        progress = network.snapshot.progress
+        progress = replace(progress, records=progress.records.and_then(record))
+        if progress.members:
+            progress = with_member_records(progress, record)
+        network.snapshot = network.snapshot._replace(progress=progress)
+        history.append(record)
+
+
+def _trained_epoch(
+    network: Trainable, runner: EpochRunner, engines: list[Engine], plan: Plan, pause: Callable[[], None]
+) -> Record:
+    """Train one epoch and assign the network's snapshot at each pause; return the epoch's record."""
+    while True:
+        # a callback may have assigned a snapshot with another optimizer
+        given = (network.device, engines, plan)
+        for snapshot, record in runner.run_epoch(with_optimizer(network.snapshot, plan.optimizer), *given):
+            network.snapshot = snapshot
+            if record is not None:
+                return record
+            pause()
+            if (changed := network.snapshot) is not snapshot:  # by a callback: the epoch goes on from there
+                progress = replace(changed.progress, unfinished=snapshot.progress.unfinished)
+                network.snapshot = changed._replace(progress=progress)
+                break
+
+
+def _check_optimizer(optimizer: Any) -> None:
+    if not isinstance(optimizer, Optimizer):
+        raise InvalidTypeError(f"optimizer: expected an Optimizer such as nn_any.SGD(0.5), got {optimizer!r}")
+    if type(optimizer).__hash__ is None:
+        raise InvalidTypeError(f"optimizer: expected a hashable one, got {optimizer!r}; make it a frozen dataclass")
+
+
+def _batch_size(batch_size: int | None, optimizer: Optimizer, examples: int) -> int:
+    """How many examples a step takes."""
+    if optimizer.whole_batch and batch_size is None:
+        return examples
+    batch_size = options.integer("batch_size", batch_size)
+    if optimizer.whole_batch and batch_size < examples:
+        raise InvalidValueError(
+            f"batch_size: expected all {examples} examples for {optimizer!r}, got {batch_size}; leave it out"
+        )
+    return batch_size
+
+
+def as_checkpoint(checkpoint: Any, resume: bool) -> Checkpoint | None:
+    """What writes the checkpoint of one run, if there is to be one."""
+    options.flag("resume", resume)
+    if checkpoint is None:
+        if resume:
+            raise InvalidValueError("resume: expected a checkpoint to resume from, got none; pass checkpoint=PATH")
+        return None
+    return checkpoint if isinstance(checkpoint, Checkpoint) else Checkpoint(checkpoint)
+
+
+_busy, _busy_lock = WeakSet[Any](), Lock()
+
+
+@contextmanager
+def only_run(network: Any) -> Iterator[None]:
+    """Refuse another run of the same network, from another thread or from a callback, with a NetworkBusyError."""
+    with _busy_lock:
+        if network in _busy:
+            raise NetworkBusyError(
+                "network: expected one that is not being trained, got one that another call of fit is training; "
+                "wait for it to end, or train a copy: net.copy()"
+            )
+        _busy.add(network)
+    try:
+        yield
+    finally:
+        with _busy_lock:
+            _busy.discard(network)

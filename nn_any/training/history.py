@@ -1,0 +1,109 @@
+"""History: what happened in a training run, epoch by epoch."""
+
+import csv
+from collections.abc import Iterator
+from io import StringIO
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+from nn_any.core.state import Record
+from nn_any.files import write_atomically
+
+
+class History:
+    """What happened, epoch by epoch.
+
+    Attributes
+    ----------
+    engine : str
+        What ran the steps: ``"eager"``, ``"jax.lax.fori_loop"``, …
+    compile_seconds : float
+        How much of the time went into compiling, before the first step of a kind.
+    device : str
+        Where.
+    records : list of dict
+        One an epoch: ``epoch`` (counted from 1), ``loss`` (the average over the epoch's examples, each taken before its
+        step), ``learning_rate`` (of the last step), ``seconds`` (training alone), and for validation and test data
+        ``…_loss``, for classes ``…_correct`` and ``…_accuracy``, and whatever metrics were asked for.
+
+    Examples
+    --------
+    >>> history = History("eager", "numpy:cpu")
+    >>> history.append({"epoch": 1, "loss": 0.5})
+    >>> history["loss"], len(history)
+    ([0.5], 1)
+    """
+
+    def __init__(self, engine: str, device: str) -> None:
+        self.engine, self.device = engine, device
+        self.compile_seconds = 0.0
+        self.records: list[Record] = []
+
+    def append(self, record: Record) -> None:
+        """Add the record of one epoch."""
+        self.records.append(record)
+
+    def __getitem__(self, column: str) -> list[Any]:
+        """One column over all epochs."""
+        if self.records and column not in self.records[0]:
+            raise KeyError(f"column: expected one of {', '.join(self.records[0])}, got {column!r}")
+        return [record[column] for record in self.records]
+
+    def __len__(self) -> int:
+        return len(self.records)
+
+    def __iter__(self) -> Iterator[Record]:
+        return iter(self.records)
+
+    def __repr__(self) -> str:
+        last = (
+            ", ".join(f"{key} {_text(value)}" for key, value in self.records[-1].items()) if self.records else "empty"
+        )
+        return f"History({len(self)} epochs on {self.device}, engine {self.engine}; last: {last})"
+
+    def to_dict(self) -> dict[str, list[Any]]:
+        """The columns by name."""
+        return {column: self[column] for column in self.records[0]} if self.records else {}
+
+    def to_csv(self, path: str | PathLike[str]) -> None:
+        """Write a line an epoch, with the columns' names first: whole, or not at all.
+
+        A column that has a number for each member of an ensemble becomes as many: ``member_loss[0]``, …
+        """
+        columns: dict[str, Any] = {}
+        for name, values in self.to_dict().items():
+            several = isinstance(values[0], list)
+            columns |= (
+                {f"{name}[{i}]": one for i, one in enumerate(zip(*values, strict=True))} if several else {name: values}
+            )
+        with StringIO(newline="") as text:
+            writer = csv.writer(text)
+            writer.writerow(columns)
+            writer.writerows(zip(*columns.values(), strict=True))
+            write_atomically(Path(path), text.getvalue().encode())
+
+    def table(self) -> str:
+        """The epochs as lines of text, numbers in columns; without those of an ensemble's members, one by one.
+
+        Examples
+        --------
+        >>> history = History("eager", "numpy:cpu")
+        >>> history.append({"epoch": 1, "loss": 0.5, "test_accuracy": 0.9444})
+        >>> history.append({"epoch": 2, "loss": 0.25, "test_accuracy": 0.95})
+        >>> print(history.table())
+        epoch  loss  test_accuracy
+            1   0.5         0.9444
+            2  0.25           0.95
+        """
+        single = {name: values for name, values in self.to_dict().items() if not isinstance(values[0], list)}
+        columns = [[name, *(_text(value) for value in values)] for name, values in single.items()]
+        widths = [max(map(len, column)) for column in columns]
+        lines = zip(*columns, strict=True)
+        return "\n".join(
+            "  ".join(cell.rjust(width) for cell, width in zip(line, widths, strict=True)) for line in lines
+        )
+
+
+def _text(value: Any) -> str:
+    return f"{value:.5g}" if isinstance(value, float) else " ".join(str(value).split())

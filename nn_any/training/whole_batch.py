@@ -1,0 +1,127 @@
+"""Epochs of a network that an optimizer on the host trains on all examples at once.
+
+The search runs on the host in float64; losses and gradients are computed on the device in the network's dtype.
+"""
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from nn_any import evaluation
+from nn_any.backends import Device, Engine, to_numpy
+from nn_any.core import evaluation as pure
+from nn_any.core import functional
+from nn_any.core.errors import InvalidValueError, TrainingDivergedError
+from nn_any.core.state import Snapshot
+from nn_any.core.trees import tree_leaves, tree_map
+from nn_any.core.typing import Params
+from nn_any.training.plan import EpochRunner, Pauses, Plan
+
+
+def begin(snapshot: Snapshot, device: Device, plan: Plan) -> Snapshot:
+    """The snapshot with a search that begins, or goes on where an earlier run stopped, on these data.
+
+    Raises
+    ------
+    ValueError
+        If a layer draws at random or keeps running averages: the loss would not be one function of the parameters.
+    """
+    for layer, state in zip(snapshot.specification.layers, snapshot.blocks[0].layer_state, strict=True):
+        if layer.random or (state and layer.trainable):
+            raise InvalidValueError(
+                f"optimizer: {plan.optimizer!r} needs a loss that is one function of the weights, but {layer!r} draws "
+                "at random or keeps running averages; leave it out, freeze it, or use Adam"
+            )
+    search = _line_search(snapshot, plan)
+    if snapshot.progress.line_search is search:  # the data may be others than those it has seen
+        value, gradient = Objective(snapshot, device, plan)(search.x)
+        search = search._replace(value=np.asarray(value), gradient=gradient, converged=np.asarray(False))
+    return snapshot._replace(progress=replace(snapshot.progress, line_search=search))
+
+
+def run_epoch(snapshot: Snapshot, device: Device, engines: list[Engine], plan: Plan) -> Pauses:
+    """One iteration of the search; the record has the loss after it."""
+    objective, progress, state = Objective(snapshot, device, plan), snapshot.progress, snapshot.blocks[0]
+    search = plan.optimizer.iterate(_line_search(snapshot, plan), objective)
+    if not (np.isfinite(search.value) and np.isfinite(search.x).all()):
+        raise TrainingDivergedError(
+            f"the loss became {search.value} in epoch {progress.epoch + 1}; the weights before it are kept"
+        )
+    state = state._replace(params=objective.params(search.x), step=state.step + 1)
+    progress = replace(progress, epoch=progress.epoch + 1, steps=progress.steps + 1, line_search=search)
+    loss = float(search.value) - objective.penalty(search.x)
+    rate: Any = plan.optimizer.learning_rate
+    yield Snapshot(snapshot.specification, (state,), progress), {"loss": loss, "learning_rate": float(rate)}
+
+
+def is_finished(snapshot: Snapshot) -> bool:
+    """Whether the search has converged."""
+    return snapshot.progress.line_search is not None and bool(snapshot.progress.line_search.converged)
+
+
+WHOLE_BATCH = EpochRunner(begin, run_epoch, is_finished)
+
+
+def _line_search(snapshot: Snapshot, plan: Plan) -> Any:
+    """Where the search stands; a new one unless the trainable parameters are still those it ended with."""
+    previous, here = snapshot.progress.line_search, _flat(_trainable(snapshot))
+    if previous is not None and np.array_equal(previous.x.astype(snapshot.specification.dtype), here):
+        return previous
+    return plan.optimizer.start(here)
+
+
+def _trainable(snapshot: Snapshot) -> Params:
+    return functional.trainable_params(snapshot.specification.layers, snapshot.blocks[0].params)
+
+
+class Objective:
+    """The loss over all examples as a function of a vector of the trainable parameters, in chunks that fit the device.
+
+    With weight decay λ it has the penalty ½ λ ‖w‖² on the weights.
+    """
+
+    def __init__(self, snapshot: Snapshot, device: Device, plan: Plan) -> None:
+        specification = snapshot.specification
+        self._specification, self._state, self._device = specification, snapshot.blocks[0], device
+        self._examples, self._weight_decay = plan.examples, plan.optimizer.weight_decay
+        differentiate = pure.differentiator(
+            specification.layers, specification.loss, plan.examples.prepare, training=True
+        )
+        self._differentiate = device.engine.compile(differentiate)
+        trainable = _trainable(snapshot)
+        mask = functional.weight_mask(specification.layers, trainable)
+        self._weights = _flat(tree_map(lambda leaf, keep: np.full(leaf.shape, float(keep)), trainable, mask))
+
+    def __call__(self, x: np.ndarray) -> tuple[float, np.ndarray]:
+        """The loss, with its penalty, and the gradient: float64, on the host."""
+        state, n = self._state._replace(params=self.params(x)), self._examples.size
+        value, gradient = 0.0, np.zeros_like(x)
+        for chunk in evaluation.chunks(self._specification.footprint, n):
+            loss, tree = self._differentiate(state, tuple([array[chunk, ...] for array in self._examples.arrays]))
+            share = (chunk.stop - chunk.start) / n
+            value += share * float(to_numpy(loss))
+            gradient += share * _flat(functional.trainable_params(self._specification.layers, tree))
+        return value + self.penalty(x), gradient + self._weight_decay * self._weights * x
+
+    def penalty(self, x: np.ndarray) -> float:
+        """½ λ ‖w‖², over the weights."""
+        return 0.5 * self._weight_decay * float(self._weights @ (x * x))
+
+    def params(self, x: np.ndarray) -> Params:
+        """The network's parameters with the numbers of the vector in place of the trainable ones."""
+        start = 0
+
+        def place(leaf: Any) -> Any:
+            nonlocal start
+            size = int(np.prod(leaf.shape))
+            values = x[start : start + size].reshape(leaf.shape)
+            start += size
+            return self._device.asarray(values.astype(self._specification.dtype))
+
+        work = zip(self._specification.layers, self._state.params, strict=True)
+        return tuple([tree_map(place, p) if layer.trainable else p for layer, p in work])
+
+
+def _flat(tree: Params) -> np.ndarray:
+    return np.concatenate([to_numpy(leaf).astype(np.float64).ravel() for leaf in tree_leaves(tree)])
