@@ -132,7 +132,7 @@ def _raises(node: ast.AST, scopes: list) -> Iterator[tuple[list, ast.Raise]]:
 
 def _again(error: ast.expr | None) -> bool:
     """Whether what is raised was caught before: nothing, or a variable; classes have a capital letter."""
-    return error is None or isinstance(error, ast.Name) and error.id.lstrip("_")[:1].islower()
+    return error is None or (isinstance(error, ast.Name) and error.id.lstrip("_")[:1].islower())
 
 
 def _message(error: ast.expr, scope: ast.AST | None) -> str:

@@ -10,9 +10,7 @@ from . import CASES, PLACES, Place
 from .without import SIGNALS, WITHOUT
 
 HERE = Path(__file__).parent
-FINISHED = (
-    "backends/",
-)
+FINISHED = ("backends/",)
 """The files and folders of which every place is listed."""
 
 

@@ -1,9 +1,7 @@
 """The places that have no remedy, and why."""
 
-SIGNALS = {
-}
+SIGNALS = {}
 """Errors that the package raises and catches itself, by their classes."""
 
-WITHOUT = {
-}
+WITHOUT = {}
 """Other places, by their keys."""

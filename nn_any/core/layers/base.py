@@ -173,7 +173,10 @@ class ShapedLayer(Layer):
 def image_shape(input_shape: Shape) -> tuple[int, int, int]:
     """Height, width and channels of inputs that must be images."""
     if len(input_shape) != 3:
-        raise InvalidValueError(f"expected images (height, width, channels), got inputs of shape {input_shape}")
+        raise InvalidValueError(
+            f"expected images (height, width, channels), got inputs of shape {input_shape}; "
+            "let layers begin with such a shape, and put Flatten and Dense layers behind this one"
+        )
     height, width, channels = input_shape
     return height, width, channels
 
