@@ -15,6 +15,7 @@ from nn_any.files.atomic import write_atomically
 from nn_any.files.safetensors import parse, parse_json
 
 FORMAT = 1
+ANOTHER_COPY = "use another copy"
 _KEY = "nn_any"
 
 
@@ -74,13 +75,13 @@ def load_model(path: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[str, 
     except ValueError as error:
         raise ModelFileError(
             f"{path}: expected a model file of nn_any, got one that is damaged or of another kind ({error!s:.300}); "
-            "use another copy"
+            f"{ANOTHER_COPY}"
         ) from error
     written = description["format"]
     if not intact:
         newer = f", or of format {written}, which needs a newer nn_any" if written > FORMAT else ""
         raise ModelFileError(
-            f"{path}: the content does not match its SHA-256, so the file is damaged{newer}; use another copy"
+            f"{path}: the content does not match its SHA-256, so the file is damaged{newer}; {ANOTHER_COPY}"
         )
     if written > FORMAT:
         raise ModelFileError(f"{path}: expected format {FORMAT} or older, got {written}; upgrade nn_any to read it")
@@ -97,7 +98,7 @@ def as_model_file_errors(path: str | os.PathLike[str]) -> Iterator[None]:
     except Exception as error:
         raise ModelFileError(
             f"{path}: expected the description of a network, got one that makes none "
-            f"({type(error).__name__}: {error!s:.300}); if a layer is your own, import it first"
+            f"({type(error).__name__}: {error!s:.300}); if a layer is your own, import it first, else {ANOTHER_COPY}"
         ) from error
 
 

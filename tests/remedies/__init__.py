@@ -1,7 +1,7 @@
 """Every place of the package that raises, and for each a test that carries out the remedy that its message gives.
 
-``python -m tests.remedies`` prints the list; `test_remedies.py` fails for a place that is not listed. A place is known by
-its key: the file, the function, and how the message begins, with ``{}`` for what is filled in.
+``python -m tests.remedies`` prints the list; `test_remedies.py` fails for a place that is not listed. A place is known
+by its key: the file, the function, and how the message begins, with ``{}`` for what is filled in.
 
 To add one, run ``python -m tests.remedies --missing``, copy the key into the file here that belongs to the folder, and
 say what the message must name, the words of the remedy, what provokes the error, and what carries the remedy out::

@@ -1,4 +1,4 @@
-"""Prints every place that raises: where it is, its message, and the remedy that a test carries out, or why it has none."""
+"""Prints every place that raises: its message, and the remedy that a test carries out, or why it has none."""
 
 import sys
 from pathlib import Path
