@@ -19,7 +19,7 @@ keys. A place that has no remedy stands in `without.py`, with the reason.
 
 import ast
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -103,20 +103,19 @@ def _raised_at(error: BaseException) -> tuple[str, int]:
     return found
 
 
-def _scan(file: Path) -> Iterator[Place]:
-    """The places of one file, from the top down."""
-    name, seen = file.relative_to(PACKAGE).as_posix(), Counter[str]()
-    for function, node in _raises(ast.parse(file.read_text(encoding="utf-8")), []):
+def scan(file: str, text: str) -> Iterator[Place]:
+    """The places in the text of a file, from the top down."""
+    seen = Counter[str]()
+    for scopes, node in _raises(ast.parse(text), []):
         error = ast.unparse(node.exc.func if isinstance(node.exc, ast.Call) else node.exc)
-        message = _message(node.exc, function[-1] if function else None)
-        where = ".".join(scope.name for scope in function)
-        key = f"{name} {where}: {shorten(message or error)}"
+        message = _message(node.exc, scopes[-1] if scopes else None)
+        key = f"{file} {'.'.join(scope.name for scope in scopes)}: {_shorten(message or error)}"
         seen[key] += 1
         key += f" ({seen[key]})" if seen[key] > 1 else ""
-        yield Place(key, name, error, message, node.lineno, node.end_lineno)
+        yield Place(key, file, error, message, node.lineno, node.end_lineno)
 
 
-def shorten(message: str) -> str:
+def _shorten(message: str) -> str:
     """The first words of a message."""
     return message if len(message) <= _LONGEST else message[: _LONGEST + 1].rpartition(" ")[0]
 
@@ -150,9 +149,8 @@ def _message(error: ast.expr, scope: ast.AST | None) -> str:
     return "" if isinstance(error, ast.Name) and error.id[:1].isupper() else "{}"
 
 
-def scan(files: Iterable[Path]) -> dict[str, Place]:
-    """The places of some files by their keys."""
-    return {each.key: each for file in sorted(files) for each in _scan(file)}
-
-
-PLACES = scan(PACKAGE.rglob("*.py"))
+PLACES = {
+    each.key: each
+    for path in sorted(PACKAGE.rglob("*.py"))
+    for each in scan(path.relative_to(PACKAGE).as_posix(), path.read_text(encoding="utf-8"))
+}

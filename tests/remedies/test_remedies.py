@@ -7,11 +7,38 @@ from pathlib import Path
 
 import pytest
 
-from . import CASES, PLACES, Place
+import nn_any as nn
+
+from . import CASES, PLACES, Place, Refused, scan
 from .without import SIGNALS, WITHOUT
 
 HERE = Path(__file__).parent
-FINISHED = ("backends/",)
+FINISHED = (
+    "backends/",
+    "book/",
+    "cli/__init__.py",
+    "cli/app.py",
+    "cli/devices.py",
+    "cli/search.py",
+    "core/",
+    "datasets/augmentation.py",
+    "datasets/idx.py",
+    "datasets/mnist.py",
+    "datasets/pickled.py",
+    "datasets/reading.py",
+    "files/",
+    "measuring.py",
+    "plotting/",
+    "training/lbfgs.py",
+    "training/loop.py",
+    "training/members.py",
+    "training/plan.py",
+    "training/run.py",
+    "training/segments.py",
+    "training/states.py",
+    "training/steps.py",
+    "training/whole_batch.py",
+)
 """The files and folders of which every place is listed."""
 
 
@@ -46,3 +73,57 @@ def test_every_test_carries_its_remedy_out(path):
             provoked = [i for i, part in enumerate(node.body) if re.search(r"with .*\brefused:", ast.unparse(part))]
             assert provoked, node.name
             assert provoked[-1] < len(node.body) - 1, node.name
+
+
+SOURCE = """
+class Dense:
+    def check(self, units):
+        if units < 1:
+            raise InvalidValueError(f"units: expected a positive integer, got {units!r}; pass one")
+        try:
+            return table[units]
+        except KeyError as error:
+            raise
+        except ValueError as error:
+            raise error
+        raise too_large(units, "use fewer")
+        raise NotStaticError
+
+def build(name):
+    message = f"{name}: expected a size"
+    raise ValueError(message)
+    raise ValueError(f"{name}: expected a size")
+"""
+KEYS = [
+    "f.py Dense.check: units: expected a positive integer, got {}; pass",
+    "f.py Dense.check: {}, use fewer",
+    "f.py Dense.check: NotStaticError",
+    "f.py build: {}: expected a size",
+    "f.py build: {}: expected a size (2)",
+]
+
+
+def test_the_keys_of_places():
+    """They do not depend on the lines; what is raised again has none."""
+    for text in (SOURCE, SOURCE.replace("    try", "\n    # a comment\n\n    try"), "import ast\n" + SOURCE):
+        assert [place.key for place in scan("f.py", text)] == KEYS
+
+
+NESTEROV = "core/optimizers/sgd.py SGD.__post_init__: nesterov: expected momentum above 0 with it, got"
+
+
+@pytest.mark.parametrize(
+    ("names", "remedy", "provoke"),
+    [
+        ("nesterov", "pass momentum=0.9", lambda: nn.SGD(0.1, momentum=0.9, nesterov=True)),
+        ("nesterov", "pass momentum=0.9", lambda: nn.SGD(-0.1, nesterov=True)),
+        ("momentun", "pass momentum=0.9", lambda: nn.SGD(0.1, nesterov=True)),
+        ("nesterov", "pass momentum=0.5", lambda: nn.SGD(0.1, nesterov=True)),
+    ],
+    ids=["nothing", "another place", "another name", "another remedy"],
+)
+def test_what_is_not_refused_as_it_should_be(names, remedy, provoke):
+    with pytest.raises(AssertionError), Refused(NESTEROV, names, remedy):
+        provoke()
+    with Refused(NESTEROV, "nesterov", "pass momentum=0.9"):
+        nn.SGD(0.1, nesterov=True)
