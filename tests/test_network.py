@@ -183,8 +183,8 @@ def test_repr_and_summary(backend):
     assert net.summary().splitlines() == [
         "layer    activation  output  parameters",
         "input                2 × 2",
-        "1 Flat   linear      4                0",
-        "2 Dense  sigmoid     3               15",
+        "0 Flat   linear      4                0",
+        "1 Dense  sigmoid     3               15",
         "total                                15",
     ]
 

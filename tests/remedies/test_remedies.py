@@ -105,7 +105,11 @@ KEYS = [
 
 def test_the_keys_of_places():
     """They do not depend on the lines; what is raised again has none."""
-    for text in (SOURCE, SOURCE.replace("    try", "\n    # a comment\n\n    try"), "import ast\n" + SOURCE):
+    for text in (
+        SOURCE,
+        SOURCE.replace("        try:", "\n        # a comment\n        try:"),
+        "import ast\n" + SOURCE,
+    ):
         assert [place.key for place in scan("f.py", text)] == KEYS
 
 
