@@ -228,6 +228,19 @@ def test_an_unhashable_layer_is_refused():
         nn.Network([4, Mutable(), 3], device="cpu")
 
 
+class Faulty(nn.layers.Layer):
+    """A layer from outside, with a fault of its own."""
+
+    def output_shape(self, input_shape):
+        return input_shape + 1
+
+
+def test_a_fault_of_a_layer_is_not_taken_for_one_of_its_hash():
+    with pytest.raises(TypeError, match="concatenate") as caught:
+        nn.Network([4, Faulty(), 3], device="numpy")
+    assert caught.traceback[-1].name == "output_shape"
+
+
 @pytest.mark.parametrize("again", [copy.deepcopy, lambda net: pickle.loads(pickle.dumps(net))])
 def test_copies_made_outside_are_the_same_network(again, tmp_path):
     """Activations, losses and initialisers are equal by value, so that fused losses and files know them again."""

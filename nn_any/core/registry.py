@@ -79,7 +79,7 @@ class Registry(Table[N]):
             raise InvalidTypeError(f"{self.kind} {name!r}: expected an instance of {self._base_name}, got {entry!r}")
         if entry.name != name:
             raise InvalidValueError(
-                f"{self.kind} {name!r}: expected an entry with that name, got name = {entry.name!r}"
+                f"{self.kind} {name!r}: expected an entry with that name, got name = {entry.name!r}; use the same twice"
             )
         self._enter(name, entry)
         return entry

@@ -175,10 +175,11 @@ def build(
         layer = _layer(entry, place)
         try:
             layer = layer.with_defaults(activation, initializer, shapes[-1])
-            hash(layer)
             shapes.append(tuple(layer.output_shape(shapes[-1])))
         except ValueError as error:
             raise InvalidValueError(f"layers, entry {place}, {layer!r}: {error}") from error
+        try:
+            hash(layer)
         except TypeError as error:
             raise InvalidTypeError(
                 f"layers, entry {place}: expected a hashable layer ({error}); make it a frozen dataclass"

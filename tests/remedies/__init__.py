@@ -72,9 +72,13 @@ def place(key, names, remedy):
     return pytest.mark.parametrize("refused", [_case(key, names, remedy)], ids=[key])
 
 
-def places(values: Mapping[str, object], names, remedy):
-    """Make a test of several places; it takes the arguments `refused` and `value`, that of each key."""
-    cases = [(_case(key, names, remedy), value) for key, value in values.items()]
+def places(values: Mapping[str, object], names, remedy=None):
+    """Make a test of several places; it takes the arguments `refused` and `value`, that of each key.
+
+    Without a `remedy` for all of them, what belongs to a key is a pair: its own remedy and the value.
+    """
+    pairs = {key: value if remedy is None else (remedy, value) for key, value in values.items()}
+    cases = [(_case(key, names, own), value) for key, (own, value) in pairs.items()]
     return pytest.mark.parametrize(("refused", "value"), cases, ids=list(values))
 
 
@@ -106,7 +110,8 @@ def _raised_at(error: BaseException) -> tuple[str, int]:
 def scan(file: str, text: str) -> Iterator[Place]:
     """The places in the text of a file, from the top down."""
     seen = Counter[str]()
-    for scopes, node in _raises(ast.parse(text), []):
+    for around, node in _raises(ast.parse(text), []):
+        scopes = [scope for scope in around if not isinstance(scope, ast.ExceptHandler)]
         error = ast.unparse(node.exc.func if isinstance(node.exc, ast.Call) else node.exc)
         message = _message(node.exc, scopes[-1] if scopes else None)
         key = f"{file} {'.'.join(scope.name for scope in scopes)}: {_shorten(message or error)}"
@@ -121,17 +126,18 @@ def _shorten(message: str) -> str:
 
 
 def _raises(node: ast.AST, scopes: list) -> Iterator[tuple[list, ast.Raise]]:
-    """The statements that raise an error of their own, each with the classes and functions around it."""
-    if isinstance(node, ast.Raise) and not _again(node.exc):
+    """The statements that raise an error of their own, each with the classes, functions and handlers around it."""
+    if isinstance(node, ast.Raise) and not _is_caught(node.exc, scopes):
         yield scopes, node
-    inside = [*scopes, node] if isinstance(node, ast.FunctionDef | ast.ClassDef) else scopes
+    inside = [*scopes, node] if isinstance(node, ast.FunctionDef | ast.ClassDef | ast.ExceptHandler) else scopes
     for child in ast.iter_child_nodes(node):
         yield from _raises(child, inside)
 
 
-def _again(error: ast.expr | None) -> bool:
-    """Whether what is raised was caught before: nothing, or a variable; classes have a capital letter."""
-    return error is None or (isinstance(error, ast.Name) and error.id.lstrip("_")[:1].islower())
+def _is_caught(error: ast.expr | None, scopes: list) -> bool:
+    """Whether what is raised was caught before: nothing, or the name that a handler gives."""
+    handlers = [scope.name for scope in scopes if isinstance(scope, ast.ExceptHandler)]
+    return error is None or (isinstance(error, ast.Name) and error.id in handlers)
 
 
 def _message(error: ast.expr, scope: ast.AST | None) -> str:
@@ -145,7 +151,7 @@ def _message(error: ast.expr, scope: ast.AST | None) -> str:
             return "".join(_message(part, None) for part in error.values)
         case ast.Name("message") if scope is not None:
             given = [node.value for node in ast.walk(scope) if isinstance(node, ast.Assign)]
-            return next(_message(text, None) for text in given if isinstance(text, ast.JoinedStr))
+            return next((_message(text, None) for text in given if isinstance(text, ast.JoinedStr)), "{}")
     return "" if isinstance(error, ast.Name) and error.id[:1].isupper() else "{}"
 
 

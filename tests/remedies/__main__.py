@@ -7,6 +7,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))  # the tests' own helpers
 
 from tests.remedies import CASES, PLACES
 from tests.remedies.test_remedies import import_cases, reason
+from tests.remedies.without import WITHOUT
 
 
 def main() -> None:
@@ -18,6 +19,8 @@ def main() -> None:
         elif "--missing" not in sys.argv:
             print(f"{key}\n    {place.error}: {place.message}")
             print(f"    remedy: {case.remedy}" if case else f"    no remedy: {why}")
+    for key in sorted({*CASES, *WITHOUT} - {*PLACES}):
+        print(f"{key}\n    GONE: no place has this key")
     found = [place for place in PLACES.values() if place.key in CASES]
     none = [place for place in PLACES.values() if place.key not in CASES and reason(place)]
     print(f"{len(PLACES)} places: {len(found)} with a remedy, {len(none)} without, the rest missing")

@@ -83,14 +83,14 @@ def test_json_of_an_unknown_cost(refused, file):
 @place(
     "book/network2.py load: {}: expected weights and biases that fit the sizes",
     "net.json",
-    "weights and biases that fit the sizes [2, 4, 1]",
+    "use another copy",
 )
 def test_json_of_sizes_that_do_not_fit(refused, file):
     path, content = file
     path.write_text(json.dumps(content | {"sizes": [2, 4, 1]}))
     with refused:
         network2.load(path)
-    path.write_text(json.dumps(content | {"sizes": [2, 3, 1]}))
+    path.write_text(json.dumps(content))
     network2.load(path)
 
 

@@ -223,11 +223,16 @@ def test_a_damaged_pickle(refused, value, tmp_path):
 
 @places(
     {
-        "datasets/mnist.py _arranged: {}: expected as many labels as images, got {} and": (LABEL[:5], X),
-        "datasets/mnist.py _arranged: {}: expected six training images or more, and test": (LABEL, X[:, :3]),
+        "datasets/mnist.py _arranged: {}: expected as many labels as images, got {} and": (
+            "use files that belong together",
+            (LABEL[:5], X),
+        ),
+        "datasets/mnist.py _arranged: {}: expected six training images or more, and test": (
+            "six training images or more, and test images of their size",
+            (LABEL, X[:, :3]),
+        ),
     },
     "mnist.npz: expected",
-    " images",
 )
 def test_images_that_do_not_belong_together(refused, value, tmp_path):
     path, (y, test_x) = tmp_path / "mnist.npz", value

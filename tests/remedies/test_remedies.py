@@ -88,6 +88,8 @@ class Dense:
             raise error
         raise too_large(units, "use fewer")
         raise NotStaticError
+        made = ValueError("units: expected some")
+        raise made
 
 def build(name):
     message = f"{name}: expected a size"
@@ -98,6 +100,7 @@ KEYS = [
     "f.py Dense.check: units: expected a positive integer, got {}; pass",
     "f.py Dense.check: {}, use fewer",
     "f.py Dense.check: NotStaticError",
+    "f.py Dense.check: {}",
     "f.py build: {}: expected a size",
     "f.py build: {}: expected a size (2)",
 ]

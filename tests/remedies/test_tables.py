@@ -72,12 +72,11 @@ def test_classes_beside_the_columns(refused):
 
 @places(
     {
-        "datasets/dataset.py Dataset.take: rows: expected at least one number, got none": [],
-        "datasets/dataset.py Dataset.take: rows: expected integers (k,), got {} of shape {}": [0.5],
-        "datasets/dataset.py Dataset.take: rows: expected numbers in 0 … {}, got {} to {}": [12],
+        "datasets/dataset.py Dataset.take: rows: expected at least one number, got none": ("at least one number", []),
+        "datasets/dataset.py Dataset.take: rows: expected integers (k,), got {} of shape {}": ("integers (k,)", [0.5]),
+        "datasets/dataset.py Dataset.take: rows: expected numbers in 0 … {}, got {} to {}": ("numbers in 0 … 11", [12]),
     },
     "rows",
-    "expected ",
 )
 def test_rows_that_are_not_there(refused, value):
     with refused:
@@ -217,15 +216,32 @@ def npy(descr, shape, data, version=1):
 
 @places(
     {
-        "datasets/npz.py _content: {} is compressed in another way than NumPy does": None,
-        "datasets/npz.py _parse_npy: an array of version {}": npy("'|u1'", "(4, 2)", bytes(8), version=9),
-        "datasets/npz.py _parse_npy: an array of dtype {}; convert it to {}": npy("'|O'", "(4, 2)", bytes(64)),
-        "datasets/npz.py _parse_npy: an array whose shape makes no sense": npy("'|u1'", "(-4, -2)", bytes(8)),
-        "datasets/npz.py _parse_npy: an array of {} bytes in a part that has {}": npy("'|u1'", "(9, 9)", bytes(8)),
-        "datasets/npz.py _parse_npy: text that is not Unicode": npy("'<U1'", "(1, 2)", b"\xff" * 8),
+        "datasets/npz.py _content: {} is compressed in another way than NumPy does": (
+            "another way than NumPy does",
+            None,
+        ),
+        "datasets/npz.py _parse_npy: an array of version {}": (
+            "an array of version (9, 0)",
+            npy("'|u1'", "(4, 2)", bytes(8), version=9),
+        ),
+        "datasets/npz.py _parse_npy: an array of dtype {}; convert it to {}": (
+            "convert it to booleans",
+            npy("'|O'", "(4, 2)", bytes(64)),
+        ),
+        "datasets/npz.py _parse_npy: an array whose shape makes no sense": (
+            "an array whose shape",
+            npy("'|u1'", "(-4, -2)", bytes(8)),
+        ),
+        "datasets/npz.py _parse_npy: an array of {} bytes in a part that has {}": (
+            "an array of 81 bytes",
+            npy("'|u1'", "(9, 9)", bytes(8)),
+        ),
+        "datasets/npz.py _parse_npy: text that is not Unicode": (
+            "text that is not Unicode",
+            npy("'<U1'", "(1, 2)", b"\xff" * 8),
+        ),
     },
-    "data.npz",
-    "expected an npz file of plain arrays",
+    "data.npz: expected an npz file of plain arrays",
 )
 def test_arrays_that_no_numpy_wrote(refused, value, path):
     method = zipfile.ZIP_BZIP2 if value is None else zipfile.ZIP_STORED
@@ -276,18 +292,36 @@ def test_a_table_in_another_encoding(refused, value, path):
 
 @places(
     {
-        "datasets/csv_file.py _lines.text: a line of more than {} characters": WHOLE + '\n"' + "1," * 2_200_000,
-        "datasets/csv_file.py _lines: {}, line {}: expected comma-separated values: {}": WHOLE + '\n"' + "1" * 140_000,
-        "datasets/csv_file.py _examples: {}, line {}: expected {} columns, got {}": WHOLE + "\n1,2,class 1",
-        "datasets/csv_file.py _examples: {}, line {}, column {}: expected the class, got": WHOLE + "\n1,2,3,4,",
-        "datasets/csv_file.py _examples: {}: expected lines of numbers parted by commas,": "only\nnames\n",
-        "datasets/csv_file.py _labels: {}, line {}: expected classes in the last column,": "\n".join(
-            f"1,class {i}" for i in range(3000)
+        "datasets/csv_file.py _lines.text: a line of more than {} characters": (
+            "a line of more than 4,194,304 characters",
+            WHOLE + '\n"' + "1," * 2_200_000,
         ),
-        "datasets/csv_file.py _check_numbers: {}, line {}, column {}: {}": WHOLE + "\n1,two,3,4,class 1",
+        "datasets/csv_file.py _lines: {}, line {}: expected comma-separated values: {}": (
+            "field larger than field limit",
+            WHOLE + '\n"' + "1" * 140_000,
+        ),
+        "datasets/csv_file.py _examples: {}, line {}: expected {} columns, got {}": (
+            "line 13: expected 5 columns",
+            WHOLE + "\n1,2,class 1",
+        ),
+        "datasets/csv_file.py _examples: {}, line {}, column {}: expected the class, got": (
+            "leave such lines out, and end no line with a delimiter",
+            WHOLE + "\n1,2,3,4,",
+        ),
+        "datasets/csv_file.py _examples: {}: expected lines of numbers parted by commas,": (
+            "with the class in the last column",
+            "only\nnames\n",
+        ),
+        "datasets/csv_file.py _labels: {}, line {}: expected classes in the last column,": (
+            "put the class into the last column",
+            "\n".join(f"1,class {i}" for i in range(3000)),
+        ),
+        "datasets/csv_file.py _check_numbers: {}, line {}, column {}: {}": (
+            "line 13, column 2: expected a number such as 1.5",
+            WHOLE + "\n1,two,3,4,class 1",
+        ),
     },
     "data.csv",
-    "expected ",
 )
 def test_a_table_with_a_faulty_line(refused, value, path):
     path = path.with_suffix(".csv")
@@ -322,25 +356,27 @@ SPLIT = {"x_train": X, "y_train": Y, "x_test": X, "y_test": Y}
 @places(
     {
         "datasets/tables.py load_table: x_train: expected at least 2 examples to train and": (
-            SPLIT | {"x_train": X[:1], "y_train": Y[:1]},
-            SPLIT,
+            "at least 2 examples to train and validate with",
+            (SPLIT | {"x_train": X[:1], "y_train": Y[:1]}, SPLIT),
         ),
-        "datasets/tables.py load_table: data: expected at least 3 examples to train,": ({"x": X[:2], "y": Y[:2]}, GOOD),
+        "datasets/tables.py load_table: data: expected at least 3 examples to train,": (
+            "at least 3 examples to train, validate and test with",
+            ({"x": X[:2], "y": Y[:2]}, GOOD),
+        ),
         "datasets/tables.py _number_classes: {}: expected a class for each example, got {};": (
-            {"x": X, "y": np.array(["", *"abc" * 3, "a", "b"])},
-            {"x": X[1:], "y": np.array([*"abc" * 3, "a", "b"])},
+            "leave such examples out",
+            ({"x": X, "y": np.array(["", *"abcabcabcab"])}, {"x": X[1:], "y": np.array([*"abcabcabcab"])}),
         ),
         "datasets/tables.py _check_classes: {}: expected two classes or more, got {} for all": (
-            {"x": X, "y": Y * 0},
-            GOOD,
+            "two classes or more",
+            ({"x": X, "y": Y * 0}, GOOD),
         ),
         "datasets/tables.py _read_npz: {}: expected classes as text in UTF-8, got other": (
-            {"x": X, "y": np.array([b"\xff", b"a"] * 6)},
-            {"x": X, "y": np.array(["\xff", "a"] * 6)},
+            "classes as text in UTF-8",
+            ({"x": X, "y": np.array([b"\xff", b"a"] * 6)}, {"x": X, "y": np.array(["\xff", "a"] * 6)}),
         ),
     },
     "data",
-    "expected ",
 )
 def test_a_table_of_too_little(refused, value, path):
     bad, good = value

@@ -159,14 +159,18 @@ def test_parameters_in_place_of_a_state(refused, net):
     step(net, net.state)
 
 
-@place("training/states.py check_state: state: expected arrays on {}, got them on {}; use", "state", "use net.to(...)")
+@place(
+    "training/states.py check_state: state: expected arrays on {}, got them on {}; use",
+    "state",
+    "use net.to('numpy:cpu')",
+)
 def test_a_state_on_another_device(refused, net):
     state = net.state
     there = nn.select_device("array_api_strict:device1")
     other = nn.Network([4, 5, 3], seed=0, device=there)
     with refused:
         step(other, state)
-    step(other.to("numpy"), state)
+    step(other.to("numpy:cpu"), state)
 
 
 @place(
