@@ -6,15 +6,20 @@ by its key: the file, the function, and how the message begins, with ``{}`` for 
 To add one, run ``python -m tests.remedies --missing``, copy the key into the file here that belongs to the folder, and
 say what the message must name, the words of the remedy, what provokes the error, and what carries the remedy out::
 
-    @place("core/optimizers/sgd.py SGD.__post_init__: nesterov: expected momentum above 0", "nesterov", "momentum=0.9")
-    def test_nesterov(refused):
+    @place(
+        "core/optimizers/sgd.py SGD.__post_init__: nesterov: expected momentum above 0 with it, got",
+        "nesterov",
+        "pass momentum=0.9",
+    )
+    def test_nesterov_without_momentum(refused):
         with refused:
             nn.SGD(0.1, nesterov=True)
         nn.SGD(0.1, momentum=0.9, nesterov=True)
 
 ``with refused`` checks that the error comes from that place, or was caused by one that does, and what its message says.
 The rest of the test does what the message advises, and sees that it works. `places` makes one such test of several
-keys. A place that has no remedy stands in `without.py`, with the reason.
+keys. A place that has no remedy stands in `without.py`, with the reason. Where a message has changed, the command shows
+the new key as missing and the old one as gone.
 """
 
 import ast
@@ -112,8 +117,9 @@ def scan(file: str, text: str) -> Iterator[Place]:
     seen = Counter[str]()
     for around, node in _raises(ast.parse(text), []):
         scopes = [scope for scope in around if not isinstance(scope, ast.ExceptHandler)]
-        error = ast.unparse(node.exc.func if isinstance(node.exc, ast.Call) else node.exc)
-        message = _message(node.exc, scopes[-1] if scopes else None)
+        called = isinstance(node.exc, ast.Call)
+        error = ast.unparse(node.exc.func if called else node.exc)
+        message = _message(node.exc, scopes[-1] if scopes else None) if called else ""
         key = f"{file} {'.'.join(scope.name for scope in scopes)}: {_shorten(message or error)}"
         seen[key] += 1
         key += f" ({seen[key]})" if seen[key] > 1 else ""
@@ -152,7 +158,7 @@ def _message(error: ast.expr, scope: ast.AST | None) -> str:
         case ast.Name("message") if scope is not None:
             given = [node.value for node in ast.walk(scope) if isinstance(node, ast.Assign)]
             return next((_message(text, None) for text in given if isinstance(text, ast.JoinedStr)), "{}")
-    return "" if isinstance(error, ast.Name) and error.id[:1].isupper() else "{}"
+    return "{}"
 
 
 PLACES = {

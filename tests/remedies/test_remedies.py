@@ -100,7 +100,7 @@ KEYS = [
     "f.py Dense.check: units: expected a positive integer, got {}; pass",
     "f.py Dense.check: {}, use fewer",
     "f.py Dense.check: NotStaticError",
-    "f.py Dense.check: {}",
+    "f.py Dense.check: made",
     "f.py build: {}: expected a size",
     "f.py build: {}: expected a size (2)",
 ]
