@@ -118,8 +118,10 @@ class Registry(Table[N]):
         if entry == known:
             return entry.name
         if type(entry) is not type(known) or not settings:
+            free = entry.name and known is None
+            naming, name = ("", repr(entry.name)) if free else ("give it a name of its own, and ", "name")
             raise InvalidValueError(
-                f"{self.kind}: {entry!r} is not registered; call {self._module}.register({entry.name!r}, ...) first"
+                f"{self.kind}: {entry!r} is not registered; {naming}call {self._module}.register({name}, ...) first"
             )
         return {"name": entry.name, **settings}
 

@@ -169,3 +169,15 @@ def test_layers_that_do_not_fit(refused):
     with refused:
         network3.Network([images, SoftmaxLayer(9, 2)], 1)
     network3.Network([images, SoftmaxLayer(n_in=1, n_out=2)], 1)
+
+
+def test_images_that_do_not_fit():
+    """What the same place says of images behind images, and behind a flat layer."""
+    first, last = ConvPoolLayer((2, 1, 3, 3), (1, 1, 10, 10)), SoftmaxLayer(2, 2)
+    second = ConvPoolLayer((2, 1, 3, 3), (1, 1, 4, 4))
+    with pytest.raises(ValueError, match=r"shape \(2, 4, 4\), which .* put that shape into image_shape"):
+        network3.Network([first, second, last], 1)
+    network3.Network([first, ConvPoolLayer((2, 2, 3, 3), (1, 2, 4, 4)), last], 1)
+    with pytest.raises(ValueError, match="put it first"):
+        network3.Network([FullyConnectedLayer(4, 16), second, last], 1)
+    network3.Network([second, FullyConnectedLayer(2, 16), SoftmaxLayer(16, 2)], 1)

@@ -1,9 +1,12 @@
 """Activations, initialisers, layers, losses, optimisers, schedules, options and registries."""
 
 from dataclasses import dataclass
+from decimal import Decimal
+from fractions import Fraction
 from functools import partial
 
 import numpy as np
+import pytest
 
 import nn_any as nn
 from nn_any.core import layers, options, primitives
@@ -122,7 +125,7 @@ def test_images_that_are_flat(refused):
 @place(
     "core/layers/base.py windows: expected images of at least {} × {}, got {} × {};",
     "layers, entry ",
-    "use a smaller window, padding='same', or fewer layers that shrink",
+    "use a smaller window, fewer layers that shrink, or Conv2D(..., padding='same')",
 )
 def test_windows_larger_than_images(refused):
     with refused:
@@ -300,9 +303,10 @@ def test_nesterov_without_momentum(refused):
 
 @place("core/options.py integer: {}: expected {}, got {}{}", "units of a Dense layer", "convert it with int(...)")
 def test_an_integer_of_another_type(refused):
-    with refused:
-        nn.Dense(3.0)
-    assert nn.Dense(int(3.0)).units == 3
+    for three in (3.0, np.float32(3), np.array(3), Fraction(3)):
+        with refused:
+            nn.Dense(three)
+        assert nn.Dense(int(three)).units == 3
 
 
 @place("core/options.py integer: {}: expected {}, got {}", "batch_size", "a positive integer")
@@ -324,11 +328,23 @@ def test_a_pair_of_three(refused):
     assert nn.MaxPool2D((2, 1)) != nn.MaxPool2D(2)
 
 
-@place("core/options.py number: {}: expected a number, got {}", "rate of a Dropout layer", "expected a number")
+@place(
+    "core/options.py number: {}: expected a number, got {}{}", "rate of a Dropout layer", "convert it with float(...)"
+)
 def test_a_number_of_another_type(refused):
-    with refused:
-        nn.Dropout("0.5")
-    assert nn.Dropout(0.5).rate == 0.5
+    for half in (np.array(0.5), Fraction(1, 2), Decimal("0.5")):
+        with refused:
+            nn.Dropout(half)
+        assert nn.Dropout(float(half)).rate == 0.5
+
+
+@pytest.mark.parametrize(
+    "value", [np.nan, np.inf, 1e400, True, np.True_, "3", np.str_("3"), np.ones(2), 3j, None], ids=repr
+)
+def test_what_cannot_be_converted_is_not_told_to(value):
+    """``int(nan)`` is an error as well."""
+    with pytest.raises(TypeError, match="units of a Dense layer: expected a positive integer, got [^;]*$"):
+        nn.Dense(value)
 
 
 @place("core/options.py number: {}: expected a finite number {}, got {}", "rate of a Dropout layer", "below 1")
@@ -445,7 +461,7 @@ class Cube(nn.activations.Activation):
 
 
 @place(
-    "core/registry.py Registry.to_config: {}: {} is not registered; call {}.register({},",
+    "core/registry.py Registry.to_config: {}: {} is not registered; {}call {}.register({},",
     "activation",
     "call nn_any.activations.register('remedy_cube', ...) first",
 )
@@ -456,6 +472,22 @@ def test_a_model_file_with_an_activation_of_your_own(refused, tmp_path):
     nn.activations.register("remedy_cube", Cube())
     net.save(path)
     np.testing.assert_array_equal(nn.Network.load(path).feedforward(X), net.feedforward(X))
+
+
+@pytest.mark.parametrize("taken", ["relu", ""])
+def test_a_model_file_with_an_activation_that_has_no_name_of_its_own(taken, tmp_path):
+    class Mine(Square):
+        name = taken
+
+    net = with_activation(Mine())
+    with pytest.raises(
+        ValueError, match=r"give it a name of its own, and call nn_any.activations.register\(name, ...\)"
+    ):
+        net.save(tmp_path / "model")
+    Mine.name = f"remedy_mine_{taken}"
+    nn.activations.register(Mine.name, Mine())
+    net.save(tmp_path / "model")
+    np.testing.assert_array_equal(nn.Network.load(tmp_path / "model").feedforward(X), net.feedforward(X))
 
 
 class Loose(nn.layers.Layer):
@@ -711,6 +743,9 @@ def test_an_entry_that_is_no_layer(refused):
     with refused:
         nn.Network([4, "dense", 3])
     nn.Network([4, nn.Dense(5), 3])
+    with pytest.raises(TypeError, match=r"make one with Flatten\(...\)"):
+        nn.Network([(2, 2), nn.Flatten, 3])
+    nn.Network([(2, 2), nn.Flatten(), 3])
 
 
 @place("core/specification.py _layer: layers, entry {}: expected a positive number of", "layers, entry 1", "positive")

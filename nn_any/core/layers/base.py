@@ -186,7 +186,7 @@ def windows(size: tuple[int, int], window: tuple[int, int], stride: tuple[int, i
     if window[0] > size[0] or window[1] > size[1]:
         raise InvalidValueError(
             f"expected images of at least {window[0]} × {window[1]}, got {size[0]} × {size[1]}; "
-            "use a smaller window, padding='same', or fewer layers that shrink"
+            "use a smaller window, fewer layers that shrink, or Conv2D(..., padding='same')"
         )
     rows, columns = ((s - w) // step + 1 for s, w, step in zip(size, window, stride, strict=True))
     return rows, columns
