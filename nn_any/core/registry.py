@@ -119,9 +119,9 @@ class Registry(Table[N]):
             return entry.name
         if type(entry) is not type(known) or not settings:
             free = entry.name and known is None
-            naming, name = ("", repr(entry.name)) if free else ("give it a name of its own, and ", "name")
+            advice, name = ("", repr(entry.name)) if free else ("give it a name of its own, and ", "name")
             raise InvalidValueError(
-                f"{self.kind}: {entry!r} is not registered; {naming}call {self._module}.register({name}, ...) first"
+                f"{self.kind}: {entry!r} is not registered; {advice}call {self._module}.register({name}, ...) first"
             )
         return {"name": entry.name, **settings}
 

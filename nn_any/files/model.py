@@ -5,13 +5,12 @@ import json
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from nn_any.core.errors import ModelFileError
-from nn_any.files.atomic import write_atomically
+from nn_any.files.atomic import as_path, write_atomically
 from nn_any.files.safetensors import parse, parse_json
 
 FORMAT = 1
@@ -59,7 +58,7 @@ def load_model(path: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[str, 
     ModelFileError
         If it is not a model file, is damaged, or was written by a newer version.
     """
-    path = Path(path)
+    path = as_path(path)
     if not path.is_file():
         raise FileNotFoundError(f"path: expected a model file, found none at {path}")
     content = path.read_bytes()

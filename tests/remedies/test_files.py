@@ -92,6 +92,17 @@ def test_a_full_disk(refused, net, tmp_path, monkeypatch):
     assert [file.name for file in tmp_path.iterdir()] == ["model"]
 
 
+@place("files/atomic.py as_path: path: expected a path, such as", "path: ", "'model.safetensors'")
+def test_what_is_no_path(refused, net, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with refused:
+        net.save(None)
+    with refused:
+        nn.Network.load(3)
+    net.save("model.safetensors")
+    nn.Network.load("model.safetensors")
+
+
 @place("files/model.py load_model: path: expected a model file, found none at {}", "path: ", "a model file")
 def test_no_model_file(refused, net, tmp_path):
     with refused:

@@ -45,6 +45,18 @@ def test_a_gradient_alone(refused):
     np.testing.assert_allclose(state.x, 3)
 
 
+@place(
+    "training/lbfgs.py _Remembered.__call__: function: expected a pair, got {}; return (value,",
+    "function",
+    "return (value, gradient)",
+)
+def test_values_alone(refused):
+    lbfgs = nn.LBFGS()
+    with refused:
+        lbfgs.iterate(lbfgs.start(np.zeros(2)), lambda x: np.sum(x**2))
+    lbfgs.iterate(lbfgs.start(np.zeros(2)), bowl)
+
+
 @place("training/lbfgs.py LBFGS.start: x: expected a vector (n,), got shape {}; flatten", "x: ", "flatten it")
 def test_a_matrix_to_search_from(refused):
     matrix = np.zeros((2, 2))
@@ -185,11 +197,17 @@ def test_the_state_of_another_network(refused, net):
     assert isinstance(state, TrainState)
 
 
-@place("training/steps.py descend: mini_batch: expected a tuple (x, y) of arrays, got", "mini_batch", "a tuple (x, y)")
+@place("training/steps.py _pair: {}: expected a tuple (x, y) of arrays, got {}", "batch", "a tuple (x, y) of arrays")
 def test_a_batch_that_is_a_list(refused, net):
     with refused:
         net.update_mini_batch(list(zip(X, Y, strict=True)), 0.1)
+    with refused:
+        net.update_mini_batch((X, Y, Y), 0.1)
+    with refused:
+        nn.train_step(net, net.state, X, 0.1)
     net.update_mini_batch((X, Y), 0.1)
+    step(net, net.state)
+    nn.train_step(net, net.state, [X, Y], 0.1)  # as PyTorch's loaders have it
 
 
 @OVERFLOWS
@@ -213,6 +231,8 @@ def steps(net, order, rate=0.1):
 
 @place("training/steps.py train_steps: order: expected integers {}, got {} of shape {}", "order", "(steps, batch_size)")
 def test_an_order_of_one_axis(refused, net):
+    with pytest.raises(nn.InvalidValueError, match="order: expected rows of one length, got ragged ones"):
+        steps(net, [[0, 1], [2]])
     with refused:
         steps(net, np.arange(12))
     assert steps(net, np.arange(12).reshape(3, 4))[1].shape == (3,)
@@ -231,6 +251,8 @@ def test_an_order_of_examples_that_are_not_there(refused, net):
     "a positive number, or 3 of them",
 )
 def test_rates_that_are_too_few(refused, net):
+    with pytest.raises(nn.InvalidTypeError, match="learning_rate: expected real numbers, got text"):
+        steps(net, [[0, 1]], "fast")
     order = np.arange(12).reshape(3, 4)
     with refused:
         steps(net, order, [0.1, 0.2])
