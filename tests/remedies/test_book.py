@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import nn_any as nn
-from nn_any.book import network, network2, network3
+from nn_any.book import mnist_loader, network, network2, network3
 from nn_any.book.network3 import ConvPoolLayer, FullyConnectedLayer, SoftmaxLayer
 
 from . import place
@@ -94,6 +94,28 @@ def test_json_of_sizes_that_do_not_fit(refused, file):
     network2.load(path)
 
 
+@place("book/network2.py load: {}: expected finite weights and biases, got", "net.json", "use another copy")
+def test_json_of_nan(refused, file):
+    path, content = file
+    path.write_text(json.dumps(content | {"biases": [[[np.nan]] * 3, [[0.0]]]}))
+    with refused:
+        network2.load(path)
+    path.write_text(json.dumps(content))
+    network2.load(path)
+
+
+@place("book/mnist_loader.py vectorized_result: j: expected a digit within 0 … 9, got {}; use", "j: ", "use numpy.eye")
+def test_a_digit_beyond_9(refused):
+    with refused:
+        mnist_loader.vectorized_result(10)
+    assert np.eye(11)[:, [10]][10, 0] == 1
+    for j in (9, np.uint8(9)):
+        assert mnist_loader.vectorized_result(j).argmax() == 9
+    for j in (-1, 2.0, "a"):  # -1 would be the last row
+        with pytest.raises(nn.NnAnyError, match="j: expected an integer of at least 0"):
+            mnist_loader.vectorized_result(j)
+
+
 class Square(nn.activations.Activation):
     name = "remedy_book_square"
 
@@ -156,10 +178,24 @@ def test_images_smaller_than_filters(refused):
     ConvPoolLayer((1, 1, 3, 3), (1, 1, 4, 4))
 
 
+@place(
+    "book/network3.py _stack: layers[{}]: expected a ConvPoolLayer or a",
+    "layers[0]",
+    "a FullyConnectedLayer of this module",
+)
+def test_a_layer_of_another_module(refused):
+    with refused:
+        network3.Network([nn.Dense(3), SoftmaxLayer(3, 2)], 1)
+    network3.Network([FullyConnectedLayer(2, 3), SoftmaxLayer(3, 2)], 1)
+    nn.Network([2, nn.Dense(3), nn.Dense(2, activation="softmax")], loss="log_likelihood")
+
+
 @place("book/network3.py _stack: layers: expected a list that ends with a", "layers", "ends with a SoftmaxLayer")
 def test_no_softmax_at_the_end(refused):
     with refused:
         network3.Network([FullyConnectedLayer(2, 3)], 1)
+    with refused:
+        network3.Network(SoftmaxLayer(3, 2), 1)
     network3.Network([FullyConnectedLayer(2, 3), SoftmaxLayer(3, 2)], 1)
 
 

@@ -74,8 +74,22 @@ def test_another_shape_than_that_of_the_images(refused):
     "pairs (down, right) of integers",
 )
 def test_shifts_that_are_no_pairs(refused):
+    for shift in (1, (1, 0, 0), (0.5, 0), (True, 0)):
+        with refused:
+            expand_by_shifts(SQUARES, [shift])
+    once = expand_by_shifts(SQUARES, [(1, 0)])
+    for shifts in (np.array([[1, 0]]), [(np.int64(1), 0)]):
+        np.testing.assert_array_equal(expand_by_shifts(SQUARES, shifts, image_shape=np.array([2, 2])).x, once.x)
+
+
+@place(
+    "datasets/augmentation.py expand_by_shifts: shifts: expected a list of pairs (down, right),",
+    "shifts",
+    "put it in brackets",
+)
+def test_shifts_that_are_no_list(refused):
     with refused:
-        expand_by_shifts(SQUARES, [1])
+        expand_by_shifts(SQUARES, 1)
     expand_by_shifts(SQUARES, [(1, 0)])
 
 
