@@ -131,7 +131,7 @@ def test_rates_that_are_no_numbers(refused, train):
         "cli/console.py print_results: the results could not be printed ({}); the model": None,
     },
     "results",
-    "the model is saved: runs/",
+    "the model is saved: runs",
 )
 def test_results_that_cannot_be_printed(refused, value, train, monkeypatch):
     with monkeypatch.context() as patch, refused:

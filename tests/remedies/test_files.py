@@ -51,7 +51,7 @@ def tensor(dtype="F32", shape=(1,), offsets=(0, 4)):
     return header({"t": {"dtype": dtype, "shape": shape, "data_offsets": offsets}}, bytes(4))
 
 
-@place("files/atomic.py write_atomically: path: expected a folder to write {} in, found", "path: ", "make /")
+@place("files/atomic.py write_atomically: path: expected a folder to write {} in, found", "path: ", "found none; make ")
 def test_no_folder_to_save_in(refused, net, tmp_path):
     path = tmp_path / "models" / "model"
     with refused:

@@ -52,7 +52,9 @@ def test_a_best_that_is_no_name(refused, net, path):
 
 
 @place(
-    "training/checkpoint.py Checkpoint.open: checkpoint: expected a folder, found none; make {}", "checkpoint", "make /"
+    "training/checkpoint.py Checkpoint.open: checkpoint: expected a folder, found none; make {}",
+    "checkpoint",
+    "found none; make ",
 )
 def test_a_checkpoint_in_no_folder(refused, net, path):
     path = path.parent / "runs" / "run"
