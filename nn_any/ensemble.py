@@ -294,8 +294,8 @@ class Ensemble(Model):
         64 networks, each:
         layer    activation  output  parameters
         input                784
-        1 Dense  sigmoid     30          23,550
-        2 Dense  sigmoid     10             310
+        0 Dense  sigmoid     30          23,550
+        1 Dense  sigmoid     10             310
         total                            23,860
         """
         first = member_state(self.snapshot, self.device, 0)

@@ -190,8 +190,8 @@ class Network(Model):
         >>> print(nn.Network([784, 30, 10], device="numpy").summary())
         layer    activation  output  parameters
         input                784
-        1 Dense  sigmoid     30          23,550
-        2 Dense  sigmoid     10             310
+        0 Dense  sigmoid     30          23,550
+        1 Dense  sigmoid     10             310
         total                            23,860
         """
         return summary_table(self.layers, self.specification.shapes, self.params)

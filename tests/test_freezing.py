@@ -150,7 +150,7 @@ def test_the_summary_tells(backend):
     net = network(backend.device, dtype="float32").freeze(0, 1)
     lines = net.summary().splitlines()
     assert [i for i, line in enumerate(lines) if "frozen" in line] == [2, 3]
-    assert lines[2].split()[:4] == ["1", "Conv2D", "relu,", "frozen"]
+    assert lines[2].split()[:4] == ["0", "Conv2D", "relu,", "frozen"]  # counted as `freeze` counts them
     assert lines[-1].split() == ["total", str(10 + 4 + 45 + 18)]  # frozen ones count as well
     assert "frozen" not in net.unfreeze().summary()
 

@@ -183,8 +183,8 @@ def test_repr_and_summary(backend):
     assert net.summary().splitlines() == [
         "layer    activation  output  parameters",
         "input                2 × 2",
-        "1 Flat   linear      4                0",
-        "2 Dense  sigmoid     3               15",
+        "0 Flat   linear      4                0",
+        "1 Dense  sigmoid     3               15",
         "total                                15",
     ]
 
@@ -226,6 +226,19 @@ def test_an_unhashable_layer_is_refused():
 
     with pytest.raises(TypeError, match="layers, entry 1: expected a hashable layer .*make it a frozen dataclass"):
         nn.Network([4, Mutable(), 3], device="cpu")
+
+
+class Faulty(nn.layers.Layer):
+    """A layer from outside, with a fault of its own."""
+
+    def output_shape(self, input_shape):
+        return input_shape + 1
+
+
+def test_a_fault_of_a_layer_is_not_taken_for_one_of_its_hash():
+    with pytest.raises(TypeError, match="concatenate") as caught:
+        nn.Network([4, Faulty(), 3], device="numpy")
+    assert caught.traceback[-1].name == "output_shape"
 
 
 @pytest.mark.parametrize("again", [copy.deepcopy, lambda net: pickle.loads(pickle.dumps(net))])

@@ -49,7 +49,8 @@ def backend_of(array: Array) -> StandardBackend:
         xp = array_namespace(array)
     except TypeError as error:
         raise InvalidTypeError(
-            f"array: expected an array of a library of the Python Array API, got {type(array).__name__}"
+            f"array: expected an array of a library of the Python Array API, got {type(array).__name__}; "
+            "make it one with nn_any.to_device(..., 'numpy')"
         ) from error
     library = xp.__name__.removeprefix("array_api_compat.").partition(".")[0]
     if library not in LIBRARIES and library not in _others:

@@ -4,6 +4,8 @@ import os
 
 import numpy as np
 
+from nn_any.core import options
+from nn_any.core.errors import InvalidValueError
 from nn_any.datasets.mnist import Arrays, mnist_arrays
 
 Pairs = list[tuple[np.ndarray, np.ndarray]]
@@ -62,5 +64,7 @@ def vectorized_result(j: int) -> np.ndarray:
     array([0., 0., 1., 0., 0., 0., 0., 0., 0., 0.])
     """
     column = np.zeros((10, 1))
+    if options.integer("j", j, minimum=0) > 9:
+        raise InvalidValueError(f"j: expected a digit within 0 … 9, got {j}; use numpy.eye for more classes")
     column[j] = 1.0
     return column

@@ -299,8 +299,10 @@ def load(filename: str | os.PathLike[str], device: str | Device | None = None, d
     found = [array.shape for array in (*weights, *biases)]
     if found != [*((b, a) for a, b in pairwise(sizes)), *((b, 1) for b in sizes[1:])]:
         raise InvalidValueError(
-            f"{filename}: expected weights and biases that fit the sizes {sizes}, got shapes {found}"
+            f"{filename}: expected weights and biases that fit the sizes {sizes}, got shapes {found}; use another copy"
         )
+    if not all(np.isfinite(array).all() for array in (*weights, *biases)):
+        raise InvalidValueError(f"{filename}: expected finite weights and biases, got others; use another copy")
     net = Network(sizes, _COSTS[cost], device=device, dtype=dtype)
     net.net.set_weights(weights, [column[:, 0] for column in biases])
     return net

@@ -201,9 +201,10 @@ class Network:
         dtype: str = "float32",
         seed: int | None = None,
     ) -> None:
+        stack = _stack(layers)
         self.layers, self.mini_batch_size = list(layers), options.integer("mini_batch_size", mini_batch_size)
         self.net = nn_any.network.Network(
-            _stack(self.layers), loss="log_likelihood", initializer="zeros", device=device, dtype=dtype, seed=seed
+            stack, loss="log_likelihood", initializer="zeros", device=device, dtype=dtype, seed=seed
         )
         drawn = (layer.draw(random.stream(self.net.seed, "weights", i)) for i, layer in enumerate(self.layers))
         self.net.set_weights(*zip(*drawn, strict=True))
@@ -280,8 +281,14 @@ class Network:
 
 def _stack(book: Sequence[ConvPoolLayer | FullyConnectedLayer]) -> list[Any]:
     """The input shape and the layers of nn_any, once each layer of the book fits the one before it."""
-    if not book or not isinstance(book[-1], SoftmaxLayer):
+    if not isinstance(book, list | tuple) or not book or not isinstance(book[-1], SoftmaxLayer):
         raise InvalidValueError(f"layers: expected a list that ends with a SoftmaxLayer, got {book!r}")
+    for i, layer in enumerate(book):
+        if not isinstance(layer, ConvPoolLayer | FullyConnectedLayer):
+            raise InvalidTypeError(
+                f"layers[{i}]: expected a ConvPoolLayer or a FullyConnectedLayer of this module, got {layer!r}; "
+                "for others use nn_any.Network"
+            )
     stack = [book[0].input_shape, *book[0].stack()]
     for i, (before, layer) in enumerate(pairwise(book), 1):
         images, flat = len(before.output_shape) == 3, len(layer.input_shape) == 1

@@ -15,9 +15,7 @@ def integer(name: str, value: Any, *, minimum: int = 1) -> int:
     """Return `value` as an int if it is an integer of at least `minimum`."""
     expected = "a positive integer" if minimum == 1 else f"an integer of at least {minimum}"
     if isinstance(value, bool) or not isinstance(value, numbers.Integral):
-        real = isinstance(value, numbers.Real) and not isinstance(value, bool)
-        remedy = "; convert it with int(...)" if real else ""
-        raise InvalidTypeError(f"{name}: expected {expected}, got {value!r}{remedy}")
+        raise InvalidTypeError(f"{name}: expected {expected}, got {value!r}{_conversion(value, 'int')}")
     if value < minimum:
         raise InvalidValueError(f"{name}: expected {expected}, got {value!r}")
     return int(value)
@@ -36,7 +34,7 @@ def number(
 ) -> float:
     """A finite number from `minimum` to `maximum`; `above` and `below` leave the ends out."""
     if isinstance(value, bool) or not isinstance(value, int | float | np.integer | np.floating):
-        raise InvalidTypeError(f"{name}: expected a number, got {value!r}")
+        raise InvalidTypeError(f"{name}: expected a number, got {value!r}{_conversion(value, 'float')}")
     try:
         real = float(value)
     except OverflowError:  # an integer beyond all reals
@@ -47,6 +45,16 @@ def number(
         ends += [] if maximum == math.inf else [f"{'below' if below else 'at most'} {maximum:g}"]
         raise InvalidValueError(f"{name}: expected a finite number {' and '.join(ends)}, got {value!r}")
     return real
+
+
+def _conversion(value: Any, target: str) -> str:
+    """How one number of another type becomes one of the target's; nothing for what is no finite number."""
+    single = isinstance(value, numbers.Number) or getattr(value, "shape", None) == ()
+    try:
+        fits = single and not isinstance(value, bool | np.bool_ | str) and math.isfinite(float(value))
+    except (TypeError, ValueError, OverflowError):
+        fits = False
+    return f"; convert it with {target}(...)" if fits else ""
 
 
 positive = partial(number, above=True)

@@ -79,7 +79,7 @@ class Registry(Table[N]):
             raise InvalidTypeError(f"{self.kind} {name!r}: expected an instance of {self._base_name}, got {entry!r}")
         if entry.name != name:
             raise InvalidValueError(
-                f"{self.kind} {name!r}: expected an entry with that name, got name = {entry.name!r}"
+                f"{self.kind} {name!r}: expected an entry with that name, got name = {entry.name!r}; use the same twice"
             )
         self._enter(name, entry)
         return entry
@@ -118,8 +118,10 @@ class Registry(Table[N]):
         if entry == known:
             return entry.name
         if type(entry) is not type(known) or not settings:
+            free = entry.name and known is None
+            advice, name = ("", repr(entry.name)) if free else ("give it a name of its own, and ", "name")
             raise InvalidValueError(
-                f"{self.kind}: {entry!r} is not registered; call {self._module}.register({entry.name!r}, ...) first"
+                f"{self.kind}: {entry!r} is not registered; {advice}call {self._module}.register({name}, ...) first"
             )
         return {"name": entry.name, **settings}
 

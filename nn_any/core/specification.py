@@ -180,6 +180,8 @@ def build(
         except ValueError as error:
             raise InvalidValueError(f"layers, entry {place}, {layer!r}: {error}") from error
         except TypeError as error:
+            if "unhashable" not in str(error):  # a fault of the layer's own
+                raise
             raise InvalidTypeError(
                 f"layers, entry {place}: expected a hashable layer ({error}); make it a frozen dataclass"
             ) from error
@@ -231,8 +233,9 @@ def _layer(entry: Any, place: int) -> Layer:
     if isinstance(entry, Layer):
         return entry
     if not _is_size(entry):
+        remedy = f"; make one with {entry.__name__}(...)" if isinstance(entry, type) else ""
         raise InvalidTypeError(
-            f"layers, entry {place}: expected a number of units or a nn_any.layers.Layer, got {entry!r}"
+            f"layers, entry {place}: expected a number of units or a nn_any.layers.Layer, got {entry!r}{remedy}"
         )
     if entry < 1:
         raise InvalidValueError(f"layers, entry {place}: expected a positive number of units, got {entry!r}")

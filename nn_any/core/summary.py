@@ -10,11 +10,11 @@ from nn_any.core.typing import Params, Shape
 
 
 def summary_table(layers: Sequence[Layer], shapes: Sequence[Shape], params: Params) -> str:
-    """A line a layer: what it is, its activation, its output shape and its number of parameters."""
+    """A line a layer, counted from 0: what it is, its activation, its output shape and its number of parameters."""
     lines = [("layer", "activation", "output", "parameters"), ("input", "", shape_text(shapes[0]), "")]
-    for i, (layer, p) in enumerate(zip(layers, params, strict=True), 1):
+    for i, (layer, p) in enumerate(zip(layers, params, strict=True)):
         about = layer.activation.name + ("" if layer.trainable else ", frozen")
-        lines.append((f"{i} {type(layer).__name__}", about, shape_text(shapes[i]), f"{parameter_count(p):,}"))
+        lines.append((f"{i} {type(layer).__name__}", about, shape_text(shapes[i + 1]), f"{parameter_count(p):,}"))
     lines.append(("total", "", "", f"{parameter_count(params):,}"))
     a, b, c, d = (max(map(len, column)) for column in zip(*lines, strict=True))
     return "\n".join(

@@ -1,10 +1,12 @@
 """Augmentation once and for all: a data set with shifted copies of its images, made on its device."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from numbers import Integral
 from typing import Any
 
 import array_api_extra as xpx
+import numpy as np
 from array_api_compat import array_namespace
 
 from nn_any.core.errors import InvalidTypeError, InvalidValueError
@@ -75,6 +77,8 @@ def expand_by_shifts(
             f"dataset: expected a Dataset, got {type(dataset).__name__}; make one with nn_any.Dataset(x, y)"
         )
     height, width = _image_size(dataset, image_shape)
+    if not isinstance(shifts, Iterable):
+        raise InvalidTypeError(f"shifts: expected a list of pairs (down, right), got {shifts!r}; put it in brackets")
     pairs = [_shift(shift, height, width) for shift in shifts]
     x, y, weights, n = dataset.x, dataset.y, dataset.sample_weight, len(dataset)
     xp, times = array_namespace(x), len(pairs) + 1
@@ -103,8 +107,8 @@ def _image_size(dataset: Dataset, image_shape: Any) -> tuple[int, int]:
             f"dataset: expected images, (n, height, width[, channels]) or flat and square, got examples of shape "
             f"{shape}; pass image_shape=(height, width) for flat ones that are not square"
         )
-    image = tuple(image_shape) if isinstance(image_shape, tuple | list) else ()
-    if len(image) not in (2, 3) or not all(type(size) is int and size > 0 for size in image):
+    image = _integers(image_shape)
+    if len(image) not in (2, 3) or min(image) < 1:
         raise InvalidValueError(
             f"image_shape: expected (height, width) or (height, width, channels), got {image_shape!r}"
         )
@@ -116,10 +120,17 @@ def _image_size(dataset: Dataset, image_shape: Any) -> tuple[int, int]:
     return image[0], image[1]
 
 
+def _integers(values: Any) -> tuple[int, ...]:
+    """The entries of a sequence of integers, and none of any other."""
+    given = tuple(values) if isinstance(values, tuple | list | np.ndarray) else ()
+    whole = all(isinstance(value, Integral) and not isinstance(value, bool) for value in given)
+    return tuple(map(int, given)) if whole else ()
+
+
 def _shift(shift: Any, height: int, width: int) -> tuple[int, int]:
     """A pair (down, right) that leaves a part of the image in sight."""
-    pair = tuple(shift) if isinstance(shift, tuple | list) else ()
-    if len(pair) != 2 or not all(type(by) is int for by in pair):
+    pair = _integers(shift)
+    if len(pair) != 2:
         raise InvalidTypeError(f"shifts: expected pairs (down, right) of integers, got {shift!r}")
     if abs(pair[0]) >= height or abs(pair[1]) >= width:
         raise InvalidValueError(f"shifts: expected less than the images' {height} × {width} pixels, got {shift!r}")

@@ -143,9 +143,11 @@ def read_mnist_pickle(path: str | os.PathLike[str]) -> tuple[Arrays, Arrays, Arr
     try:
         parts = parse_pickle(content)
     except ValueError as error:
-        raise DataFileError(f"{path}: expected a pickle of three pairs of arrays, got another ({error})") from error
+        raise DataFileError(
+            f"{path}: expected a pickle of three pairs of arrays, got another ({error}); fetch it again"
+        ) from error
     if not isinstance(parts, tuple) or len(parts) != 3:
-        raise DataFileError(f"{path}: expected three pairs of arrays, got {type(parts).__name__}")
+        raise DataFileError(f"{path}: expected three pairs of arrays, got {type(parts).__name__}; fetch it again")
     return tuple(_pair(path, part) for part in parts)  # type: ignore[return-value]
 
 
@@ -171,7 +173,10 @@ def _arranged(
     """Training, validation (the last sixth) and test data, with the images flat."""
     for images, labels in ((x, y), (test_x, test_y)):
         if images.ndim < 2 or 0 in images.shape or labels.shape != (len(images),):
-            raise DataFileError(f"{path}: expected as many labels as images, got {labels.shape} and {images.shape}")
+            raise DataFileError(
+                f"{path}: expected as many labels as images, got {labels.shape} and {images.shape}; "
+                "use files that belong together"
+            )
     if len(x) < 6 or x.shape[1:] != test_x.shape[1:]:
         raise DataFileError(
             f"{path}: expected six training images or more, and test images of their size, got {x.shape} and "

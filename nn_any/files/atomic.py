@@ -8,11 +8,21 @@ import uuid
 from contextlib import suppress
 from pathlib import Path
 
+from nn_any.core.errors import InvalidTypeError
+
 if sys.platform != "win32":
     import fcntl
 
 _LONGEST_NAME = 255 - len(".") - len(".") - 32 - len(".tmp")  # bytes of a file's name that a temporary name can repeat
 _NO_FOLDER_SYNC = (errno.EINVAL, errno.ENOTSUP)
+
+
+def as_path(path: str | os.PathLike[str]) -> Path:
+    """`path` itself, once it has turned out to be one."""
+    try:
+        return Path(path)
+    except TypeError as error:
+        raise InvalidTypeError(f"path: expected a path, such as 'model.safetensors', got {path!r}") from error
 
 
 def write_atomically(path: str | os.PathLike[str], content: bytes) -> None:
@@ -29,7 +39,7 @@ def write_atomically(path: str | os.PathLike[str], content: bytes) -> None:
         If it cannot be written; the message names `path`. `FileNotFoundError` if its folder is missing,
         `IsADirectoryError` if it is a folder.
     """
-    target = Path(os.path.realpath(path))
+    target = Path(os.path.realpath(as_path(path)))
     if not target.parent.is_dir():
         raise FileNotFoundError(f"path: expected a folder to write {path} in, found none; make {target.parent} first")
     if target.is_dir():

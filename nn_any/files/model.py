@@ -5,16 +5,16 @@ import json
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from nn_any.core.errors import ModelFileError
-from nn_any.files.atomic import write_atomically
+from nn_any.files.atomic import as_path, write_atomically
 from nn_any.files.safetensors import parse, parse_json
 
 FORMAT = 1
+ANOTHER_COPY = "use another copy"
 _KEY = "nn_any"
 
 
@@ -58,7 +58,7 @@ def load_model(path: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[str, 
     ModelFileError
         If it is not a model file, is damaged, or was written by a newer version.
     """
-    path = Path(path)
+    path = as_path(path)
     if not path.is_file():
         raise FileNotFoundError(f"path: expected a model file, found none at {path}")
     content = path.read_bytes()
@@ -74,13 +74,13 @@ def load_model(path: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[str, 
     except ValueError as error:
         raise ModelFileError(
             f"{path}: expected a model file of nn_any, got one that is damaged or of another kind ({error!s:.300}); "
-            "use another copy"
+            f"{ANOTHER_COPY}"
         ) from error
     written = description["format"]
     if not intact:
         newer = f", or of format {written}, which needs a newer nn_any" if written > FORMAT else ""
         raise ModelFileError(
-            f"{path}: the content does not match its SHA-256, so the file is damaged{newer}; use another copy"
+            f"{path}: the content does not match its SHA-256, so the file is damaged{newer}; {ANOTHER_COPY}"
         )
     if written > FORMAT:
         raise ModelFileError(f"{path}: expected format {FORMAT} or older, got {written}; upgrade nn_any to read it")
@@ -97,7 +97,7 @@ def as_model_file_errors(path: str | os.PathLike[str]) -> Iterator[None]:
     except Exception as error:
         raise ModelFileError(
             f"{path}: expected the description of a network, got one that makes none "
-            f"({type(error).__name__}: {error!s:.300}); if a layer is your own, import it first"
+            f"({type(error).__name__}: {error!s:.300}); if a layer is your own, import it first, else {ANOTHER_COPY}"
         ) from error
 
 

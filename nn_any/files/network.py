@@ -10,13 +10,13 @@ import numpy as np
 from nn_any import validation as check
 from nn_any.backends import to_numpy
 from nn_any.core import layers, losses, options, specification
-from nn_any.core.errors import ModelFileError
+from nn_any.core.errors import InvalidValueError, ModelFileError
 from nn_any.core.layers import Layer
 from nn_any.core.specification import HostParams, Specification
 from nn_any.core.state import HostSnapshot, Progress, Snapshot
 from nn_any.core.trees import tree_map
 from nn_any.core.typing import Array, Params, Shape
-from nn_any.files.model import as_model_file_errors, load_model
+from nn_any.files.model import ANOTHER_COPY, as_model_file_errors, load_model
 
 
 def describe(snapshot: Snapshot) -> dict[str, Any]:
@@ -110,7 +110,7 @@ def read_description(about: dict[str, Any]) -> tuple[Specification, Progress]:
         progress = Progress(epoch, steps, members=each)
         seed = members.seeds[0]
         if len(each) != len(members):
-            raise ModelFileError(f"expected epochs of {len(members)} members, got those of {len(each)}")
+            raise InvalidValueError(f"epochs: expected those of {len(members)} members, got {len(each)}")
     return specification.build(stack, "sigmoid", "normal", loss, dtype, seed, members), progress
 
 
@@ -148,11 +148,17 @@ def _find_layer_tensors(
         got = [array.shape for array in found]
         wrong = next(((want, have) for want, have in zip(shapes, got, strict=False) if want != have), None)
         if wrong:
-            raise ModelFileError(f"{path}: expected {kind} of shape {wrong[0]} in layer {i}, got {wrong[1]}")
+            raise ModelFileError(
+                f"{path}: expected {kind} of shape {wrong[0]} in layer {i}, got {wrong[1]}; {ANOTHER_COPY}"
+            )
         if len(found) != len(shapes):
-            raise ModelFileError(f"{path}: expected {len(shapes)} {kind} in layer {i}, got {len(found)}")
+            raise ModelFileError(
+                f"{path}: expected {len(shapes)} {kind} in layer {i}, got {len(found)}; {ANOTHER_COPY}"
+            )
         if any(array.dtype.kind != "f" for array in found):
-            raise ModelFileError(f"{path}: expected {kind} of real numbers in layer {i}, got {found[0].dtype}")
+            raise ModelFileError(
+                f"{path}: expected {kind} of real numbers in layer {i}, got {found[0].dtype}; {ANOTHER_COPY}"
+            )
         return tuple(found)
 
     def every(kind: str, shapes: Callable[[Layer, Shape], Any]) -> list[tuple[Array, ...]]:
@@ -164,6 +170,6 @@ def _find_layer_tensors(
     used = sum(map(len, params)) + sum(map(len, state))
     mine = [name for name in tensors if name.startswith("layers.")]
     if used != len(mine):
-        raise ModelFileError(f"{path}: expected {used} tensors for the layers, got {len(mine)}")
+        raise ModelFileError(f"{path}: expected {used} tensors for the layers, got {len(mine)}; {ANOTHER_COPY}")
     packed = tuple(layer.pack(*p) if p else () for layer, p in zip(specification.layers, params, strict=True))
     return packed, tuple(state)

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from nn_any.core.errors import InvalidValueError
+from nn_any.core.errors import InvalidTypeError, InvalidValueError
 from nn_any.core.optimizers.base import Optimizer
 from nn_any.core.options import flag, integer, number, positive, validate_fields
 from nn_any.core.typing import Array, Params
@@ -152,7 +152,10 @@ class _Remembered:
 
     def __call__(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         if self._x is None or not np.array_equal(x, self._x):
-            value, gradient = self._function(x.copy())
+            found = self._function(x.copy())
+            if not isinstance(found, tuple | list) or len(found) != 2:
+                raise InvalidTypeError(f"function: expected a pair, got {found!r:.80}; return (value, gradient)")
+            value, gradient = found
             self._value, self._gradient = np.array(value, dtype=np.float64), np.array(gradient, dtype=np.float64)
             if self._value.shape != () or self._gradient.shape != x.shape:
                 raise InvalidValueError(

@@ -24,7 +24,9 @@ _logger = logging.getLogger("nn_any")
 def begin(snapshot: Snapshot, device: Device, plan: Plan) -> Snapshot:
     """The snapshot itself, once the optimizer and the learning rates have been checked."""
     if plan.optimizer.whole_batch:
-        raise InvalidValueError(f"optimizer: expected one that takes steps in mini-batches, got {plan.optimizer!r}")
+        raise InvalidValueError(
+            f"optimizer: expected one that takes steps in mini-batches, got {plan.optimizer!r}; use nn_any.Adam()"
+        )
     members = snapshot.progress.members
     place_rates(_learning_rates(snapshot.progress, plan), device, snapshot.specification.dtype)
     assert members[0].optimizer is not None

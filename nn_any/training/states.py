@@ -65,7 +65,7 @@ def check_state(snapshot: Snapshot, device: Device, state: Any) -> None:
     if not isinstance(state, TrainState):
         raise InvalidTypeError(f"state: expected a nn_any.TrainState, such as net.state, got {type(state).__name__}")
     if (here := Device.of(state.key)) != device:
-        raise InvalidValueError(f"state: expected arrays on {device}, got them on {here}; use net.to(...)")
+        raise InvalidValueError(f"state: expected arrays on {device}, got them on {here}; use net.to({str(here)!r})")
     own = join(device, snapshot.blocks)
     mine, its = ([(tuple(a.shape), str(a.dtype)) for a in tree_leaves(one[:2])] for one in (own, state))
     if mine != its:

@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 
 from nn_any import evaluation
+from nn_any import validation as check
 from nn_any.backends import MODES, to_numpy
 from nn_any.backends.blocks import join
 from nn_any.core import functional, options
@@ -23,12 +24,11 @@ _UNIT_SGD = SGD(1.0)  # the rate reaches the step as an array, so one compiled s
 
 def descend(network: Trainable, mini_batch: Any, eta: float) -> Snapshot:
     """The network's snapshot after one step of plain gradient descent."""
-    if not isinstance(mini_batch, tuple) or len(mini_batch) != 2:
-        raise InvalidTypeError(f"mini_batch: expected a tuple (x, y) of arrays, got {type(mini_batch).__name__}")
+    x, y = _pair("mini_batch", mini_batch)
     snapshot, device = network.snapshot, network.device
     specification = snapshot.specification
     rate = place_rates(SGD(eta).rates(0, 1), device, specification.dtype)[0, ...]
-    batch, prepare = own_batch(specification, device, *mini_batch)
+    batch, prepare = own_batch(specification, device, x, y)
     step = functional.train_step(specification.layers, specification.loss, _UNIT_SGD, prepare)
     before = join(device, snapshot.blocks)
     after, _ = device.engine.compile(step)(before._replace(optimizer_state=None), batch, rate)
@@ -87,7 +87,8 @@ def train_step(
     """
     device, specification = network.device, network.snapshot.specification
     rate = place_rates(SGD(learning_rate).rates(0, 1), device, specification.dtype)[0, ...]
-    arrays, prepare = own_batch(specification, device, *batch)
+    x, y = _pair("batch", tuple(batch) if isinstance(batch, list) else batch)
+    arrays, prepare = own_batch(specification, device, x, y)
     step, state = _step(network, state, optimizer, prepare)
     after: tuple[TrainState, Array] = device.engine.compile(step)(state, arrays, rate)
     return after
@@ -144,7 +145,7 @@ def train_steps(
     specification = snapshot.specification
     examples = own_examples(specification, device, "data", data)
     members = () if specification.members is None else (len(specification.members),)
-    rows = np.asarray(order)
+    rows = to_numpy(check.as_array("order", order))
     if rows.dtype.kind not in "iu" or rows.ndim != 2 + len(members) or rows.shape[1:-1] != members or not rows.size:
         shape = "(steps, batch_size)" if not members else f"(steps, {members[0]}, batch_size)"
         raise InvalidValueError(f"order: expected integers {shape}, got {rows.dtype} of shape {rows.shape}")
@@ -152,7 +153,7 @@ def train_steps(
         raise InvalidValueError(
             f"order: expected examples within 0 … {examples.size - 1}, got {rows.min()} … {rows.max()}"
         )
-    rates = np.asarray(learning_rate, dtype=np.float64)
+    rates = to_numpy(check.as_array("learning_rate", learning_rate)).astype(np.float64)
     if rates.shape not in ((), rows.shape[:1]) or not (rates > 0).all():
         raise InvalidValueError(
             f"learning_rate: expected a positive number, or {len(rows)} of them, got {rates!r:.200}"
@@ -164,6 +165,14 @@ def train_steps(
     runner = network.training_engines(engine)[0]
     state, losses = runner.run(step, state, examples.arrays, *placed, 0, len(rows))
     return state, to_numpy(losses)
+
+
+def _pair(name: str, batch: Any) -> tuple[Any, Any]:
+    """A batch, once it has turned out to be a pair."""
+    if not isinstance(batch, tuple) or len(batch) != 2:
+        got = f"a tuple of {len(batch)}" if isinstance(batch, tuple) else type(batch).__name__
+        raise InvalidTypeError(f"{name}: expected a tuple (x, y) of arrays, got {got}")
+    return batch
 
 
 def _step(

@@ -29,9 +29,11 @@ def begin(snapshot: Snapshot, device: Device, plan: Plan) -> Snapshot:
     """
     for layer, state in zip(snapshot.specification.layers, snapshot.blocks[0].layer_state, strict=True):
         if layer.random or (state and layer.trainable):
+            does = "draws at random" if layer.random else "keeps running averages"
+            remedy = "leave it out" if layer.random else "leave it out, freeze it"
             raise InvalidValueError(
-                f"optimizer: {plan.optimizer!r} needs a loss that is one function of the weights, but {layer!r} draws "
-                "at random or keeps running averages; leave it out, freeze it, or use Adam"
+                f"optimizer: {plan.optimizer!r} needs a loss that is one function of the weights, but {layer!r} "
+                f"{does}; {remedy}, or use nn_any.Adam()"
             )
     search = _line_search(snapshot, plan)
     if snapshot.progress.line_search is search:  # the data may be others than those it has seen

@@ -248,7 +248,10 @@ def test_the_json_of_the_book(tmp_path, float64, loss):
         ({"sizes": 6}, "expected JSON with sizes"),
         ({"weights": [[[1.0], [2.0, 3.0]]]}, "expected JSON with sizes, weights, biases and cost.*ValueError"),
         ({"weights": None}, "expected JSON with sizes"),
-        ({"biases": [[[0.0]] * 4, [[float("nan")]] * 3]}, r"biases\[1\]: expected finite numbers"),
+        (
+            {"biases": [[[0.0]] * 4, [[float("nan")]] * 3]},
+            r"expected finite weights and biases, got others; use another copy",
+        ),
     ],
     ids=str,
 )

@@ -4,6 +4,8 @@ import os
 from functools import cache
 from importlib.resources import files
 
+from nn_any.core.errors import InvalidValueError
+
 C_TYPES = {
     "bool": "bool",
     "int8": "signed char",
@@ -45,5 +47,5 @@ def chosen_math() -> str:
     """
     math = os.environ.get("NN_ANY_CUDA_MATH") or MATHS[0]
     if math not in MATHS:
-        raise ValueError(f"NN_ANY_CUDA_MATH: expected one of {', '.join(MATHS)}, got {math!r}")
+        raise InvalidValueError(f"NN_ANY_CUDA_MATH: expected one of {', '.join(MATHS)}, got {math!r}")
     return math

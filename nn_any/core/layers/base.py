@@ -173,7 +173,10 @@ class ShapedLayer(Layer):
 def image_shape(input_shape: Shape) -> tuple[int, int, int]:
     """Height, width and channels of inputs that must be images."""
     if len(input_shape) != 3:
-        raise InvalidValueError(f"expected images (height, width, channels), got inputs of shape {input_shape}")
+        raise InvalidValueError(
+            f"expected images (height, width, channels), got inputs of shape {input_shape}; "
+            "let layers begin with such a shape, and put Flatten and Dense layers behind this one"
+        )
     height, width, channels = input_shape
     return height, width, channels
 
@@ -183,7 +186,7 @@ def windows(size: tuple[int, int], window: tuple[int, int], stride: tuple[int, i
     if window[0] > size[0] or window[1] > size[1]:
         raise InvalidValueError(
             f"expected images of at least {window[0]} × {window[1]}, got {size[0]} × {size[1]}; "
-            "use a smaller window, padding='same', or fewer layers that shrink"
+            "use a smaller window, fewer layers that shrink, or Conv2D(..., padding='same')"
         )
     rows, columns = ((s - w) // step + 1 for s, w, step in zip(size, window, stride, strict=True))
     return rows, columns
