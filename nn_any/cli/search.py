@@ -44,7 +44,8 @@ def score_members(
     scores = []
     for i, (candidate, seed) in enumerate(members):
         settings = {"member": i, **candidate._asdict(), "seed": seed, "diverged": bool(ensemble.diverged[i])}
-        scores.append(settings | {name: without_nan(values[i]) for name, values in measures.items()})
+        own = {name: values[i] if isfinite(values[i]) else None for name, values in measures.items()}
+        scores.append(settings | own)
     return scores
 
 
@@ -73,12 +74,3 @@ def best_member(rows: list[Row], scores: list[Row]) -> Row:
 def _is_finite(score: Row) -> bool:
     """Whether a member has losses to go by; it may overflow on data that it has not been trained on."""
     return not score["diverged"] and None not in (score["validation_loss"], score["test_loss"])
-
-
-def without_nan(value: Any) -> Any:
-    """The same without NaN and infinity, which JSON does not have: None."""
-    if isinstance(value, dict):
-        return {name: without_nan(part) for name, part in value.items()}
-    if isinstance(value, list):
-        return [without_nan(part) for part in value]
-    return None if isinstance(value, float) and not isfinite(value) else value

@@ -266,9 +266,9 @@ class Checkpoint(Callback):
     def _describe_start(self, training: dict[str, Any], tensors: dict[str, np.ndarray], epochs: int, steps: int) -> str:
         done = len(training["history"])
         if training["stop"] and done < epochs:
-            return f"{self.path}: the run ended by itself after epoch {done}; nothing is left to do"
+            return f"{self.path}: the run ended by itself after epoch {done}, so nothing is left to do"
         if done >= epochs:
-            return f"{self.path}: all {epochs} epochs are done; nothing is left to do unless you ask for more epochs"
+            return f"{self.path}: all {epochs} epochs are done; to go on, ask for more (epochs=, --epochs)"
         taken = 0 if training["partial"] is None else len(tensors["training.losses"])
         return f"{self.path}: resumes at epoch {done + 1} of {epochs}, batch {taken + 1} of {steps}"
 

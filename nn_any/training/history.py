@@ -26,7 +26,7 @@ class History:
         Where.
     records : list of dict
         One an epoch: ``epoch`` (counted from 1), ``loss`` (the average over the epoch's examples, each taken before its
-        step), ``learning_rate`` (of the last step), ``seconds`` (training alone, with what came before an interruption),
+        step), ``learning_rate`` (of the last step), ``seconds`` (training alone; of all parts of an epoch in parts),
         and for validation and test data ``…_loss``, for classes ``…_correct`` and ``…_accuracy``, and whatever metrics
         were asked for.
 
