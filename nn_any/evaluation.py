@@ -12,6 +12,7 @@ from nn_any.backends import Device, to_numpy
 from nn_any.backends.blocks import join, run_blocks
 from nn_any.core import evaluation, members
 from nn_any.core.batches import Preparation
+from nn_any.core.errors import InvalidTypeError
 from nn_any.core.metrics import count_unclear, predicted_classes
 from nn_any.core.specification import Specification
 from nn_any.core.state import Record, Snapshot, TrainState
@@ -110,7 +111,21 @@ def scores(
     if snapshot.specification.members is None:
         return measures.measure(functions, targets, answers)
     each = [measures.measure(functions, targets, member) for member in answers]
-    return {name: np.array([found[name] for found in each]) for name in functions}
+    return {name: _of_members(name, [found[name] for found in each]) for name in functions}
+
+
+def _of_members(name: str, values: list[Any]) -> np.ndarray:
+    """What a metric gave for each member of an ensemble as one array."""
+    try:
+        array = np.array(values)
+    except ValueError:  # of several shapes
+        array = np.array(None)
+    if array.dtype.kind not in "biuf":
+        raise InvalidTypeError(
+            f"metrics: expected a number, or arrays of one shape, for each member from {name!r}, got {values[0]!r}; "
+            "return a number"
+        )
+    return array
 
 
 def warn_of_unclear_targets(specification: Specification, device: Device, given: Mapping[str, Examples]) -> None:

@@ -206,7 +206,7 @@ def only_run(network: Any) -> Iterator[None]:
         if network in _busy:
             raise NetworkBusyError(
                 "network: expected one that is not being trained, got one that another call of fit is training; "
-                "wait for it to end, or train a copy: net.copy()"
+                "wait for it to end, or train or move a copy: net.copy()"
             )
         _busy.add(network)
     try:

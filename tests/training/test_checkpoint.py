@@ -71,7 +71,7 @@ def test_interrupted_and_resumed_is_as_never_interrupted(backend, path, steps):
     whole = network(backend.device)
     expected = whole.fit((X, Y), **options())
     net = network(backend.device)
-    with pytest.raises(nn.TrainingInterrupted, match="SIGINT ended the training in epoch") as caught:
+    with pytest.raises(nn.TrainingInterrupted, match="SIGINT ended the training (in|after) epoch") as caught:
         net.fit((X, Y), **options(checkpoint=path, callbacks=[Stop(steps, interrupt)]))
     assert caught.value.signal == signal.SIGINT
     assert len(caught.value.history) == net.epoch < 4
@@ -292,7 +292,7 @@ def test_a_full_disk_is_a_warning_and_training_goes_on(path, monkeypatch):
 
     monkeypatch.setattr(os, "fsync", full)
     with pytest.warns(RuntimeWarning, match=r"checkpoint could not be written, training goes on: .*No space left.*run"):
-        net.fit((X, Y), **options(epochs=3, checkpoint=path))
+        net.fit((X, Y), **options(epochs=3, checkpoint=nn.Checkpoint(path, overwrite=True)))
     assert path.read_bytes() == before
     assert [file.name for file in path.parent.iterdir()] == [path.name]
     whole.fit((X, Y), **options())
@@ -336,7 +336,8 @@ def test_other_files_and_arguments_are_refused(path):
     with pytest.raises(ValueError, match="expected a checkpoint, got a model file without"):
         net.fit((X, Y), **options(checkpoint=path, resume=True))
     other = nn.Network([6, 4, 3], device="numpy")
-    network("numpy").fit((X, Y), **options(epochs=1, checkpoint=path))
+    network("numpy").fit((X, Y), **options(epochs=1, checkpoint=path.with_name("other")))
+    path = path.with_name("other")
     with pytest.raises(ValueError, match="resume: expected layers as in"):
         other.fit((X, Y), **options(checkpoint=path, resume=True))
     with pytest.raises(ValueError, match="resume: expected a checkpoint to resume from, got none"):

@@ -58,7 +58,7 @@ CASES = [  # values, options, epochs run, best epoch
 
 @pytest.mark.parametrize(("values", "options", "epochs", "best"), CASES)
 def test_when_it_stops_and_what_it_leaves(values, options, epochs, best):
-    net, script, stopping = network(), Script(values), nn.EarlyStopping("measure", **options)
+    net, script, stopping = network(), Script(values), nn.EarlyStopping("measure", **{"mode": "min"} | options)
     history = fit(net, script, stopping, epochs=len(values))
     assert (len(history), stopping.best_epoch, stopping.best) == (epochs, best, values[best - 1])
     for got, expected in zip(numbers(net), script.weights[best - 1], strict=True):
@@ -68,25 +68,32 @@ def test_when_it_stops_and_what_it_leaves(values, options, epochs, best):
 
 @pytest.mark.parametrize(
     ("name", "larger"),
-    [("validation_loss", False), ("validation_accuracy", True), ("my_f1", True), ("seconds", False), ("test_r2", True)],
+    [
+        ("validation_loss", False),
+        ("validation_accuracy", True),
+        ("test_f1", True),
+        ("seconds", False),
+        ("test_r2", True),
+        ("validation_top_3_accuracy", True),
+        ("training_mean_squared_error", False),
+    ],
 )
-def test_which_way_is_better_goes_by_the_name(name, larger):
+def test_which_way_the_librarys_own_measures_are_better(name, larger):
     values = [1, 2, 3, 2, 1, 0]
     stopping = nn.EarlyStopping(name, patience=1)
-    assert stopping.mode == ("max" if larger else "min")
-    data = {"validation_data": VALIDATION, "test_data": VALIDATION}
+    data = {"validation_data": VALIDATION, "test_data": VALIDATION, "monitor_training": True}
     assert len(fit(network(), Script(values, name), stopping, epochs=6, **data)) == (4 if larger else 2)
 
 
 def test_without_restoring_the_last_weights_stay():
     net, script = network(), Script([1, 2, 3])
-    fit(net, script, nn.EarlyStopping("measure", patience=2, restore_best=False), epochs=3)
+    fit(net, script, nn.EarlyStopping("measure", patience=2, mode="min", restore_best=False), epochs=3)
     for got, expected in zip(numbers(net), script.weights[-1], strict=True):
         np.testing.assert_array_equal(got, expected)
 
 
 def test_values_that_are_never_numbers_leave_the_last_weights():
-    net, script, stopping = network(), Script([NAN] * 3), nn.EarlyStopping("measure", patience=3)
+    net, script, stopping = network(), Script([NAN] * 3), nn.EarlyStopping("measure", patience=3, mode="min")
     assert len(fit(net, script, stopping)) == 3
     np.testing.assert_array_equal(numbers(net)[0], script.weights[-1][0])
 
@@ -115,7 +122,7 @@ def test_real_measures_on_every_backend(backend, monitor):
 
 
 def test_each_run_is_judged_by_itself():
-    net, stopping = network(), nn.EarlyStopping("measure", patience=2)
+    net, stopping = network(), nn.EarlyStopping("measure", patience=2, mode="min")
     assert len(fit(net, Script([1, 2, 3, 0]), stopping)) == 3
     assert len(fit(net, Script([9, 8, 8, 8, 0]), stopping)) == 4
     assert (stopping.best, stopping.best_epoch) == (8, 5)
@@ -128,7 +135,7 @@ def test_the_best_weights_come_back_whatever_ends_the_run():
 
     net, script = network(), Script([2, 1, 3])
     with pytest.raises(KeyboardInterrupt):
-        fit(net, script, nn.EarlyStopping("measure"), interrupt)
+        fit(net, script, nn.EarlyStopping("measure", mode="min"), interrupt)
     np.testing.assert_array_equal(numbers(net)[0], script.weights[1][0])
 
 
