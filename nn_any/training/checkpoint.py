@@ -226,7 +226,9 @@ class Checkpoint(Callback):
                 prefix = f"callback.{i}."
                 arrays = {name.removeprefix(prefix): a for name, a in tensors.items() if name.startswith(prefix)}
                 callback.restore(run, {name: value for name, value in kept.items() if name != "type"} | arrays)
-            run.history.records.extend(training["history"])
+            order = training.get("columns", run.columns)  # the file's text is sorted; version 0.1.0 has no order
+            for record in training["history"]:
+                run.history.append({name: record[name] for name in (*order, *record) if name in record})
             run.stop = training["stop"]
             if training.get("best_of", best_of := [self.best, self._up]) == best_of:  # version 0.1.0 has none
                 self._best_value = training["best"]
@@ -290,6 +292,7 @@ class Checkpoint(Callback):
         training = {
             "settings": self._settings,
             "history": run.history.records,
+            "columns": run.history.columns,
             "stop": run.stop,
             "best": self._best_value,
             "best_of": [self.best, self._up],

@@ -214,3 +214,106 @@ def test_an_empty_history(tmp_path):
     assert "0 epochs on numpy:cpu" in repr(history)
     history.to_csv(tmp_path / "history.csv")
     assert not (tmp_path / "history.csv").read_text().strip()
+
+
+def kappa(targets, outputs):
+    """A measure of one's own, here with values from a list."""
+    return kappa.values.pop(0)
+
+
+@pytest.fixture
+def own_metric():
+    kappa.values = [0.1, 0.7, 0.9, 0.8, 0.85, 0.6, 0.5]
+    yield kappa
+    vars(kappa).pop("higher_is_better", None)
+
+
+def test_a_metric_of_ones_own_wants_a_direction(own_metric, tmp_path):
+    """The best of these values is in epoch 3, whatever the name of the metric."""
+    monitors = [
+        {"callbacks": [nn.EarlyStopping("validation_kappa", patience=3)]},
+        {"checkpoint": nn.Checkpoint(tmp_path / "run.safetensors", best="validation_kappa")},
+        {"optimizer": nn.SGD(nn.schedules.ReduceOnPlateau(0.5, "validation_kappa"))},
+        {"optimizer": nn.SGD(nn.schedules.WarmUp(nn.schedules.ReduceOnPlateau(0.5, "validation_kappa"), 3))},
+    ]
+    given = {"batch_size": 8, "optimizer": nn.SGD(0.5), "validation_data": VALIDATION, "metrics": [own_metric]}
+    for monitor in monitors:
+        net = network()
+        with pytest.raises(ValueError, match="expected a column of which it is known .*'validation_kappa'; say mode="):
+            net.fit(DATA, epochs=2, **given | monitor)
+        assert (net.steps, net.snapshot.progress.optimizer, list(tmp_path.iterdir())) == (0, None, [])
+    own_metric.higher_is_better = True
+    for monitor in monitors:
+        own_metric.values = [0.1, 0.7]
+        network().fit(DATA, epochs=2, **given | monitor)
+    own_metric.values = [0.1, 0.7, 0.9, 0.8, 0.85, 0.6, 0.5]
+    stopping = nn.EarlyStopping("validation_kappa", patience=3)
+    history = fit(network(), stopping, validation_data=VALIDATION, metrics=[own_metric])
+    assert (stopping.best, stopping.best_epoch, len(history)) == (0.9, 3, 6)
+
+
+@pytest.mark.parametrize("said", ["mode", "attribute"])
+def test_the_best_checkpoint_of_a_metric_of_ones_own(own_metric, tmp_path, said):
+    own_metric.higher_is_better = said == "attribute"  # what mode= says counts more
+    saver = nn.Checkpoint(tmp_path / "run", best="validation_kappa", mode=None if said == "attribute" else "max")
+    fit(network(), epochs=5, validation_data=VALIDATION, metrics=[own_metric], checkpoint=saver)
+    assert nn.Network.load(tmp_path / "run-best").epoch == 3
+
+
+def test_ensembles_monitor_a_metric_of_ones_own(own_metric):
+    own_metric.values = [0.1, 0.1, 0.5, 0.7, 0.3, 0.3, 0.2, 0.2]
+    own_metric.higher_is_better = True
+    ensemble, stopping = (
+        nn.Ensemble([4, 3], 2, device="numpy", seed=0),
+        nn.EarlyStopping("validation_kappa", patience=2),
+    )
+    history = fit(ensemble, stopping, validation_data=VALIDATION, metrics=[own_metric])
+    assert (len(history), stopping.best_epoch, stopping.best) == (4, 2, pytest.approx(0.6))
+
+
+def test_a_direction_is_true_or_false(own_metric):
+    own_metric.higher_is_better = "yes"
+    with pytest.raises(TypeError, match="higher_is_better of the metric kappa: expected True or False, got 'yes'"):
+        fit(network(), validation_data=VALIDATION, metrics=[own_metric])
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [("val_loss", "validation_loss"), ("validation_acc", "validation_accuracy"), ("validation_los", "validation_loss")],
+)
+def test_a_column_that_is_nearly_there(name, meant):
+    net = network()
+    with pytest.raises(ValueError, match=f"monitor: .*'{name}'.*; did you mean '{meant}'\\?"):
+        fit(net, nn.EarlyStopping(name), validation_data=VALIDATION)
+    assert net.steps == 0
+    with pytest.raises(ValueError, match=f"monitor: .*'{name}'.*; did you mean '{meant}'\\?"):
+        fit(network(), nn.EarlyStopping(name, mode="min"), validation_data=VALIDATION)
+
+
+def test_losses_below_zero():
+    """Of Poisson: a - y ln a. The best epoch is the one with the smallest loss, whatever its sign."""
+    counts = RNG.poisson(20.0, (24, 1)).astype("float32")
+    net = nn.Network([4, nn.Dense(1, activation="exponential")], loss="poisson", device="numpy", seed=0)
+    stopping = nn.EarlyStopping(patience=3, min_delta=0.01)
+    given = {"batch_size": 24, "optimizer": nn.Adam(0.3), "callbacks": [stopping]}
+    history = net.fit((X, counts), epochs=60, validation_data=(X, counts), **given)
+    losses = history["validation_loss"]
+    assert losses[-1] < 0
+    best, waited = (np.inf, 0), 0
+    for epoch, loss in enumerate(losses, 1):
+        best, waited = ((loss, epoch), 0) if best[0] - loss > 0.01 else (best, waited + 1)
+        assert (waited == 3) == (epoch == len(losses) and len(losses) < 60)
+    assert (stopping.best, stopping.best_epoch) == best
+
+
+def test_a_column_without_one_number_an_epoch():
+    ensemble = nn.Ensemble([4, 3], 2, device="numpy", seed=0)
+    with pytest.raises(
+        ValueError, match="monitor: expected a column with one number an epoch, got 'member_validation_l"
+    ):
+        fit(ensemble, nn.EarlyStopping("member_validation_loss"), validation_data=VALIDATION)
+    stopping = nn.EarlyStopping("validation_confusion_matrix", mode="max")
+    with pytest.raises(
+        ValueError, match="monitor: expected a column with one number an epoch, .*holds a ndarray; choose"
+    ):
+        fit(network(), stopping, validation_data=VALIDATION, metrics=["confusion_matrix"])
