@@ -308,12 +308,8 @@ def test_losses_below_zero():
 
 def test_a_column_without_one_number_an_epoch():
     ensemble = nn.Ensemble([4, 3], 2, device="numpy", seed=0)
-    with pytest.raises(
-        ValueError, match="monitor: expected a column with one number an epoch, got 'member_validation_l"
-    ):
+    with pytest.raises(ValueError, match="monitor: expected a column with one number an epoch, got 'member_valid"):
         fit(ensemble, nn.EarlyStopping("member_validation_loss"), validation_data=VALIDATION)
     stopping = nn.EarlyStopping("validation_confusion_matrix", mode="max")
-    with pytest.raises(
-        ValueError, match="monitor: expected a column with one number an epoch, .*holds a ndarray; choose"
-    ):
+    with pytest.raises(ValueError, match="monitor: expected a column with one number an epoch, .*holds a ndarray"):
         fit(network(), stopping, validation_data=VALIDATION, metrics=["confusion_matrix"])
