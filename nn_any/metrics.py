@@ -141,14 +141,14 @@ def resolve(metrics: Iterable[Metric], regression: bool, outputs: int) -> dict[s
     functions: dict[str, Function] = {}
     for metric in metrics:
         if callable(metric):
-            name = getattr(metric, "__name__", repr(metric))
+            name = _name(metric)
             taken = name in ("loss", "correct", "accuracy") and metric is not accuracy
             if taken or functions.get(name, metric) is not metric:
                 raise InvalidValueError(
                     f"metrics: expected functions with names of their own, got {name!r}, which is taken"
                 )
             if (up := getattr(metric, "higher_is_better", None)) is not None:
-                options.flag(f"higher_is_better of the metric {name}", up)
+                options.flag(f"higher_is_better of the metric {name}", up.item() if isinstance(up, np.bool_) else up)
             functions[name] = metric
             continue
         top = re.fullmatch(r"top_([1-9]\d*)_accuracy", metric) if isinstance(metric, str) and not regression else None
@@ -166,10 +166,16 @@ def resolve(metrics: Iterable[Metric], regression: bool, outputs: int) -> dict[s
     return functions
 
 
+def _name(metric: Function) -> str:
+    """What a function is called in the history: the same in every process, so without addresses."""
+    named: Any = getattr(metric, "__name__", None) or getattr(getattr(metric, "func", None), "__name__", None)
+    return str(named or (type(metric).__name__ if " at 0x" in repr(metric) else repr(metric)))
+
+
 def directions(functions: Mapping[str, Function]) -> dict[str, bool]:
     """Whether higher is better, by name, of those functions that say it themselves."""
     said = {name: getattr(function, "higher_is_better", None) for name, function in functions.items()}
-    return {name: up for name, up in said.items() if up is not None}
+    return {name: bool(up) for name, up in said.items() if up is not None}
 
 
 def count_classes(functions: Mapping[str, Function]) -> bool:

@@ -1,5 +1,7 @@
 """The measures against scikit-learn called by hand on the outputs; where they are taken, and under which names."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 from sklearn import metrics as sk
@@ -371,3 +373,28 @@ def test_numbers_and_single_outputs_have_no_classes_to_tell_of():
     network("numbers").fit((X, REAL), epochs=1, batch_size=10, optimizer=nn.SGD(0.01), validation_data=(X, REAL))
     soft = RNG.random((60, 1))
     network("yes").fit((X, soft), epochs=1, batch_size=10, optimizer=nn.SGD(0.01), validation_data=(X, soft))
+
+
+class Nearness:
+    """A metric that is an object, with a number as an array (), and a direction of NumPy's."""
+
+    higher_is_better = np.True_
+
+    def __call__(self, targets, outputs):
+        return np.array(-np.mean(np.abs(outputs)))
+
+
+def test_metrics_that_are_no_plain_functions(tmp_path):
+    """Their columns have names without addresses, and can be monitored."""
+    micro, data = partial(metrics.f1, average="micro"), (X, CLASSES)
+    for monitor in ("validation_f1", "validation_Nearness"):
+        saver = nn.Checkpoint(tmp_path / "run", best=monitor, overwrite=True)
+        given = {"epochs": 2, "batch_size": 10, "optimizer": nn.SGD(0.1), "validation_data": data, "checkpoint": saver}
+        net = network("classes")
+        history = net.fit(data, **given, metrics=[micro, Nearness()], callbacks=[nn.EarlyStopping(monitor)])
+        assert history.columns[-2:] == ["validation_f1", "validation_Nearness"]
+    assert net.score(data, micro)["f1"] == pytest.approx(net.accuracy(data))
+    with pytest.raises(
+        ValueError, match="metrics: expected functions with names of their own, got 'f1', which is taken"
+    ):
+        net.score(data, micro, partial(metrics.f1, average="macro"))

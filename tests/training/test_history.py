@@ -115,3 +115,15 @@ def test_a_signal_between_epochs_names_the_one_that_is_done(epochs, when):
     with pytest.raises(nn.TrainingInterrupted, match=f"SIGINT ended the training {when}$") as caught:
         network().fit((X, Y), epochs=epochs, callbacks=[interrupt], **GIVEN)
     assert len(caught.value.history) == 2
+
+
+def test_the_bar_of_a_resumed_run_counts_the_epochs_before(tmp_path):
+    from rich.console import Console
+
+    from nn_any.training.display import ProgressDisplay
+
+    network().fit((X, Y), epochs=2, checkpoint=tmp_path / "run", **GIVEN)
+    with (tmp_path / "screen").open("w") as screen:
+        display = ProgressDisplay(Console(file=screen, force_terminal=True, width=100, color_system=None))
+        network().fit((X, Y), epochs=4, checkpoint=tmp_path / "run", resume=True, callbacks=[display], **GIVEN)
+    assert "4/4" in (tmp_path / "screen").read_text()

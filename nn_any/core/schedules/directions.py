@@ -7,6 +7,8 @@ from difflib import get_close_matches
 from types import MappingProxyType
 from typing import Any
 
+import numpy as np
+
 from nn_any.core.errors import InvalidValueError
 
 _HIGHER_IS_BETTER = {
@@ -60,7 +62,9 @@ def higher_is_better(
 
 def monitored_value(record: Mapping[str, Any], column: str, *, name: str = "monitor") -> float:
     """The number in a column of a record; ValueError if it holds something else, such as a matrix."""
-    if not isinstance(value := record[column], numbers.Real):
+    value = record[column]
+    value = value[()] if isinstance(value, np.ndarray) else value  # of an array () its number
+    if not isinstance(value, numbers.Real):
         raise InvalidValueError(
             f"{name}: expected a column with one number an epoch, got {column!r}, which holds a "
             f"{type(value).__name__}; choose another, such as 'loss'"
