@@ -7,6 +7,7 @@ import numpy as np
 
 import nn_any as nn
 from nn_any.core.random import stream
+from nn_any.core.schedules import higher_is_better
 
 Row: TypeAlias = dict[str, Any]
 
@@ -60,7 +61,7 @@ def summarize(candidates: list[Candidate], scores: list[Row], seeds: int, drawn:
         spread = float(np.std(values, ddof=1)) if len(finite) > 1 else 0.0
         row = {**candidate._asdict(), "mean": mean, "spread": spread, "test": test, "drawn": drawn}
         rows.append(row | {"diverged": seeds - len(finite), "measure": measure})
-    sign = -1 if measure == "validation_accuracy" else 1
+    sign = -1 if higher_is_better(measure) else 1
     return sorted(rows, key=lambda row: (row["mean"] is None, sign * (row["mean"] or 0.0)))
 
 

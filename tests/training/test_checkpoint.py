@@ -3,6 +3,8 @@
 import errno
 import os
 import signal
+import subprocess
+import sys
 import warnings
 
 import numpy as np
@@ -550,7 +552,7 @@ def test_a_folder_in_the_place_of_a_checkpoint_is_told_of_first(path, place, giv
 
 
 def test_two_runs_do_not_write_one_file(path):
-    """From the same process, and from another, which holds the same kind of lock."""
+    """Of the same process; of another one below."""
     inner = network("numpy")
     refused = []
 
@@ -566,6 +568,22 @@ def test_two_runs_do_not_write_one_file(path):
     assert refused == [1]
     assert {file.name for file in path.parent.iterdir()} == {"run.safetensors", "other"}
     inner.fit((X, Y), **options(epochs=1, checkpoint=nn.Checkpoint(path, overwrite=True)))
+
+
+@pytest.mark.skipif(os.name != "posix", reason="files are not locked")
+def test_two_processes_do_not_write_one_file(path):
+    """What a process that was killed has left is no claim."""
+    code = "import sys; from nn_any.files import claim; claim(sys.argv[1]); print(flush=True); sys.stdin.read()"
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    with subprocess.Popen([sys.executable, "-c", code, str(path)], **pipes) as other:
+        other.stdout.readline()
+        net = network("numpy")
+        with pytest.raises(ValueError, match="checkpoint: expected a file that no other run writes"):
+            net.fit((X, Y), **options(checkpoint=path, resume=True))
+        other.kill()
+    assert (net.steps, [file.name for file in path.parent.iterdir()]) == (0, [".run.safetensors.lock"])
+    net.fit((X, Y), **options(epochs=1, checkpoint=path, resume=True))
+    assert list(path.parent.iterdir()) == [path]
 
 
 def test_a_refused_run_lets_go_of_its_file(path):
