@@ -313,3 +313,11 @@ def test_a_column_without_one_number_an_epoch():
     stopping = nn.EarlyStopping("validation_confusion_matrix", mode="max")
     with pytest.raises(ValueError, match="monitor: expected a column with one number an epoch, .*holds a ndarray"):
         fit(network(), stopping, validation_data=VALIDATION, metrics=["confusion_matrix"])
+
+
+def test_a_schedule_behind_a_rise_is_looked_at_before_the_first_epoch():
+    net = network()
+    behind = nn.schedules.WarmUp(nn.schedules.ReduceOnPlateau(0.5), 5)
+    with pytest.raises(ValueError, match="monitor: expected one of the recorded .*, got 'validation_loss'"):
+        net.fit(DATA, epochs=2, batch_size=8, optimizer=nn.SGD(behind))
+    assert net.steps == 0
