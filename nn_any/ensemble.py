@@ -216,7 +216,7 @@ class Ensemble(Model):
     def accuracies(self, data: Any) -> np.ndarray:
         """The share of the examples that each member classifies correctly: NumPy array, (m,), float64."""
         self._check_classifies("accuracies", "use losses(data)")
-        examples = self._examples(data)
+        examples = self._classified_examples(data)
         return evaluation.losses_and_correct(self.snapshot, self.device, examples)[1] / examples.size
 
     def best(self, data: Any) -> int:
@@ -262,12 +262,12 @@ class Ensemble(Model):
     def evaluate(self, data: Any) -> int:
         """How many examples the vote classifies correctly."""
         self._check_classifies("evaluate", "use losses(data)")
-        return evaluation.correct_votes(self.snapshot, self.device, self._examples(data))
+        return evaluation.correct_votes(self.snapshot, self.device, self._classified_examples(data))
 
     def accuracy(self, data: Any) -> float:
         """The share of the examples that the vote classifies correctly, 0 … 1."""
         self._check_classifies("accuracy", "use losses(data)")
-        examples = self._examples(data)
+        examples = self._classified_examples(data)
         return evaluation.correct_votes(self.snapshot, self.device, examples) / examples.size
 
     def loss(self, data: Any) -> float:
@@ -277,13 +277,13 @@ class Ensemble(Model):
 
     def score(self, data: Any, *metrics: measures.Metric) -> dict[str, Any]:
         """Further measures of how right the mean outputs are, on the host, as `Network.score`."""
-        examples = self._examples(data)
         functions = measures.resolve(metrics, self.is_regression, self.outputs)
+        examples = self._classified_examples(data) if measures.count_classes(functions) else self._examples(data)
         x, y, *_ = examples.arrays
         outputs = to_numpy(
             evaluation.reduced_outputs(members.mean, self.snapshot, self.device, x, examples.prepare.scale)
         )
-        return {name: function(to_numpy(y), outputs) for name, function in functions.items()}
+        return measures.measure(functions, to_numpy(y), outputs)
 
     def summary(self) -> str:
         """How many networks there are, and a table of the layers of each.

@@ -1,5 +1,6 @@
 """What a snapshot of a network gives: outputs, losses, measures and gradients. Functions of values; nothing is kept."""
 
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from typing import Any
@@ -11,7 +12,9 @@ from nn_any.backends import Device, to_numpy
 from nn_any.backends.blocks import join, run_blocks
 from nn_any.core import evaluation, members
 from nn_any.core.batches import Preparation
-from nn_any.core.metrics import predicted_classes
+from nn_any.core.errors import InvalidTypeError
+from nn_any.core.metrics import count_unclear, predicted_classes
+from nn_any.core.specification import Specification
 from nn_any.core.state import Record, Snapshot, TrainState
 from nn_any.core.typing import Array, Params
 from nn_any.datasets.network_input import Examples
@@ -106,8 +109,44 @@ def scores(
     x, y, *_ = examples.arrays
     answers, targets = to_numpy(outputs(snapshot, device, x, examples.prepare.scale)), to_numpy(y)
     if snapshot.specification.members is None:
-        return {name: function(targets, answers) for name, function in functions.items()}
-    return {name: np.array([function(targets, a) for a in answers]) for name, function in functions.items()}
+        return measures.measure(functions, targets, answers)
+    each = [measures.measure(functions, targets, member) for member in answers]
+    return {name: _of_members(name, [found[name] for found in each]) for name in functions}
+
+
+def _of_members(name: str, values: list[Any]) -> np.ndarray:
+    """What a metric gave for each member of an ensemble as one array."""
+    try:
+        array = np.array(values)
+    except ValueError:  # of several shapes
+        array = np.array(None)
+    if array.dtype.kind not in "biuf":
+        raise InvalidTypeError(
+            f"metrics: expected a number, or arrays of one shape, for each member from {name!r}, got {values[0]!r}; "
+            "return a number"
+        )
+    return array
+
+
+def warn_of_unclear_targets(specification: Specification, device: Device, given: Mapping[str, Examples]) -> None:
+    """Warn once if targets (n, outputs) of a classifier have rows that do not name exactly one class.
+
+    `given` are the examples by the names of the arguments that they came from. One number of each is read back.
+    """
+    if specification.is_regression or specification.outputs == 1:
+        return
+    count, found = device.engine.compile(count_unclear), []
+    for name, examples in given.items():
+        y = examples.arrays[1]
+        if y.ndim == 2 and (unclear := int(to_numpy(count(y)))):
+            found.append(f"{unclear} of {examples.size} in {name}")
+    if found:
+        warnings.warn(
+            f"y: expected one class in each row of targets, got rows with none or several entries above 1/2 that do "
+            f"not sum to 1 ({', '.join(found)}); accuracy, f1 and whatever else counts classes takes the largest "
+            "entry for the class: go by the loss, or by a metric function of your own",
+            stacklevel=4,
+        )
 
 
 def record(

@@ -6,16 +6,20 @@ Each function takes what a network was asked and what it answered:
 - ``outputs``: the network's outputs (n, outputs).
 
 They are what ``net.score(data, "f1")`` and ``fit(..., metrics=["f1"])`` take by name, and where a function of your own
-may stand.
+may stand. If early stopping, a checkpoint or a schedule is to follow it, give it an attribute that says which way is
+better: ``kappa.higher_is_better = True``.
+
+Outputs that are NaN name no class, so they are wrong; the measures of numbers are NaN where outputs are.
 """
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import Any, TypeAlias
 
 import numpy as np
 
+from nn_any.core import options
 from nn_any.core.errors import InvalidTypeError, InvalidValueError
 
 Function: TypeAlias = Callable[[np.ndarray, np.ndarray], Any]
@@ -26,14 +30,16 @@ _FOR_NUMBERS = ("r2", "mean_squared_error", "mean_absolute_error")
 
 
 def _labels(rows: np.ndarray) -> np.ndarray:
-    """The class that labels (n,), or rows of targets or outputs, name; a single column says yes above ½."""
+    """The class that labels (n,), or rows of targets or outputs, name; a single column says yes above ½, NaN is -1."""
     if rows.ndim == 1:
         return rows
-    return (rows[:, 0] > 0.5).astype(int) if rows.shape[1] == 1 else rows.argmax(axis=1)
+    named = (rows[:, 0] > 0.5).astype(int) if rows.shape[1] == 1 else rows.argmax(axis=1)
+    return np.where(np.isnan(rows).any(axis=1), -1, named)
 
 
-def _numbers(targets: np.ndarray) -> np.ndarray:
-    return targets[:, None] if targets.ndim == 1 else targets
+def _numbers(rows: np.ndarray) -> np.ndarray:
+    """Targets or outputs as (n, outputs), float64."""
+    return (rows[:, None] if rows.ndim == 1 else rows).astype(np.float64)
 
 
 def accuracy(targets: np.ndarray, outputs: np.ndarray) -> float:
@@ -48,7 +54,7 @@ def accuracy(targets: np.ndarray, outputs: np.ndarray) -> float:
 
 
 def top_k_accuracy(targets: np.ndarray, outputs: np.ndarray, k: int = 5) -> float:
-    """The share of the examples whose class is among the `k` largest outputs.
+    """The share of the examples whose class is among the `k` largest outputs; of one output, for `k` = 1, `accuracy`.
 
     Examples
     --------
@@ -57,17 +63,23 @@ def top_k_accuracy(targets: np.ndarray, outputs: np.ndarray, k: int = 5) -> floa
     """
     if not 1 <= k <= outputs.shape[1]:
         raise InvalidValueError(f"k: expected 1 … {outputs.shape[1]}, as many as there are outputs, got {k}")
+    if outputs.shape[1] == 1:
+        return accuracy(targets, outputs)
     best = np.argsort(-outputs, axis=1, kind="stable")[:, :k]
-    return float(np.mean((best == _labels(targets)[:, None]).any(axis=1)))
+    right = (best == _labels(targets)[:, None]).any(axis=1)
+    return float(np.mean(right & ~np.isnan(outputs).any(axis=1)))
 
 
 def _score(name: str, targets: np.ndarray, outputs: np.ndarray, average: str | None) -> float:
     """What scikit-learn's ``{name}_score`` gives for the classes that are named."""
     import sklearn.metrics
 
-    score = getattr(sklearn.metrics, f"{name}_score")
+    score, asked, answers = getattr(sklearn.metrics, f"{name}_score"), _labels(targets), _labels(outputs)
     average = average or ("binary" if outputs.shape[1] == 1 else "macro")
-    return float(score(_labels(targets), _labels(outputs), average=average, zero_division=0))
+    named = np.union1d(asked, answers[answers >= 0])
+    if average == "binary":  # of the positive class alone; scikit-learn would refuse -1 beside 0 and 1
+        named, average = np.array([1]), "macro"
+    return float(score(asked, answers, labels=named, average=average, zero_division=0))
 
 
 def precision(targets: np.ndarray, outputs: np.ndarray, average: str | None = None) -> float:
@@ -98,20 +110,27 @@ def confusion_matrix(targets: np.ndarray, outputs: np.ndarray) -> np.ndarray:
 
 
 def r2(targets: np.ndarray, outputs: np.ndarray) -> float:
-    """R², the share of the targets' variance that is explained, averaged over the outputs."""
+    """R², the share of the targets' variance that is explained, averaged over the outputs.
+
+    NaN for outputs that are not finite, and for a single example, which has no variance.
+    """
     from sklearn.metrics import r2_score
 
-    return float(r2_score(_numbers(targets), outputs))
+    if len(outputs) < 2 or not np.isfinite(outputs).all():
+        return float("nan")
+    with np.errstate(over="ignore"):
+        return float(r2_score(_numbers(targets), _numbers(outputs)))
 
 
 def mean_squared_error(targets: np.ndarray, outputs: np.ndarray) -> float:
     """Mean (a - y)²."""
-    return float(np.mean((outputs - _numbers(targets)) ** 2))
+    with np.errstate(over="ignore"):
+        return float(np.mean((_numbers(outputs) - _numbers(targets)) ** 2))
 
 
 def mean_absolute_error(targets: np.ndarray, outputs: np.ndarray) -> float:
     """Mean |a - y|."""
-    return float(np.mean(np.abs(outputs - _numbers(targets))))
+    return float(np.mean(np.abs(_numbers(outputs) - _numbers(targets))))
 
 
 def resolve(metrics: Iterable[Metric], regression: bool, outputs: int) -> dict[str, Function]:
@@ -122,12 +141,14 @@ def resolve(metrics: Iterable[Metric], regression: bool, outputs: int) -> dict[s
     functions: dict[str, Function] = {}
     for metric in metrics:
         if callable(metric):
-            name = getattr(metric, "__name__", repr(metric))
+            name = _name(metric)
             taken = name in ("loss", "correct", "accuracy") and metric is not accuracy
             if taken or functions.get(name, metric) is not metric:
                 raise InvalidValueError(
                     f"metrics: expected functions with names of their own, got {name!r}, which is taken"
                 )
+            if (up := getattr(metric, "higher_is_better", None)) is not None:
+                options.flag(f"higher_is_better of the metric {name}", up.item() if isinstance(up, np.bool_) else up)
             functions[name] = metric
             continue
         top = re.fullmatch(r"top_([1-9]\d*)_accuracy", metric) if isinstance(metric, str) and not regression else None
@@ -143,3 +164,33 @@ def resolve(metrics: Iterable[Metric], regression: bool, outputs: int) -> dict[s
             )
         functions[metric] = partial(top_k_accuracy, k=int(top[1])) if top else globals()[metric]
     return functions
+
+
+def _name(metric: Function) -> str:
+    """What a function is called in the history: the same in every process, so without addresses."""
+    named: Any = getattr(metric, "__name__", None) or getattr(getattr(metric, "func", None), "__name__", None)
+    return str(named or (type(metric).__name__ if " at 0x" in repr(metric) else repr(metric)))
+
+
+def directions(functions: Mapping[str, Function]) -> dict[str, bool]:
+    """Whether higher is better, by name, of those functions that say it themselves."""
+    said = {name: getattr(function, "higher_is_better", None) for name, function in functions.items()}
+    return {name: bool(up) for name, up in said.items() if up is not None}
+
+
+def count_classes(functions: Mapping[str, Function]) -> bool:
+    """Whether any of the functions is one of those here that tell classes by the largest entry."""
+    own = [globals()[name] for name in (*_FOR_CLASSES, "top_k_accuracy")]
+    return any(getattr(function, "func", function) in own for function in functions.values())
+
+
+def measure(functions: Mapping[str, Function], targets: np.ndarray, outputs: np.ndarray) -> dict[str, Any]:
+    """What each function gives; an error that one raises says which it was."""
+    found: dict[str, Any] = {}
+    for name, function in functions.items():
+        try:
+            found[name] = function(targets, outputs)
+        except Exception as error:
+            error.add_note(f"raised by the metric {name!r}, with targets {targets.shape} and outputs {outputs.shape}")
+            raise
+    return found

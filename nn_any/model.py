@@ -427,6 +427,12 @@ class Model:
         """Data in any accepted form, as this network takes them."""
         return own_examples(self.specification, self._device, "data", data)
 
+    def _classified_examples(self, data: Any) -> Examples:
+        """The same, with a warning if their targets do not name one class each."""
+        examples = self._examples(data)
+        evaluation.warn_of_unclear_targets(self.specification, self._device, {"data": examples})
+        return examples
+
     def _check_classifies(self, method: str, remedy: str) -> None:
         if self.is_regression:
             raise InvalidTypeError(f"{method}: expected a classifier, got a regression network; {remedy}")

@@ -142,14 +142,17 @@ class Network(Model):
         return self.feedforward(x)
 
     def evaluate(self, data: Any) -> int:
-        """How many examples the network classifies correctly."""
+        """How many examples the network classifies correctly.
+
+        A row of targets counts for the class of its largest entry. A warning tells of rows that name none or several.
+        """
         self._check_classifies("evaluate", "use loss(data)")
-        return int(evaluation.losses_and_correct(self.snapshot, self.device, self._examples(data))[1])
+        return int(evaluation.losses_and_correct(self.snapshot, self.device, self._classified_examples(data))[1])
 
     def accuracy(self, data: Any) -> float:
-        """The share of the examples that the network classifies correctly, 0 … 1."""
+        """The share of the examples that the network classifies correctly, 0 … 1; see `evaluate`."""
         self._check_classifies("accuracy", "use loss(data)")
-        examples = self._examples(data)
+        examples = self._classified_examples(data)
         return int(evaluation.losses_and_correct(self.snapshot, self.device, examples)[1]) / examples.size
 
     def loss(self, data: Any) -> float:
@@ -179,7 +182,8 @@ class Network(Model):
         ['f1', 'top_2_accuracy']
         """
         functions = measures.resolve(metrics, self.is_regression, self.outputs)
-        return evaluation.scores(self.snapshot, self.device, self._examples(data), functions)
+        examples = self._classified_examples(data) if measures.count_classes(functions) else self._examples(data)
+        return evaluation.scores(self.snapshot, self.device, examples, functions)
 
     def summary(self) -> str:
         """A table of the layers: what each one is, its output shape and its number of parameters.

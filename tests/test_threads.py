@@ -54,7 +54,7 @@ def test_a_second_fit_is_refused_and_the_first_goes_on():
     thread.start()
     net.fit((X, Y), epochs=2, **GIVEN, callbacks=[wait])
     thread.join()
-    assert "another call of fit is training; wait for it to end, or train a copy: net.copy()" in str(caught[0])
+    assert "another call of fit is training; wait for it to end, or train or move a copy: net.copy()" in str(caught[0])
     other.fit((X, Y), epochs=2, **GIVEN)
     np.testing.assert_array_equal(net.weights[0], other.weights[0])
     net.fit((X, Y), epochs=1, **GIVEN)  # it is free again

@@ -6,7 +6,7 @@ import sys
 from cyclopts import App, CycloptsError
 
 import nn_any as nn
-from nn_any.cli.console import discard_unwritten, error_console, print_line
+from nn_any.cli.console import discard_unwritten, error_console, print_line, spell_unencodable
 from nn_any.cli.devices import devices
 from nn_any.cli.options import UsageError
 from nn_any.cli.sweep import sweep
@@ -27,6 +27,7 @@ for command in (train, devices, sweep):
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line and exit: 0, 1 for a failure, 2 for usage, 130 for Ctrl-C, 143 for SIGTERM."""
+    spell_unencodable()
     errors = error_console()
     try:
         code = app(arguments, exit_on_error=False, error_console=errors, result_action="return_value")

@@ -1,11 +1,15 @@
 """The console of the command line: lines, tables and results, on streams that may no longer be writable."""
 
+import codecs
 import json
 import os
 import sys
 from collections.abc import Callable, Iterable
+from io import TextIOWrapper
+from math import isfinite, isnan
 from typing import Any
 
+import numpy as np
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -41,9 +45,51 @@ def render(lines: Iterable[str | Text], table: Table | None = None) -> str:
     return capture.get()
 
 
+def to_json(results: dict[str, Any]) -> str:
+    """Results as JSON text, which has no NaN and no infinity: null, and ``not_finite`` says where and what it was."""
+    found: dict[str, set[str]] = {}
+
+    def plain(value: Any, place: str) -> Any:
+        if isinstance(value, dict):
+            return {name: plain(part, f"{place}.{name}" if place else name) for name, part in value.items()}
+        if isinstance(value, list | tuple):
+            return [plain(part, place) for part in value]
+        if isinstance(value, np.generic | np.ndarray):
+            return plain(value.tolist(), place)
+        if not isinstance(value, float) or isfinite(value):
+            return value
+        found.setdefault(place, set()).add("NaN" if isnan(value) else "Infinity" if value > 0 else "-Infinity")
+        return None
+
+    content = plain(results, "")
+    if found:
+        content["not_finite"] = {place: ", ".join(sorted(words)) for place, words in found.items()}
+    return json.dumps(content, indent=2, allow_nan=False) + "\n"
+
+
+_IN_ASCII = str.maketrans(
+    {"±": "+/-", "…": "...", "×": "x", "–": "-", "−": "-", "“": '"', "”": '"', "’": "'", "σ": "sigma"}
+)
+
+
+def _spell(error: UnicodeError) -> tuple[str, int]:
+    """What an encoding does not have, in characters that every one has."""
+    assert isinstance(error, UnicodeEncodeError)
+    text = error.object[error.start : error.end].translate(_IN_ASCII)
+    return text.encode("ascii", "backslashreplace").decode("ascii"), error.end
+
+
+def spell_unencodable() -> None:
+    """Make standard output and standard error spell what their encodings do not have, where they would fail."""
+    codecs.register_error("nn_any.spell", _spell)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="nn_any.spell")
+
+
 def print_results(results: dict[str, Any], report: Callable[[dict[str, Any]], str], *, as_json: bool) -> None:
     """Write the results to standard output; if that cannot be done, say at least where the model is."""
-    text = json.dumps(results, indent=2) + "\n" if as_json else report(results)
+    text = to_json(results) if as_json else report(results)
     try:
         if sys.stdout is None:
             raise OSError("standard output is closed")

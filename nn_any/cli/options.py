@@ -69,7 +69,9 @@ DropoutOption = Annotated[
 ]
 MomentumOption = Annotated[float | None, Parameter(help="Of sgd and rmsprop, from 0 to below 1.")]
 DTypeOption = Annotated[Literal["float32", "float64"], Parameter(help="The arithmetic.")]
-OverwriteOption = Annotated[Flag, Parameter(help="Replace a model that is in the output folder already.")]
+OverwriteOption = Annotated[
+    Flag, Parameter(help="Replace a model that is in the output folder already, and a checkpoint that is not resumed.")
+]
 JsonOption = Annotated[
     Flag, Parameter(name="--json", help="Print the results as JSON, and nothing else, on standard output.")
 ]

@@ -7,6 +7,7 @@ import numpy as np
 
 import nn_any as nn
 from nn_any.core.random import stream
+from nn_any.core.schedules import higher_is_better
 
 Row: TypeAlias = dict[str, Any]
 
@@ -44,7 +45,8 @@ def score_members(
     scores = []
     for i, (candidate, seed) in enumerate(members):
         settings = {"member": i, **candidate._asdict(), "seed": seed, "diverged": bool(ensemble.diverged[i])}
-        scores.append(settings | {name: without_nan(values[i]) for name, values in measures.items()})
+        own = {name: values[i] if isfinite(values[i]) else None for name, values in measures.items()}
+        scores.append(settings | own)
     return scores
 
 
@@ -59,7 +61,7 @@ def summarize(candidates: list[Candidate], scores: list[Row], seeds: int, drawn:
         spread = float(np.std(values, ddof=1)) if len(finite) > 1 else 0.0
         row = {**candidate._asdict(), "mean": mean, "spread": spread, "test": test, "drawn": drawn}
         rows.append(row | {"diverged": seeds - len(finite), "measure": measure})
-    sign = -1 if measure == "validation_accuracy" else 1
+    sign = -1 if higher_is_better(measure) else 1
     return sorted(rows, key=lambda row: (row["mean"] is None, sign * (row["mean"] or 0.0)))
 
 
@@ -73,12 +75,3 @@ def best_member(rows: list[Row], scores: list[Row]) -> Row:
 def _is_finite(score: Row) -> bool:
     """Whether a member has losses to go by; it may overflow on data that it has not been trained on."""
     return not score["diverged"] and None not in (score["validation_loss"], score["test_loss"])
-
-
-def without_nan(value: Any) -> Any:
-    """The same without NaN and infinity, which JSON does not have: None."""
-    if isinstance(value, dict):
-        return {name: without_nan(part) for name, part in value.items()}
-    if isinstance(value, list):
-        return [without_nan(part) for part in value]
-    return None if isinstance(value, float) and not isfinite(value) else value

@@ -1,6 +1,5 @@
 """``nn-any sweep``: many learning rates, weight decays and seeds, trained as one ensemble."""
 
-import json
 from itertools import product
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -12,7 +11,7 @@ from rich.table import Table
 import nn_any as nn
 from nn_any import plotting
 from nn_any.cli import options, search
-from nn_any.cli.console import count_examples, error_console, print_line, print_results, render
+from nn_any.cli.console import count_examples, error_console, print_line, print_results, render, to_json
 from nn_any.cli.fitting import fit
 from nn_any.core.options import integer
 from nn_any.files import write_atomically
@@ -118,10 +117,10 @@ def sweep(
         print_line(console, f"{pairs}, {seeds} seed(s) each: {len(ensemble)} networks")
         print_line(console, f"{data}: {count_examples(splits)}")
         print_line(console, f"device {ensemble.device} ({ensemble.device.reason})")
-    folder.mkdir(parents=True, exist_ok=True)
     history, seconds, exit_code = fit(
         ensemble,
         training,
+        folder,
         epochs=epochs,
         batch_size=batch_size,
         optimizer=method,
@@ -140,8 +139,8 @@ def sweep(
     results |= {"epochs": len(history), "interrupted": exit_code != 0, "seconds": seconds, "networks": len(ensemble)}
     results |= {"rows": rows, "best": best, "model": str(path)}
     results |= _draw(folder / "sweep.png", rows, f"{Path(data).name}, after {len(history)} epochs", seeds)
-    report = {**results, "members": scores, "history": search.without_nan(history.to_dict())}
-    write_atomically(folder / "sweep.json", json.dumps(report, indent=2, allow_nan=False).encode())
+    report = {**results, "members": scores, "history": history.to_dict()}
+    write_atomically(folder / "sweep.json", to_json(report).encode())
     print_results(results, _report, as_json=as_json)
     return exit_code
 

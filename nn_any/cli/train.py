@@ -1,6 +1,5 @@
 """``nn-any train``: one network."""
 
-import json
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -10,7 +9,7 @@ from rich.text import Text
 
 import nn_any as nn
 from nn_any.cli import options
-from nn_any.cli.console import count_examples, error_console, print_line, print_results, render
+from nn_any.cli.console import count_examples, error_console, print_line, print_results, render, to_json
 from nn_any.cli.fitting import fit
 from nn_any.core.errors import InvalidValueError
 from nn_any.core.options import integer
@@ -86,7 +85,8 @@ def train(
     output
         The folder for model.safetensors and run.json. By default a new one in runs/.
     checkpoint
-        A file to write down after each epoch, and when the run ends, all that it takes to go on.
+        A file to write down after each epoch, and when the run ends, all that it takes to go on. If it is there
+        already, say --resume or --overwrite.
     resume
         Go on where the checkpoint stands, if it is there, until all epochs are done; else begin.
     """
@@ -97,6 +97,7 @@ def train(
         integer("epochs", epochs, minimum=0)
         if resume and checkpoint is None:
             raise InvalidValueError("resume: expected --checkpoint FILE with it, got none")
+        saver = None if checkpoint is None else _checkpoint(checkpoint, folder, resume, overwrite)
     splits = training, validation, test = options.load_data(data, chosen_device)
     model: dict[str, Any] = {"activation": activation, "loss": loss, "initializer": initializer}
     rates = {"learning_rate": learning_rate, "momentum": momentum, "weight_decay": weight_decay}
@@ -112,11 +113,12 @@ def train(
             net.to(nn.fastest_device(net, training, batch_size, optimizer=method, epochs=count, engine=engine))
     console = error_console()
     callbacks: list[nn.Callback] = [] if stopping is None else [stopping]
-    callbacks.append(_Beginning(folder, data, splits, None if quiet else console))
+    callbacks.append(_Beginning(data, splits, seed, saver, None if quiet else console))
     callbacks += [] if quiet else [ProgressDisplay(console)]
     history, seconds, exit_code = fit(
         net,
         training,
+        folder,
         epochs=epochs,
         batch_size=batch_size,
         optimizer=method,
@@ -124,7 +126,7 @@ def train(
         test_data=test,
         callbacks=callbacks,
         engine=engine,
-        checkpoint=checkpoint,
+        checkpoint=saver,
         resume=resume,
     )
     saved_epoch = (stopping and stopping.best_epoch) or len(history)
@@ -138,23 +140,43 @@ def train(
     path = folder / "model.safetensors"
     net.save(path)
     report = {**results, "history": history.to_dict()}
-    write_atomically(folder / "run.json", json.dumps(report, indent=2).encode())
+    write_atomically(folder / "run.json", to_json(report).encode())
     print_results({**results, "model": str(path)}, _report, as_json=as_json)
     return exit_code
 
 
-class _Beginning(nn.Callback):
-    """Makes the output folder and tells what is trained, once nothing has refused the run."""
+def _checkpoint(path: Path, folder: Path, resume: bool, overwrite: bool) -> nn.Checkpoint:
+    """What writes the checkpoint, once nothing is found in its way."""
+    if path.absolute() == (folder / "model.safetensors").absolute():
+        raise InvalidValueError(f"checkpoint: expected another file than the model, {path}; choose another name")
+    saver = nn.Checkpoint(path, overwrite=overwrite)
+    if saver.in_the_way(resume) is not None:
+        raise InvalidValueError(
+            f"checkpoint: {path} is there already; add --resume to go on with its run, or --overwrite to replace it"
+        )
+    return saver
 
-    def __init__(self, folder: Path, data: str, splits: options.Splits, console: Console | None) -> None:
-        self._folder, self._data, self._splits, self._console = folder, data, splits, console
+
+class _Beginning(nn.Callback):
+    """Tells what is trained, and where a run goes on; refuses to go on with another seed."""
+
+    def __init__(
+        self, data: str, splits: options.Splits, seed: int, saver: nn.Checkpoint | None, console: Console | None
+    ) -> None:
+        self._data, self._splits, self._seed, self._saver, self._console = data, splits, seed, saver, console
 
     def on_train_begin(self, run: TrainingRun) -> None:
-        self._folder.mkdir(parents=True, exist_ok=True)
+        net = run.network
+        if net.seed != self._seed:
+            raise options.UsageError(
+                f"seed: expected {net.seed}, as in the checkpoint, got {self._seed}; add --seed {net.seed}, or choose "
+                "another checkpoint"
+            )
         if self._console is not None:
-            net = run.network
             print_line(self._console, f"{_layer_sizes(net)} on {self._data}: {count_examples(self._splits)}")
             print_line(self._console, f"device {net.device} ({net.device.reason})")
+            if self._saver is not None and self._saver.start is not None:
+                print_line(self._console, self._saver.start)
 
 
 def _layer_sizes(net: nn.Network) -> list[int]:

@@ -1,5 +1,7 @@
 """What is counted on the device while a network is evaluated."""
 
+from array_api_compat import array_namespace
+
 from nn_any.core.typing import Array, Namespace
 
 
@@ -14,6 +16,22 @@ def predicted_classes(outputs: Array, *, xp: Namespace) -> Array:
 
 
 def count_correct(outputs: Array, targets: Array, *, xp: Namespace) -> Array:
-    """How many examples' outputs name the same class as their targets: (..., n, outputs) twice -> (...), int32."""
+    """How many examples' outputs name the same class as their targets: (..., n, outputs) twice -> (...), int32.
+
+    Outputs that are NaN name no class.
+    """
     right = predicted_classes(outputs, xp=xp) == predicted_classes(targets, xp=xp)
-    return xp.sum(xp.astype(right, xp.int32), axis=-1, dtype=xp.int32)
+    largest = xp.max(outputs, axis=-1)  # NaN if any output is
+    return xp.sum(xp.astype(right & (largest == largest), xp.int32), axis=-1, dtype=xp.int32)
+
+
+def count_unclear(targets: Array) -> Array:
+    """How many rows of targets (n, outputs), of any real or integer dtype, name not exactly one class: (), int32.
+
+    A row names one if exactly one entry is above ½, or if it sums to 1, as a mixture of classes does.
+    """
+    xp = array_namespace(targets)
+    targets = xp.astype(targets, xp.float32)
+    yes = xp.sum(xp.astype(targets > 0.5, xp.int32), axis=-1, dtype=xp.int32)
+    mixed = xp.abs(xp.sum(targets, axis=-1) - 1.0) < 1e-2
+    return xp.sum(xp.astype((yes != 1) & ~mixed, xp.int32), dtype=xp.int32)

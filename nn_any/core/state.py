@@ -73,6 +73,8 @@ class UnfinishedEpoch(NamedTuple):
     shuffle: bool
     losses: np.ndarray
     """The losses of the batches so far, (batches,)."""
+    seconds: float = 0.0
+    """How long they took."""
 
     def fits(self, examples: int, batch_size: int, shuffle: bool) -> bool:
         """Whether an epoch of this kind can go on with it."""

@@ -5,6 +5,7 @@ import os
 import stat
 import sys
 import uuid
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
@@ -103,6 +104,36 @@ def _lock(descriptor: int) -> bool:
         except OSError:  # a file system without locks
             return True
     return True
+
+
+def claim(path: str | os.PathLike[str]) -> Callable[[], None] | None:
+    """Claim a path for one writer, whatever its process; returns how to give it back, or None if another has it.
+
+    The claim is a locked file beside it, ``.name.lock``, which is removed in the end. The system drops the lock of a
+    process that dies. Where files cannot be locked every claim succeeds.
+    """
+    if sys.platform == "win32":
+        return lambda: None
+    target = Path(os.path.realpath(path))
+    claimed = target.with_name(f"{_prefix(target)}lock")
+    while True:
+        try:
+            descriptor = os.open(claimed, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
+        except OSError:  # a folder that is not for writing: the writer will hear of it
+            return lambda: None
+        if not _lock(descriptor):
+            os.close(descriptor)
+            return None
+        if os.fstat(descriptor).st_nlink:
+            break
+        os.close(descriptor)  # the writer before has just removed it
+
+    def release() -> None:
+        with suppress(OSError):
+            claimed.unlink()
+        os.close(descriptor)
+
+    return release
 
 
 def _sweep(target: Path) -> None:

@@ -1,10 +1,12 @@
 """Checkpoints: where a run stands, in a file, so that it can go on as if nothing had happened."""
 
 import json
+import logging
 import math
 import os
+import re
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from itertools import count
 from pathlib import Path
@@ -17,13 +19,16 @@ from nn_any.backends.blocks import join
 from nn_any.core import functional, options
 from nn_any.core.errors import InvalidTypeError, InvalidValueError, ModelFileError
 from nn_any.core.optimizers import Optimizer
-from nn_any.core.schedules.monitoring import higher_is_better
+from nn_any.core.schedules.directions import closest_column, higher_is_better, monitored_value
 from nn_any.core.specification import HostParams, Specification
 from nn_any.core.state import HostSnapshot, Records, Snapshot, UnfinishedEpoch
 from nn_any.core.trees import tree_leaves, tree_map
-from nn_any.files import describe, find_params, load_model, name_tensors, read_description, save_model
+from nn_any.files import claim, describe, find_params, load_model, name_tensors, read_description, save_model
+from nn_any.training.plan import Plan
 from nn_any.training.run import Callback, TrainingRun
 from nn_any.training.states import member_optimizers, placed_snapshot
+
+_logger = logging.getLogger("nn_any")
 
 _PARTS = ("settings", "history", "stop", "best", "callbacks", "records", "stale", "partial")
 """What a checkpoint holds of its run, as version 0.1.0 named it."""
@@ -39,7 +44,7 @@ class Checkpoint(Callback):
     Parameters
     ----------
     path : path
-        The last state. An existing file is replaced, or is where the run starts if `fit` is told to resume.
+        The last state. If the file exists, the run starts there if `fit` is told to resume, and else is refused.
     every : int
         Write after every so many epochs. The file is also written when the run ends, early or not.
     every_steps : int, optional
@@ -47,13 +52,23 @@ class Checkpoint(Callback):
     best : str, optional
         A column of the history, such as ``"validation_loss"``: the state of its best epoch is kept beside the last
         one, in ``NAME-best.safetensors``.
+    mode : {"min", "max"}, optional
+        Whether smaller or larger values of that column are better, as for `EarlyStopping`.
     keep_every : int, optional
         Keep the state after every so many epochs, in ``NAME-epoch0010.safetensors``.
+    overwrite : bool
+        Let a run that begins replace the checkpoints of another one, at `path` and beside it. Files that are no
+        checkpoints are never replaced. What the new run does not write again stays.
+
+    Attributes
+    ----------
+    start : str or None
+        Where a resumed run takes up, in words.
 
     Examples
     --------
     >>> Checkpoint("run.safetensors", best="validation_loss", keep_every=10)
-    Checkpoint('run.safetensors', every=1, every_steps=None, best='validation_loss', keep_every=10)
+    Checkpoint('run.safetensors', every=1, every_steps=None, best='validation_loss', keep_every=10, overwrite=False)
     """
 
     def __init__(
@@ -63,7 +78,9 @@ class Checkpoint(Callback):
         every: int = 1,
         every_steps: int | None = None,
         best: str | None = None,
+        mode: str | None = None,
         keep_every: int | None = None,
+        overwrite: bool = False,
     ) -> None:
         if not isinstance(path, str | os.PathLike):
             raise InvalidTypeError(f"checkpoint: expected a path, or a Checkpoint, got {path!r}")
@@ -74,17 +91,21 @@ class Checkpoint(Callback):
         if not (best is None or isinstance(best, str)):
             raise InvalidTypeError(f"best: expected the name of a column of the history, or None, got {best!r}")
         self.best = best
+        self.mode = None if mode is None else options.choice("mode", mode, "min", "max")
+        self.overwrite = options.flag("overwrite", overwrite)
+        self.start: str | None = None
         self.ready = False
         """Whether the run has begun, or goes on: before that the file is not touched."""
         self._settings: dict[str, Any] = {}  # what a run must have in common with the one that it continues
         self._opened = False
         self._found: tuple[dict[str, Any], dict[str, np.ndarray]] | None = None  # the file's run and its tensors
-        self._best_value = math.nan
+        self._best_value, self._up = math.nan, False
         self._written_at = 0  # steps
         self._epochs_seen = 0
+        self._release: Callable[[], None] | None = None
 
     def __repr__(self) -> str:
-        names = ("every", "every_steps", "best", "keep_every")
+        names = ("every", "every_steps", "best", "keep_every", "overwrite")
         return f"Checkpoint({str(self.path)!r}, {', '.join(f'{name}={getattr(self, name)!r}' for name in names)})"
 
     def open(
@@ -92,7 +113,8 @@ class Checkpoint(Callback):
         snapshot: Snapshot,
         device: Device,
         settings: dict[str, Any],
-        columns: Sequence[str],
+        plan: Plan,
+        epochs: int,
         callbacks: Sequence[Callback],
         resume: bool,
     ) -> Snapshot:
@@ -100,23 +122,92 @@ class Checkpoint(Callback):
 
         `snapshot` is the network with the optimizer of the run; `settings` are what a run must have in common with the
         one that it continues. ValueError or FileNotFoundError if the run cannot be the file's, or something is missing.
+        Nobody else can open the file until `close` is called.
         """
-        self.ready, self._opened, self._found = False, True, None
+        folder = self.path.absolute().parent
+        if not folder.is_dir():
+            raise FileNotFoundError(f"checkpoint: expected a folder, found none; make {folder}")
+        release = claim(self.path)
+        if release is None:
+            raise InvalidValueError(
+                f"checkpoint: expected a file that no other run writes, got {self.path}, which one is writing; wait "
+                "for it to end, or choose another path"
+            )
+        self._release = release
+        try:
+            return self._open(snapshot, device, settings, plan, epochs, callbacks, resume)
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """Let others open the file."""
+        if self._release is not None:
+            self._release()
+        self._release, self._found = None, None
+
+    def in_the_way(self, resume: bool) -> Path | None:
+        """A file that a run would replace unasked, if there is one.
+
+        Raises
+        ------
+        ValueError
+            If what stands in a file's place is no checkpoint.
+        """
+        goes_on = resume and self.path.exists()
+        beside = [] if self.best is None else [self._beside("best")]
+        for path in (self.path, *beside):
+            if path.is_dir():
+                raise InvalidValueError(
+                    f"checkpoint: expected a file, got the folder {path}; name a file in it, such as "
+                    f"{path / 'run.safetensors'}"
+                )
+            replaced = path != self.path if goes_on else self.overwrite
+            if replaced and path.exists() and not _is_checkpoint(path):
+                raise InvalidValueError(
+                    f"checkpoint: expected no file or a checkpoint, got {path}, which is none; choose another path"
+                )
+        if goes_on or self.overwrite:
+            return None
+        numbered = re.compile(re.escape(f"{self.path.stem}-epoch") + r"\d{4,}" + re.escape(self.path.suffix))
+        folder = self.path.absolute().parent
+        kept = [] if self.keep_every is None else filter(numbered.fullmatch, sorted(os.listdir(folder)))
+        return next((path for path in (self.path, *beside, *map(folder.joinpath, kept)) if path.exists()), None)
+
+    def _open(
+        self,
+        snapshot: Snapshot,
+        device: Device,
+        settings: dict[str, Any],
+        plan: Plan,
+        epochs: int,
+        callbacks: Sequence[Callback],
+        resume: bool,
+    ) -> Snapshot:
+        self.ready, self._opened, self._found, self.start = False, True, None, None
         self._settings = json.loads(json.dumps(settings))
-        if not self.path.absolute().parent.is_dir():
-            raise FileNotFoundError(f"checkpoint: expected a folder, found none; make {self.path.absolute().parent}")
-        if self.best is not None and self.best not in columns:
-            raise InvalidValueError(f"best: expected one of {', '.join(columns)}, got {self.best!r}")
+        if self.best is not None and self.best not in plan.columns:
+            near = closest_column(self.best, plan.columns)
+            raise InvalidValueError(f"best: expected one of {', '.join(plan.columns)}, got {self.best!r}{near}")
+        if self.best is not None:
+            up = self.mode == "max" if self.mode else higher_is_better(self.best, plan.directions, name="best")
+            self._up = up
         if " at 0x" in settings["optimizer"]:
             raise InvalidValueError(
                 "optimizer: expected one whose text is the same in every process, so that a run can be recognized, "
                 f"got {settings['optimizer']}; make it, or its schedule, a frozen dataclass"
+            )
+        if (path := self.in_the_way(resume)) is not None:
+            raise InvalidValueError(
+                f"checkpoint: expected a path where nothing is, got {path}, which is there already; say resume=True to "
+                "go on with its run, or nn_any.Checkpoint(..., overwrite=True) to replace it, or choose another path"
             )
         if not (resume and self.path.exists()):
             return snapshot
         about, tensors = load_model(self.path)
         try:
             self._found = self._check(snapshot, about, callbacks), tensors
+            self.start = self._describe_start(*self._found, epochs, plan.steps)
             return _read_snapshot(self.path, snapshot, device, about, tensors)
         except (LookupError, TypeError, AttributeError) as error:
             raise ModelFileError(
@@ -135,8 +226,13 @@ class Checkpoint(Callback):
                 prefix = f"callback.{i}."
                 arrays = {name.removeprefix(prefix): a for name, a in tensors.items() if name.startswith(prefix)}
                 callback.restore(run, {name: value for name, value in kept.items() if name != "type"} | arrays)
-            run.history.records.extend(training["history"])
-            run.stop, self._best_value = training["stop"], training["best"]
+            order = training.get("columns", run.columns)  # the file's text is sorted; version 0.1.0 has no order
+            for record in training["history"]:
+                run.history.append({name: record[name] for name in (*order, *record) if name in record})
+            run.stop = training["stop"]
+            if training.get("best_of", best_of := [self.best, self._up]) == best_of:  # version 0.1.0 has none
+                self._best_value = training["best"]
+            _logger.info("%s", self.start)
         self._opened, self._found, self._epochs_seen, self.ready = False, None, len(run.history), True
 
     def on_pause(self, run: TrainingRun) -> None:
@@ -160,14 +256,23 @@ class Checkpoint(Callback):
     def _after_epoch(self, run: TrainingRun) -> None:
         done, epoch = len(run.history), run.record["epoch"]
         if self.best is not None:
-            value = run.record[self.best]
-            better = value > self._best_value if higher_is_better(self.best) else value < self._best_value
+            value = monitored_value(run.record, self.best, name="best")
+            better = value > self._best_value if self._up else value < self._best_value
             if (better or math.isnan(self._best_value)) and self._write(run, self._beside("best")):
                 self._best_value = value
         if self.keep_every is not None and epoch % self.keep_every == 0:
             self._write(run, self._beside(f"epoch{epoch:04d}"))
         if done % self.every == 0 or done == run.epochs or run.stop:  # last, so that it names no file that is missing
             self.save(run)
+
+    def _describe_start(self, training: dict[str, Any], tensors: dict[str, np.ndarray], epochs: int, steps: int) -> str:
+        done = len(training["history"])
+        if training["stop"] and done < epochs:
+            return f"{self.path}: the run ended by itself after epoch {done}, so nothing is left to do"
+        if done >= epochs:
+            return f"{self.path}: all {epochs} epochs are done; to go on, ask for more (epochs=, --epochs)"
+        taken = 0 if training["partial"] is None else len(tensors["training.losses"])
+        return f"{self.path}: resumes at epoch {done + 1} of {epochs}, batch {taken + 1} of {steps}"
 
     def _beside(self, what: str) -> Path:
         return self.path.with_name(f"{self.path.stem}-{what}{self.path.suffix}")
@@ -187,8 +292,10 @@ class Checkpoint(Callback):
         training = {
             "settings": self._settings,
             "history": run.history.records,
+            "columns": run.history.columns,
             "stop": run.stop,
             "best": self._best_value,
+            "best_of": [self.best, self._up],
             "callbacks": remembered,
             **about,
         }
@@ -226,6 +333,13 @@ class Checkpoint(Callback):
         return training
 
 
+def _is_checkpoint(path: Path) -> bool:
+    try:
+        return isinstance(load_model(path)[0].get("training"), dict)
+    except (FileNotFoundError, ModelFileError):
+        return False
+
+
 def _with_state(callbacks: Sequence[Callback]) -> list[Callback]:
     """The callbacks that have a state; the others may come and go."""
     return [callback for callback in callbacks if type(callback).state is not Callback.state]
@@ -253,6 +367,7 @@ def _describe_training(snapshot: Snapshot, device: Device) -> tuple[dict[str, An
     about: dict[str, Any] = {"records": list(progress.records), "stale": optimizer_state is None, "partial": None}
     if (unfinished := progress.unfinished) is not None:
         about["partial"] = [unfinished.examples, unfinished.batch_size, unfinished.shuffle]
+        about["partial_seconds"] = unfinished.seconds
         arrays["losses"] = unfinished.losses
     if progress.line_search is not None:
         arrays |= {f"search.{name}": array for name, array in progress.line_search._asdict().items()}
@@ -285,7 +400,9 @@ def _read_snapshot(
         progress = replace(progress, members=tuple(members))
     if training["partial"] is not None:
         examples, batch_size, shuffle = training["partial"]
-        progress = replace(progress, unfinished=UnfinishedEpoch(examples, batch_size, shuffle, arrays["losses"]))
+        seconds = training.get("partial_seconds", 0.0)  # version 0.1.0 has none
+        unfinished = UnfinishedEpoch(examples, batch_size, shuffle, arrays["losses"], seconds)
+        progress = replace(progress, unfinished=unfinished)
     if "search.x" in arrays:
         start = optimizer.start(arrays["search.x"])
         progress = replace(

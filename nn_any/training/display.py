@@ -76,7 +76,7 @@ class ProgressDisplay(Callback):
     def on_epoch_end(self, run: TrainingRun) -> None:
         """Print the epoch's line and move the bar."""
         self._console.print(epoch_line(run.record, run.epochs), highlight=False, soft_wrap=True)
-        self._bar.advance(self._task)
+        self._bar.update(self._task, completed=len(run.history))  # a resumed run has some already
 
     def on_train_end(self, run: TrainingRun) -> None:
         """Take the bar away."""

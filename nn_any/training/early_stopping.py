@@ -6,7 +6,7 @@ from typing import Any, NoReturn
 
 from nn_any.core import options
 from nn_any.core.errors import InvalidTypeError, InvalidValueError
-from nn_any.core.schedules.monitoring import higher_is_better
+from nn_any.core.schedules.directions import closest_column, higher_is_better, monitored_value
 from nn_any.core.state import Snapshot
 from nn_any.files import name_tensors
 from nn_any.training.run import Callback, TrainingRun
@@ -25,7 +25,8 @@ class EarlyStopping(Callback):
     min_delta : float
         What a value must be better by, to count.
     mode : {"min", "max"}, optional
-        Whether smaller or larger is better; by the column's name if not given.
+        Whether smaller or larger is better. If not given, a metric of the library is known, and a function of your own
+        may have an attribute `higher_is_better`; the run is refused for other columns.
     restore_best : bool
         Whether the network ends with the weights of its best epoch.
 
@@ -60,11 +61,7 @@ class EarlyStopping(Callback):
         self.monitor = monitor
         self.patience = options.integer("patience", patience)
         self.min_delta = options.number("min_delta", min_delta)
-        self.mode = (
-            ("max" if higher_is_better(monitor) else "min")
-            if mode is None
-            else options.choice("mode", mode, "min", "max")
-        )
+        self.mode = None if mode is None else options.choice("mode", mode, "min", "max")
         self.restore_best = options.flag("restore_best", restore_best)
         self._best_snapshot: Snapshot | None = None
 
@@ -73,15 +70,16 @@ class EarlyStopping(Callback):
         data = self.monitor.partition("_")[0] + "_"
         if data in ("validation_", "test_", "training_") and not any(name.startswith(data) for name in run.columns):
             self._refuse(run.columns)
-        self.best = math.inf if self.mode == "min" else -math.inf
+        self._up = self._is_up(run)
+        self.best = -math.inf if self._up else math.inf
         self.best_epoch, self._best_snapshot, self._waited = run.network.epoch, None, 0
 
     def on_epoch_end(self, run: TrainingRun) -> None:
         """Compare, and end the run if it has waited long enough."""
         if self.monitor not in run.record:  # another callback might have put it there
             self._refuse(run.record)
-        value = run.record[self.monitor]
-        gain = self.best - value if self.mode == "min" else value - self.best
+        value = monitored_value(run.record, self.monitor)
+        gain = value - self.best if self._up else self.best - value
         if gain > self.min_delta:
             self.best, self.best_epoch, self._waited = value, run.record["epoch"], 0
             self._best_snapshot = run.network.snapshot if self.restore_best else None
@@ -92,18 +90,32 @@ class EarlyStopping(Callback):
     def state(self) -> dict[str, Any]:
         """The best value and epoch, how long it has waited, and the best weights."""
         kept: dict[str, Any] = {"best": self.best, "best_epoch": self.best_epoch, "waited": self._waited}
+        kept |= {"monitor": self.monitor, "up": self._up}
         return kept | (name_tensors(self._best_snapshot) if self._best_snapshot is not None else {})
 
     def restore(self, run: TrainingRun, state: dict[str, Any]) -> None:
         """Go on waiting from there."""
         self.best, self.best_epoch, self._waited = (state.pop(name) for name in ("best", "best_epoch", "waited"))
+        its = state.pop("monitor", self.monitor), state.pop("up", self._up)  # files of version 0.1.0 have neither
+        if its != (mine := (self.monitor, self._up)):
+            one, other = (f"{name!r}, mode {'max' if up else 'min'!r}" for name, up in (its, mine))
+            raise InvalidValueError(
+                f"monitor: expected that of the checkpoint, {one}, got {other}; use the same, or another checkpoint"
+            )
         if state:
             self._best_snapshot = with_tensors("checkpoint", run.network.snapshot, run.network.device, state)
 
+    def _is_up(self, run: TrainingRun) -> bool:
+        """Whether higher is better."""
+        if self.mode is not None:
+            return self.mode == "max"
+        return higher_is_better(self.monitor, run.directions, columns=run.columns)
+
     def _refuse(self, columns: Iterable[str]) -> NoReturn:
+        recorded = list(columns)
         raise InvalidValueError(
-            f"monitor: expected one of {', '.join(columns)}, got {self.monitor!r}; "
-            "for validation_… give fit validation_data"
+            f"monitor: expected one of {', '.join(recorded)}, got {self.monitor!r}; "
+            f"for validation_… give fit validation_data{closest_column(self.monitor, recorded)}"
         )
 
     def on_train_end(self, run: TrainingRun) -> None:

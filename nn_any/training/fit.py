@@ -62,9 +62,13 @@ def make_plan(
     names = ["loss", *([] if specification.is_regression else ["correct", "accuracy"]), *functions]
     columns = ["epoch", "loss", "learning_rate", "seconds"]
     columns += [f"{name}_{measure}" for name in evaluated for measure in names]
+    directions = measures.directions(functions)
+    optimizer = optimizer.begin(columns, directions)
+    seen = {f"{name}_data": data for name, data in evaluated.items()} | {"training_data": examples}
+    evaluation.warn_of_unclear_targets(specification, device, seen)
     work = batch_size * specification.multiplications(network.snapshot.blocks[0].params)
     segment = segment_length(examples.size // batch_size, work, device)
-    return Plan(examples, batch_size, optimizer, shuffle, evaluated, functions, columns, segment)
+    return Plan(examples, batch_size, optimizer, shuffle, evaluated, functions, directions, columns, segment)
 
 
 def run_plan(
@@ -91,22 +95,25 @@ def run_plan(
             "shuffle": plan.shuffle,
             "examples": plan.examples.size,
         }
-        start = checkpoint.open(start, device, settings, plan.columns, callbacks, resume)
+        start = checkpoint.open(start, device, settings, plan, epochs, callbacks, resume)
         callbacks = [*callbacks, checkpoint]
-    network.snapshot = runner.begin(start, device, plan)
-    del start  # so that old arrays can be freed
-    run = TrainingRun(network, history, epochs, plan.columns, callbacks)
+    run = TrainingRun(network, history, epochs, plan.columns, callbacks, plan.directions)
 
     def train_epoch(pause: Callable[[], None]) -> None:
         before.clear()  # nothing is refused from here on, and the old parameters can be freed
         _train_epoch(run, runner, engines, plan, pause)
 
     try:
+        network.snapshot = runner.begin(start, device, plan)
+        del start  # so that old arrays can be freed
         run_epochs(run, train_epoch, lambda: runner.is_finished(network.snapshot))
     except BaseException:
         if not run.begun:  # a callback has refused
             network.snapshot = before[0]
         raise
+    finally:
+        if checkpoint is not None:
+            checkpoint.close()
     return history
 
 
@@ -114,10 +121,9 @@ def _train_epoch(
     run: TrainingRun, runner: EpochRunner, engines: list[Engine], plan: Plan, pause: Callable[[], None]
 ) -> None:
     """Train one epoch, evaluate, and add the record to the history and to the network's progress."""
-    network, history, begun = run.network, run.history, time.perf_counter()
+    network, history = run.network, run.history
     record: Record = {"epoch": network.snapshot.progress.epoch + 1}
     record |= _trained_epoch(network, runner, engines, plan, pause)
-    record["seconds"] = time.perf_counter() - begun
     history.engine = engines[0].name
     history.compile_seconds = sum(one.compile_seconds for one in engines)
     try:
@@ -139,14 +145,22 @@ def _trained_epoch(
     network: Trainable, runner: EpochRunner, engines: list[Engine], plan: Plan, pause: Callable[[], None]
 ) -> Record:
     """Train one epoch and assign the network's snapshot at each pause; return the epoch's record."""
+    earlier = network.snapshot.progress.unfinished
+    goes_on = earlier is not None and earlier.fits(plan.examples.size, plan.batch_size, plan.shuffle)
+    seconds = earlier.seconds if earlier is not None and goes_on else 0.0
     while True:
         # a callback may have assigned a snapshot with another optimizer
-        given = (network.device, engines, plan)
+        given, begun = (network.device, engines, plan), time.perf_counter()
         for snapshot, record in runner.run_epoch(with_optimizer(network.snapshot, plan.optimizer), *given):
+            seconds += time.perf_counter() - begun
+            if (unfinished := snapshot.progress.unfinished) is not None:
+                progress = replace(snapshot.progress, unfinished=unfinished._replace(seconds=seconds))
+                snapshot = snapshot._replace(progress=progress)
             network.snapshot = snapshot
             if record is not None:
-                return record
+                return record | {"seconds": seconds}
             pause()
+            begun = time.perf_counter()
             if (changed := network.snapshot) is not snapshot:  # by a callback: the epoch goes on from there
                 progress = replace(changed.progress, unfinished=snapshot.progress.unfinished)
                 network.snapshot = changed._replace(progress=progress)
@@ -192,7 +206,7 @@ def only_run(network: Any) -> Iterator[None]:
         if network in _busy:
             raise NetworkBusyError(
                 "network: expected one that is not being trained, got one that another call of fit is training; "
-                "wait for it to end, or train a copy: net.copy()"
+                "wait for it to end, or train or move a copy: net.copy()"
             )
         _busy.add(network)
     try:

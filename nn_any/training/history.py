@@ -1,12 +1,14 @@
 """History: what happened in a training run, epoch by epoch."""
 
 import csv
+import math
 from collections.abc import Iterator
 from io import StringIO
 from os import PathLike
 from pathlib import Path
 from typing import Any
 
+from nn_any.core.schedules.directions import closest_column
 from nn_any.core.state import Record
 from nn_any.files import write_atomically
 
@@ -24,8 +26,9 @@ class History:
         Where.
     records : list of dict
         One an epoch: ``epoch`` (counted from 1), ``loss`` (the average over the epoch's examples, each taken before its
-        step), ``learning_rate`` (of the last step), ``seconds`` (training alone), and for validation and test data
-        ``…_loss``, for classes ``…_correct`` and ``…_accuracy``, and whatever metrics were asked for.
+        step), ``learning_rate`` (of the last step), ``seconds`` (training alone; of all parts of an epoch in parts),
+        and for validation and test data ``…_loss``, for classes ``…_correct`` and ``…_accuracy``, and whatever metrics
+        were asked for.
 
     Examples
     --------
@@ -44,11 +47,20 @@ class History:
         """Add the record of one epoch."""
         self.records.append(record)
 
+    @property
+    def columns(self) -> list[str]:
+        """The names of all columns, in the order in which they first come."""
+        return list(dict.fromkeys(name for record in self.records for name in record))
+
     def __getitem__(self, column: str) -> list[Any]:
-        """One column over all epochs."""
-        if self.records and column not in self.records[0]:
-            raise KeyError(f"column: expected one of {', '.join(self.records[0])}, got {column!r}")
-        return [record[column] for record in self.records]
+        """One column over all epochs; NaN for an epoch that has none, as where a run went on with other data."""
+        if self.records and column not in (columns := self.columns):
+            raise KeyError(
+                f"column: expected one of {', '.join(columns)}, got {column!r}{closest_column(column, columns)}"
+            )
+        first: Any = next((record[column] for record in self.records if column in record), None)
+        missing = [math.nan] * len(first) if _is_of_members(column, first) else math.nan
+        return [record.get(column, missing) for record in self.records]
 
     def __len__(self) -> int:
         return len(self.records)
@@ -64,19 +76,23 @@ class History:
 
     def to_dict(self) -> dict[str, list[Any]]:
         """The columns by name."""
-        return {column: self[column] for column in self.records[0]} if self.records else {}
+        return {column: self[column] for column in self.columns}
 
     def to_csv(self, path: str | PathLike[str]) -> None:
         """Write a line an epoch, with the columns' names first: whole, or not at all.
 
-        A column that has a number for each member of an ensemble becomes as many: ``member_loss[0]``, …
+        A column that has a number for each member of an ensemble becomes as many: ``member_loss[0]``, … What an epoch
+        does not have is left blank.
         """
-        columns: dict[str, Any] = {}
+        columns: dict[str, list[Any]] = {}
         for name, values in self.to_dict().items():
-            several = isinstance(values[0], list)
-            columns |= (
+            there = [name in record for record in self.records]
+            several = _is_of_members(name, values[0])
+            parts = (
                 {f"{name}[{i}]": one for i, one in enumerate(zip(*values, strict=True))} if several else {name: values}
             )
+            for part, cells in parts.items():
+                columns[part] = [cell if has else "" for cell, has in zip(cells, there, strict=True)]
         with StringIO(newline="") as text:
             writer = csv.writer(text)
             writer.writerow(columns)
@@ -85,6 +101,8 @@ class History:
 
     def table(self) -> str:
         """The epochs as lines of text, numbers in columns; without those of an ensemble's members, one by one.
+
+        What an epoch does not have is left blank.
 
         Examples
         --------
@@ -96,13 +114,20 @@ class History:
             1   0.5         0.9444
             2  0.25           0.95
         """
-        single = {name: values for name, values in self.to_dict().items() if not isinstance(values[0], list)}
-        columns = [[name, *(_text(value) for value in values)] for name, values in single.items()]
+        single = [name for name, values in self.to_dict().items() if not _is_of_members(name, values[0])]
+        columns = [
+            [name, *(_text(record[name]) if name in record else "" for record in self.records)] for name in single
+        ]
         widths = [max(map(len, column)) for column in columns]
         lines = zip(*columns, strict=True)
         return "\n".join(
             "  ".join(cell.rjust(width) for cell, width in zip(line, widths, strict=True)) for line in lines
         )
+
+
+def _is_of_members(column: str, value: Any) -> bool:
+    """Whether a column has a list with an entry for each member of an ensemble."""
+    return column.startswith("member_") and isinstance(value, list)
 
 
 def _text(value: Any) -> str:

@@ -19,8 +19,10 @@ def run_epochs(
 
         def raise_if_interrupted() -> None:
             if caught.signal is not None:
-                name, epoch = caught.signal.name, run.network.epoch
-                raise TrainingInterrupted(f"{name} ended the training in epoch {epoch + 1}", run.history, caught.signal)
+                epoch, within = run.network.epoch, run.network.snapshot.progress.unfinished is not None
+                when = f"after epoch {epoch}" if len(run.history) and not within else f"in epoch {epoch + 1}"
+                name = caught.signal.name
+                raise TrainingInterrupted(f"{name} ended the training {when}", run.history, caught.signal)
 
         def pause() -> None:
             raise_if_interrupted()
@@ -42,8 +44,13 @@ def run_epochs(
                     run.stop = run.stop or is_finished()
                     for callback in run.callbacks:
                         callback.on_pause(run)
-            except (Exception, TrainingInterrupted):
-                for callback in run.callbacks:
-                    callback.on_train_error(run)
+            except BaseException as error:
+                by_hand = not isinstance(error, KeyboardInterrupt) or caught.signal is None
+                if by_hand or isinstance(error, TrainingInterrupted):  # a second signal waits for nothing
+                    for callback in run.callbacks:
+                        try:
+                            callback.on_train_error(run)
+                        except Exception as another:  # the others shall hear of it all the same
+                            error.add_note(f"{callback!r} failed as well, in on_train_error: {another!r}")
                 raise
         raise_if_interrupted()  # a signal that came in the last epoch still counts

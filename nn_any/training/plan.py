@@ -24,6 +24,8 @@ class Plan(NamedTuple):
     evaluated: Mapping[str, Examples]
     """The data that are evaluated after each epoch, by the names that the history's columns begin with."""
     metrics: Mapping[str, measures.Function]
+    directions: Mapping[str, bool]
+    """Whether higher is better, of those metrics that say it themselves."""
     columns: list[str]
     """What the history will hold."""
     segment: int

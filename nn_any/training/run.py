@@ -1,6 +1,7 @@
 """A run, as those who follow it see it, and what they may do at each moment."""
 
-from collections.abc import Iterable, Sequence
+import inspect
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -39,6 +40,8 @@ class TrainingRun:
         What the history will hold of each epoch.
     callbacks : sequence of Callback
         Those who follow the run, in the order in which they are called.
+    directions : mapping from str to bool
+        Whether higher is better, by name, of those metrics of the user's own that say it.
     stop : bool
         Set it to end the run after this epoch.
     begun : bool
@@ -50,6 +53,7 @@ class TrainingRun:
     epochs: int
     columns: Sequence[str] = ()
     callbacks: Sequence["Callback"] = ()
+    directions: Mapping[str, bool] = field(default_factory=dict)
     stop: bool = field(default=False)
     begun: bool = field(default=False, repr=False)
 
@@ -102,12 +106,33 @@ def as_callbacks(callbacks: Any) -> list[Callback]:
     for callback in callbacks:
         if isinstance(callback, Callback):
             made.append(callback)
+        elif isinstance(callback, type):
+            raise InvalidTypeError(
+                f"callbacks: expected instances, got the class {callback.__name__}; make one: {callback.__name__}()"
+            )
         elif callable(callback):
+            _check_takes_run(callback)
             following = Callback()
             following.on_epoch_end = callback  # type: ignore[method-assign]
             made.append(following)
         else:
             raise InvalidTypeError(
-                f"callbacks: expected nn_any.Callback instances or functions of the run, got {callback!r}"
+                f"callbacks: expected nn_any.Callback instances or functions of the run, got {callback!r}; derive its "
+                "class from nn_any.Callback"
             )
     return made
+
+
+def _check_takes_run(function: Any) -> None:
+    """Raise an error if a function cannot be called with the run alone."""
+    try:
+        signature = inspect.signature(function)
+    except ValueError:  # some built-in functions have none
+        return
+    try:
+        signature.bind(None)
+    except TypeError as error:
+        raise InvalidTypeError(
+            f"callbacks: expected functions of one argument, the run, got {function!r}, which takes {signature}; "
+            "wrap it: lambda run: ..."
+        ) from error

@@ -1,6 +1,7 @@
 """``nn-any train`` as a process: what it prints, what it saves, JSON, a terminal and signals."""
 
 import json
+import os
 import re
 import signal
 import subprocess
@@ -333,3 +334,140 @@ def test_ctrl_c_within_the_first_epoch(tmp_path):
     net = nn.Network.load(tmp_path / "out/model.safetensors", device="numpy")
     assert net.epoch == 0
     assert 0 < net.steps < 240_000
+
+
+def command(capsys, *arguments, code=0):
+    """What the command writes, in this process."""
+    with pytest.raises(SystemExit) as ended:
+        main(["train", "--device", "cpu", *arguments])
+    out, err = capsys.readouterr()
+    assert ended.value.code == code, err
+    return out, err
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_a_checkpoint_is_not_overwritten_unasked(folder, capsys):
+    keeps = ["--checkpoint", "run.safetensors"]
+    command(capsys, "--epochs", "3", *keeps, "--output", "a")
+    content = (folder / "run.safetensors").read_bytes()
+    _, err = command(capsys, "--epochs", "1", *keeps, code=2)
+    assert "usage: checkpoint: run.safetensors is there already; add --resume to go on with its run, or --overw" in err
+    assert (folder / "run.safetensors").read_bytes() == content
+    assert {file.name for file in folder.iterdir()} == {"a", "run.safetensors"}
+    command(capsys, "--epochs", "1", *keeps, "--output", "b", "--overwrite")
+    assert nn.Network.load(folder / "run.safetensors").epoch == 1
+    _, err = command(capsys, "--epochs", "2", *keeps, "--output", "b", "--overwrite", "--resume")
+    assert "run.safetensors: resumes at epoch 2 of 2, batch 1 of 144\n" in err
+    _, err = command(capsys, "--epochs", "2", *keeps, "--output", "c", "--resume")
+    assert "run.safetensors: all 2 epochs are done; to go on, ask for more (epochs=, --epochs)\n" in err
+    _, err = command(capsys, "--epochs", "3", *keeps, "--output", "d", "--resume", "--seed", "7", code=2)
+    assert "usage: seed: expected 0, as in the checkpoint, got 7; add --seed 0, or choose another checkpoint" in err
+    assert not (folder / "d").exists()
+
+
+@pytest.mark.parametrize(
+    ("path", "message"),
+    [
+        (
+            "there",
+            "checkpoint: expected a file, got the folder there; name a file in it, such as there/run.safetensors",
+        ),
+        ("data.csv", "checkpoint: expected no file or a checkpoint, got data.csv, which is none; choose another path"),
+        ("out/model.safetensors", "checkpoint: expected another file than the model, out/model.safetensors; choose"),
+    ],
+)
+def test_what_a_checkpoint_cannot_be(folder, capsys, path, message):
+    (folder / "there").mkdir()
+    (folder / "data.csv").write_text("a,b\n1,x\n")
+    _, err = command(capsys, "--checkpoint", path, "--output", "out", "--overwrite", code=2)
+    assert message in err
+    assert (folder / "data.csv").read_text() == "a,b\n1,x\n"
+    assert not (folder / "out").exists()
+
+
+def strict_json(text):
+    def refuse(word):
+        raise ValueError(f"{word} is no JSON")
+
+    return json.loads(text, parse_constant=refuse)
+
+
+@pytest.mark.filterwarnings("ignore:overflow")
+def test_numbers_that_are_not_finite_are_null_and_told_of(folder, capsys, monkeypatch):
+    """The test data overflow, the training data do not."""
+    y = np.random.default_rng(0).normal(size=(20, 1)).astype("float32")
+    parts = [nn.Dataset(np.full((20, 1), value, "float32"), y) for value in (0.0, 0.0, 3e38)]
+    monkeypatch.setattr("nn_any.cli.options.load_data", lambda *_, **__: tuple(parts))
+    arguments = ["--layers", "1,1", "--learning-rate", "0.1", "--epochs", "2", "--output", "out"]
+    out, _ = command(capsys, *arguments, "--json", "--quiet")
+    results, report = strict_json(out), strict_json((folder / "out/run.json").read_text())
+    assert (results["test_loss"], report["history"]["test_loss"]) == (None, [None, None])
+    assert results["not_finite"] == {"test_loss": "Infinity"}
+    assert report["not_finite"] == {"test_loss": "Infinity", "history.test_loss": "Infinity"}
+
+
+def test_json_of_every_kind_of_number():
+    from nn_any.cli.console import to_json
+
+    values = {"a": float("nan"), "b": {"c": [1.5, float("-inf")]}, "d": np.float32("inf"), "e": np.array([[1, 2]])}
+    assert strict_json(to_json(values)) == {
+        "a": None,
+        "b": {"c": [1.5, None]},
+        "d": None,
+        "e": [[1, 2]],
+        "not_finite": {"a": "NaN", "b.c": "-Infinity", "d": "Infinity"},
+    }
+    assert strict_json(to_json({"a": 1})) == {"a": 1}
+
+
+@pytest.mark.parametrize("output", [[], ["--output", "a/b/c"]])
+def test_a_run_that_diverges_leaves_no_folder(folder, capsys, output):
+    rng = np.random.default_rng(0)
+    np.savez("data.npz", x=rng.normal(size=(60, 3)), y=1e30 * rng.normal(size=60))
+    _, err = command(capsys, "--data", "data.npz", "--learning-rate", "1e9", *output, code=1)
+    assert "error: the loss became" in err
+    assert [file.name for file in folder.iterdir()] == ["data.npz"]
+
+
+@pytest.mark.slow
+@posix
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "utf-8"])
+def test_any_encoding_loses_nothing(tmp_path, encoding):
+    """Words and numbers are those of UTF-8 but for characters that the encoding does not have."""
+    spelled = {"ascii": "+/-", "latin-1": "±", "utf-8": "±"}[encoding]
+    environment = {"PYTHONIOENCODING": encoding, "PYTHONUTF8": "0", "NN_ANY_DEVICE": "cpu", "COLUMNS": "100"}
+    sweep = ["sweep", "--epochs", "1", "--seeds", "2", "--learning-rates", "3", "--weight-decays", "0"]
+    for arguments, words in (
+        ([*sweep, "--output", "Ä…s"], ["72.78 %", "71.39 % " + spelled + " 5.11", "model.safetensors"]),
+        (["train", "--epochs", "1", "--output", "Ä…t"], ["70.00 %", "model.safetensors"]),
+        (["devices"], ["numpy:cpu", "auto is"]),
+        (["train", "--help"], ["--learning-rate"]),
+    ):
+        done = subprocess.run(
+            [*NN_ANY, *arguments], cwd=tmp_path, env=os.environ | environment, capture_output=True, timeout=120
+        )
+        out = done.stdout.decode(encoding)
+        assert done.returncode == 0, done.stderr
+        assert [word for word in words if word not in out] == []
+        assert "Traceback" not in done.stderr.decode(encoding)
+    done = subprocess.run(
+        [*NN_ANY, "train", "--data", "σ…é.csv"], cwd=tmp_path, env=os.environ | environment, capture_output=True
+    )
+    assert done.returncode == 1
+    error = {"ascii": "sigma...\\xe9.csv", "latin-1": "sigma...é.csv", "utf-8": "σ…é.csv"}[encoding]
+    assert error in done.stderr.decode(encoding)
+
+
+@pytest.mark.slow
+@posix
+@pytest.mark.parametrize("environment", [{"TERM": "dumb"}, {"PYTHONIOENCODING": "ascii"}])
+def test_a_poor_terminal_gets_every_line(tmp_path, environment):
+    text, code = on_terminal(["train", "--epochs", "3", "--output", "out"], tmp_path, **environment)
+    assert code == 0
+    for words in ("epoch   1", "epoch   3", "test accuracy", "out/model.safetensors"):
+        assert words in text

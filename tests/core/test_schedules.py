@@ -177,15 +177,83 @@ def test_a_minimum_above_the_rate_does_not_raise_it():
     assert ReduceOnPlateau(0.1, patience=0, minimum=0.5)(3, 1, records)[0] == 0.1
 
 
-def test_which_way_is_better_goes_by_the_name():
+def test_which_way_is_better():
     up = [{"score": s, "validation_accuracy": s, "loss": s} for s in (0.1, 0.2, 0.3)]
     assert ReduceOnPlateau(1.0, "validation_accuracy", patience=0)(3, 1, up)[0] == 1.0
     assert ReduceOnPlateau(1.0, "loss", patience=0)(3, 1, up)[0] == pytest.approx(0.01)
     assert ReduceOnPlateau(1.0, "loss", "max", patience=0)(3, 1, up)[0] == 1.0
-    for name in ("validation_accuracy", "test_correct", "validation_f1", "validation_macro_f1", "validation_r2", "r2"):
+    for name in ("validation_accuracy", "test_correct", "validation_f1", "member_test_recall", "validation_r2", "r2"):
         assert higher_is_better(name)
-    for name in ("loss", "validation_loss", "validation_mse", "seconds"):
+    for name in ("loss", "validation_loss", "member_training_mean_absolute_error", "seconds"):
         assert not higher_is_better(name)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["validation_kappa", "validation_kappa_loss", "neg_log_loss", "brier_score", "inaccuracy", "epoch", "", "f10"],
+)
+def test_a_name_that_nobody_knows_says_nothing(name):
+    """A part of a name is no ground: more of brier_score is worse, more of neg_log_loss better."""
+    for schedule in (
+        ReduceOnPlateau(1.0, name),
+        HalveOnNoImprovement(1.0, name),
+        WarmUp(ReduceOnPlateau(1.0, name), 3),
+    ):
+        with pytest.raises(
+            ValueError, match="monitor: expected a column of which it is known .* mode='max' or mode='min'"
+        ):
+            schedule.begin([name], {})
+    assert ReduceOnPlateau(1.0, name, "max").begin([name], {}) == ReduceOnPlateau(1.0, name, "max")
+
+
+def test_a_metric_may_say_itself_which_way_is_better():
+    own = {"kappa": True, "cost": False, "f1": False}
+    for name, mode in (("validation_kappa", "max"), ("test_cost", "min")):
+        assert ReduceOnPlateau(1.0, name).begin([name], own) == ReduceOnPlateau(1.0, name, mode)
+        assert HalveOnNoImprovement(1.0, name).begin([name], own) == HalveOnNoImprovement(1.0, name, mode=mode)
+        assert WarmUp(ReduceOnPlateau(1.0, name), 2).begin([name], own).schedule.mode == mode
+    assert not higher_is_better("validation_f1", own)
+    known = ReduceOnPlateau(1.0)
+    assert known.begin(["validation_loss"], own) is known
+
+
+def plateau_by_hand(values, patience, threshold, up):
+    """The rates of ReduceOnPlateau with an improvement larger than the part `threshold` of the best value's size."""
+    rate, best, bad, rates = 1.0, None, 0, []
+    for value in values:
+        gain = None if best is None else (value - best if up else best - value)
+        better = gain is None or (gain > 0 and gain > threshold * abs(best))
+        best, bad = (value, 0) if better else (best, bad + 1)
+        if bad > patience:
+            rate, bad = rate / 10, 0
+        rates.append(rate)
+    return rates
+
+
+@pytest.mark.parametrize("mode", ["min", "max"])
+@pytest.mark.parametrize("shift", [-100.0, 0.0, 100.0])
+def test_plateaus_of_any_sign(mode, shift):
+    values = shift + np.random.default_rng(1).normal(size=80).cumsum().round(1) / 50
+    schedule, records = ReduceOnPlateau(1.0, "loss", mode, patience=2, threshold=1e-3), [{"loss": v} for v in values]
+    got = [schedule(n, 1, records[:n])[0] for n in range(1, 81)]
+    np.testing.assert_allclose(got, plateau_by_hand(values, 2, 1e-3, mode == "max"))
+    assert got[-1] < 0.1
+
+
+def test_a_loss_that_stays_is_a_plateau_whatever_its_sign():
+    for value in (-100.0, 100.0, 0.0):
+        records = [{"validation_loss": value}] * 5
+        assert ReduceOnPlateau(1.0, patience=0)(5, 1, records)[0] == pytest.approx(1e-4)
+        assert HalveOnNoImprovement(1.0, "validation_loss", 1)(5, 1, records)[0] == 1 / 16
+    falling = [{"validation_loss": value} for value in (-100.0, -101.0, -102.0)]
+    assert ReduceOnPlateau(1.0, patience=0)(3, 1, falling)[0] == 1.0
+
+
+def test_a_measure_that_is_no_number():
+    with pytest.raises(
+        ValueError, match="monitor: expected a column with one number an epoch, got 'm', which holds a list"
+    ):
+        ReduceOnPlateau(1.0, "m", "max")(1, 1, [{"m": [1.0, 2.0]}])
 
 
 def test_halve_on_no_improvement():

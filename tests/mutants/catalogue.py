@@ -87,6 +87,13 @@ CORE = [
         "ReduceOnPlateau loses patience an epoch early",
     ),
     Mutant(
+        "core/schedules/monitoring.py",
+        "threshold * abs(best)",
+        "threshold * best",
+        "a plateau below zero counts as an improvement",
+    ),
+    Mutant("core/metrics.py", "(yes != 1) & ~mixed", "(yes > 1) & ~mixed", "rows without a class go unnoticed"),
+    Mutant(
         "core/layers/normalization.py",
         " * (count / (count - 1))",
         "",
@@ -282,6 +289,18 @@ RUNS = [
         "else value < self._best_value",
         "else value > self._best_value",
         "the worst epoch is kept as the best",
+    ),
+    Mutant(
+        "training/checkpoint.py",
+        "goes_on = resume and self.path.exists()",
+        "goes_on = resume",
+        "a run that begins overwrites the best state of another",
+    ),
+    Mutant(
+        "training/fit.py",
+        "seconds += time.perf_counter() - begun",
+        "seconds = time.perf_counter() - begun",
+        "the time of an epoch is that of its last segment",
     ),
     Mutant(
         "training/interrupts.py",

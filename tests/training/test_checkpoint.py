@@ -3,6 +3,8 @@
 import errno
 import os
 import signal
+import subprocess
+import sys
 import warnings
 
 import numpy as np
@@ -71,7 +73,7 @@ def test_interrupted_and_resumed_is_as_never_interrupted(backend, path, steps):
     whole = network(backend.device)
     expected = whole.fit((X, Y), **options())
     net = network(backend.device)
-    with pytest.raises(nn.TrainingInterrupted, match="SIGINT ended the training in epoch") as caught:
+    with pytest.raises(nn.TrainingInterrupted, match="SIGINT ended the training (in|after) epoch") as caught:
         net.fit((X, Y), **options(checkpoint=path, callbacks=[Stop(steps, interrupt)]))
     assert caught.value.signal == signal.SIGINT
     assert len(caught.value.history) == net.epoch < 4
@@ -292,7 +294,7 @@ def test_a_full_disk_is_a_warning_and_training_goes_on(path, monkeypatch):
 
     monkeypatch.setattr(os, "fsync", full)
     with pytest.warns(RuntimeWarning, match=r"checkpoint could not be written, training goes on: .*No space left.*run"):
-        net.fit((X, Y), **options(epochs=3, checkpoint=path))
+        net.fit((X, Y), **options(epochs=3, checkpoint=nn.Checkpoint(path, overwrite=True)))
     assert path.read_bytes() == before
     assert [file.name for file in path.parent.iterdir()] == [path.name]
     whole.fit((X, Y), **options())
@@ -336,7 +338,8 @@ def test_other_files_and_arguments_are_refused(path):
     with pytest.raises(ValueError, match="expected a checkpoint, got a model file without"):
         net.fit((X, Y), **options(checkpoint=path, resume=True))
     other = nn.Network([6, 4, 3], device="numpy")
-    network("numpy").fit((X, Y), **options(epochs=1, checkpoint=path))
+    network("numpy").fit((X, Y), **options(epochs=1, checkpoint=path.with_name("other")))
+    path = path.with_name("other")
     with pytest.raises(ValueError, match="resume: expected layers as in"):
         other.fit((X, Y), **options(checkpoint=path, resume=True))
     with pytest.raises(ValueError, match="resume: expected a checkpoint to resume from, got none"):
@@ -446,3 +449,201 @@ def test_a_checkpoint_is_no_callback(path):
         net.fit((X, Y), **options(callbacks=[nn.Checkpoint(path)]))
     assert not path.exists()
     assert net.steps == 0
+
+
+@pytest.mark.parametrize("error", [SystemExit(3), KeyboardInterrupt("by hand"), GeneratorExit()], ids=repr)
+@pytest.mark.parametrize("several", [False, True])
+def test_whatever_ends_a_run_the_epochs_before_it_are_written(path, error, several):
+    def end(run):
+        if len(run.history) == 2:
+            raise error
+
+    def made():
+        return nn.Ensemble([6, 3], 2, device="numpy", seed=0) if several else nn.Network([6, 3], device="numpy", seed=0)
+
+    given = {"batch_size": 10, "optimizer": nn.SGD(0.5, momentum=0.9)}
+    whole, net, fresh = made(), made(), made()
+    whole.fit((X, Y), epochs=4, **given)
+    with pytest.raises(type(error)):
+        net.fit((X, Y), epochs=4, **given, callbacks=[end], checkpoint=nn.Checkpoint(path, every=10))
+    history = fresh.fit((X, Y), epochs=4, **given, checkpoint=path, resume=True)
+    assert history["epoch"] == [1, 2, 3, 4]
+    same(fresh, whole)
+
+
+def test_a_callback_that_fails_twice_does_not_keep_the_checkpoint_from_being_written(path):
+    class FailsTwice(nn.Callback):
+        def on_epoch_end(self, run):
+            raise ZeroDivisionError("first")
+
+        def on_train_error(self, run):
+            raise ZeroDivisionError("second")
+
+    with pytest.raises(ZeroDivisionError, match="first") as caught:
+        network("numpy").fit((X, Y), **options(checkpoint=nn.Checkpoint(path, every=9), callbacks=[FailsTwice()]))
+    assert "failed as well, in on_train_error: ZeroDivisionError('second')" in caught.value.__notes__[0]
+    assert nn.Network.load(path).epoch == 1
+
+
+OVERWRITING = {
+    "the last": ({}, "run.safetensors"),
+    "the best": ({"best": "validation_loss"}, "run-best.safetensors"),
+    "one of an epoch": ({"keep_every": 2}, "run-epoch0002.safetensors"),
+}
+
+
+@pytest.mark.parametrize(("given", "name"), OVERWRITING.values(), ids=OVERWRITING)
+def test_another_runs_checkpoint_is_not_overwritten_unasked(path, given, name):
+    network("numpy").fit((X, Y), **options(checkpoint=nn.Checkpoint(path, **given)))
+    there = path.with_name(name)
+    content = there.read_bytes()
+    if there != path:
+        path.unlink()
+    net = network("numpy", seed=9)
+    before = [w.copy() for w in net.weights]
+    for resume in (False, True) if there != path else (False,):
+        with pytest.raises(
+            ValueError, match=rf"checkpoint: expected a path where nothing is, got .*{name}, which is there"
+        ):
+            net.fit((X, Y), **options(epochs=2, checkpoint=nn.Checkpoint(path, **given), resume=resume))
+    assert (net.steps, there.read_bytes()) == (0, content)
+    assert sorted(path.parent.iterdir()) == sorted({there, *path.parent.iterdir()})
+    for a, b in zip(net.weights, before, strict=True):
+        np.testing.assert_array_equal(a, b)
+    net.fit((X, Y), **options(epochs=2, checkpoint=nn.Checkpoint(path, overwrite=True, **given)))
+    assert (there.read_bytes() != content, nn.Network.load(path).epoch) == (True, 2)
+    with pytest.raises(ValueError, match="which is there already"):
+        net.fit((X, Y), **options(epochs=1, checkpoint=path))
+
+
+def test_overwrite_and_resume_together_resume(path):
+    given = {"checkpoint": nn.Checkpoint(path, overwrite=True), "resume": True}
+    network("numpy").fit((X, Y), **options(epochs=2, **given))
+    assert network("numpy").fit((X, Y), **options(epochs=3, **given))["epoch"] == [1, 2, 3]
+
+
+@pytest.mark.parametrize("what", ["a picture", "a model", "a damaged checkpoint"])
+@pytest.mark.parametrize("place", ["run.safetensors", "run-best.safetensors"])
+def test_what_is_no_checkpoint_is_never_overwritten(path, what, place):
+    there = path.with_name(place)
+    if what == "a picture":
+        there.write_bytes(b"\x89PNG")
+    else:
+        network("numpy").save(there)
+        if what != "a model":
+            there.write_bytes(there.read_bytes()[:-9])
+    content, net = there.read_bytes(), network("numpy")
+    with pytest.raises(ValueError, match=f"checkpoint: expected no file or a checkpoint, got .*{place}, which is none"):
+        net.fit((X, Y), **options(checkpoint=nn.Checkpoint(path, best="validation_loss", overwrite=True)))
+    with pytest.raises(ValueError, match="which is there already"):
+        net.fit((X, Y), **options(checkpoint=nn.Checkpoint(path, best="validation_loss")))
+    assert (net.steps, there.read_bytes(), list(path.parent.iterdir())) == (0, content, [there])
+
+
+@pytest.mark.parametrize("place", ["run.safetensors", "run-best.safetensors"])
+@pytest.mark.parametrize("given", [{}, {"overwrite": True}, {"resume": True}])
+def test_a_folder_in_the_place_of_a_checkpoint_is_told_of_first(path, place, given):
+    net = network("numpy")
+    path.with_name(place).mkdir()
+    saver = nn.Checkpoint(path, best="validation_loss", overwrite="overwrite" in given)
+    with pytest.raises(ValueError, match=rf"checkpoint: expected a file, got the folder .*{place}; name a file in it"):
+        net.fit((X, Y), **options(checkpoint=saver, resume="resume" in given))
+    assert net.steps == 0
+
+
+def test_two_runs_do_not_write_one_file(path):
+    """Of the same process; of another one below."""
+    inner = network("numpy")
+    refused = []
+
+    def second(run):
+        with pytest.raises(
+            ValueError, match="checkpoint: expected a file that no other run writes, got .*run.safetensors"
+        ):
+            inner.fit((X, Y), **options(checkpoint=nn.Checkpoint(path, overwrite=True)))
+        inner.fit((X, Y), **options(epochs=1, checkpoint=path.with_name("other")))
+        refused.append(inner.epoch)
+
+    network("numpy").fit((X, Y), **options(epochs=1, checkpoint=path, callbacks=[second]))
+    assert refused == [1]
+    assert {file.name for file in path.parent.iterdir()} == {"run.safetensors", "other"}
+    inner.fit((X, Y), **options(epochs=1, checkpoint=nn.Checkpoint(path, overwrite=True)))
+
+
+@pytest.mark.skipif(os.name != "posix", reason="files are not locked")
+def test_two_processes_do_not_write_one_file(path):
+    """What a process that was killed has left is no claim."""
+    code = "import sys; from nn_any.files import claim; claim(sys.argv[1]); print(flush=True); sys.stdin.read()"
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    with subprocess.Popen([sys.executable, "-c", code, str(path)], **pipes) as other:
+        other.stdout.readline()
+        net = network("numpy")
+        with pytest.raises(ValueError, match="checkpoint: expected a file that no other run writes"):
+            net.fit((X, Y), **options(checkpoint=path, resume=True))
+        other.kill()
+    assert (net.steps, [file.name for file in path.parent.iterdir()]) == (0, [".run.safetensors.lock"])
+    net.fit((X, Y), **options(epochs=1, checkpoint=path, resume=True))
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_a_refused_run_lets_go_of_its_file(path):
+    net = network("numpy")
+    for _ in range(2):
+        with pytest.raises(ValueError, match="best: expected one of"):
+            net.fit((X, Y), **options(checkpoint=nn.Checkpoint(path, best="nothing")))
+        with pytest.raises(ValueError, match="monitor: expected"):
+            net.fit((X, Y), **options(checkpoint=path, callbacks=[nn.EarlyStopping("test_loss")]))
+    assert list(path.parent.iterdir()) == []
+    net.fit((X, Y), **options(epochs=1, checkpoint=path))
+
+
+def test_where_a_resumed_run_takes_up_is_said(path, caplog):
+    caplog.set_level("INFO", "nn_any")
+    saver = nn.Checkpoint(path)
+    with pytest.raises(KeyboardInterrupt):
+        network("numpy").fit((X, Y), **options(checkpoint=saver, callbacks=[Stop(7, interrupt)]))
+    assert (saver.start, caplog.messages) == (None, [])
+    network("numpy").fit((X, Y), **options(checkpoint=saver, resume=True, callbacks=[Stop(0, None)]))
+    network("numpy").fit((X, Y), **options(checkpoint=saver, resume=True))
+    network("numpy").fit((X, Y), **options(epochs=6, checkpoint=saver, resume=True))
+    starts = [
+        "resumes at epoch 2 of 4, batch 3 of 5",
+        "all 4 epochs are done; to go on, ask for more (epochs=, --epochs)",
+    ]
+    starts += ["resumes at epoch 5 of 6, batch 1 of 5"]
+    assert caplog.messages == [f"{path}: {start}" for start in starts]
+    assert saver.start == caplog.messages[-1]
+
+
+def test_a_run_that_ended_by_itself_says_so(path, caplog):
+    caplog.set_level("INFO", "nn_any")
+    for _ in range(2):
+        callbacks = [nn.EarlyStopping("epoch", mode="min", patience=1)]
+        network("numpy").fit((X, Y), **options(checkpoint=path, resume=True, callbacks=callbacks))
+    assert caplog.messages == [f"{path}: the run ended by itself after epoch 2, so nothing is left to do"]
+
+
+def test_the_best_of_another_column_is_not_compared(path):
+    """The best accuracy is not held against the smallest loss that an earlier part found."""
+    network("numpy").fit((X, Y), **options(epochs=2, checkpoint=nn.Checkpoint(path, best="validation_loss")))
+    saver = nn.Checkpoint(path, best="learning_rate", mode="min")
+    history = network("numpy").fit((X, Y), **options(epochs=4, checkpoint=saver, resume=True))
+    assert history["learning_rate"][3] < history["learning_rate"][2]
+    assert nn.Network.load(path.with_name("run-best.safetensors")).epoch == 4
+
+
+def test_another_monitor_does_not_go_on_from_the_first_ones_best(path):
+    network("numpy").fit((X, Y), **options(epochs=2, checkpoint=path, callbacks=[nn.EarlyStopping()]))
+    net = network("numpy")
+    for stopping in (nn.EarlyStopping("validation_accuracy"), nn.EarlyStopping(mode="max")):
+        with pytest.raises(
+            ValueError, match="monitor: expected that of the checkpoint, 'validation_loss', mode 'min', got"
+        ):
+            net.fit((X, Y), **options(checkpoint=path, resume=True, callbacks=[stopping]))
+        assert net.steps == 0
+
+
+@pytest.mark.parametrize("mode", ["up", 1])
+def test_a_mode_is_min_or_max(path, mode):
+    with pytest.raises(ValueError, match="mode: expected one of 'min', 'max', got"):
+        nn.Checkpoint(path, best="loss", mode=mode)

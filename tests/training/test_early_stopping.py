@@ -58,7 +58,7 @@ CASES = [  # values, options, epochs run, best epoch
 
 @pytest.mark.parametrize(("values", "options", "epochs", "best"), CASES)
 def test_when_it_stops_and_what_it_leaves(values, options, epochs, best):
-    net, script, stopping = network(), Script(values), nn.EarlyStopping("measure", **options)
+    net, script, stopping = network(), Script(values), nn.EarlyStopping("measure", **{"mode": "min"} | options)
     history = fit(net, script, stopping, epochs=len(values))
     assert (len(history), stopping.best_epoch, stopping.best) == (epochs, best, values[best - 1])
     for got, expected in zip(numbers(net), script.weights[best - 1], strict=True):
@@ -68,25 +68,32 @@ def test_when_it_stops_and_what_it_leaves(values, options, epochs, best):
 
 @pytest.mark.parametrize(
     ("name", "larger"),
-    [("validation_loss", False), ("validation_accuracy", True), ("my_f1", True), ("seconds", False), ("test_r2", True)],
+    [
+        ("validation_loss", False),
+        ("validation_accuracy", True),
+        ("test_f1", True),
+        ("seconds", False),
+        ("test_r2", True),
+        ("validation_top_3_accuracy", True),
+        ("training_mean_squared_error", False),
+    ],
 )
-def test_which_way_is_better_goes_by_the_name(name, larger):
+def test_which_way_the_librarys_own_measures_are_better(name, larger):
     values = [1, 2, 3, 2, 1, 0]
     stopping = nn.EarlyStopping(name, patience=1)
-    assert stopping.mode == ("max" if larger else "min")
-    data = {"validation_data": VALIDATION, "test_data": VALIDATION}
+    data = {"validation_data": VALIDATION, "test_data": VALIDATION, "monitor_training": True}
     assert len(fit(network(), Script(values, name), stopping, epochs=6, **data)) == (4 if larger else 2)
 
 
 def test_without_restoring_the_last_weights_stay():
     net, script = network(), Script([1, 2, 3])
-    fit(net, script, nn.EarlyStopping("measure", patience=2, restore_best=False), epochs=3)
+    fit(net, script, nn.EarlyStopping("measure", patience=2, mode="min", restore_best=False), epochs=3)
     for got, expected in zip(numbers(net), script.weights[-1], strict=True):
         np.testing.assert_array_equal(got, expected)
 
 
 def test_values_that_are_never_numbers_leave_the_last_weights():
-    net, script, stopping = network(), Script([NAN] * 3), nn.EarlyStopping("measure", patience=3)
+    net, script, stopping = network(), Script([NAN] * 3), nn.EarlyStopping("measure", patience=3, mode="min")
     assert len(fit(net, script, stopping)) == 3
     np.testing.assert_array_equal(numbers(net)[0], script.weights[-1][0])
 
@@ -115,7 +122,7 @@ def test_real_measures_on_every_backend(backend, monitor):
 
 
 def test_each_run_is_judged_by_itself():
-    net, stopping = network(), nn.EarlyStopping("measure", patience=2)
+    net, stopping = network(), nn.EarlyStopping("measure", patience=2, mode="min")
     assert len(fit(net, Script([1, 2, 3, 0]), stopping)) == 3
     assert len(fit(net, Script([9, 8, 8, 8, 0]), stopping)) == 4
     assert (stopping.best, stopping.best_epoch) == (8, 5)
@@ -128,7 +135,7 @@ def test_the_best_weights_come_back_whatever_ends_the_run():
 
     net, script = network(), Script([2, 1, 3])
     with pytest.raises(KeyboardInterrupt):
-        fit(net, script, nn.EarlyStopping("measure"), interrupt)
+        fit(net, script, nn.EarlyStopping("measure", mode="min"), interrupt)
     np.testing.assert_array_equal(numbers(net)[0], script.weights[1][0])
 
 
@@ -207,3 +214,110 @@ def test_an_empty_history(tmp_path):
     assert "0 epochs on numpy:cpu" in repr(history)
     history.to_csv(tmp_path / "history.csv")
     assert not (tmp_path / "history.csv").read_text().strip()
+
+
+def kappa(targets, outputs):
+    """A measure of one's own, here with values from a list."""
+    return kappa.values.pop(0)
+
+
+@pytest.fixture
+def own_metric():
+    kappa.values = [0.1, 0.7, 0.9, 0.8, 0.85, 0.6, 0.5]
+    yield kappa
+    vars(kappa).pop("higher_is_better", None)
+
+
+def test_a_metric_of_ones_own_wants_a_direction(own_metric, tmp_path):
+    """The best of these values is in epoch 3, whatever the name of the metric."""
+    monitors = [
+        {"callbacks": [nn.EarlyStopping("validation_kappa", patience=3)]},
+        {"checkpoint": nn.Checkpoint(tmp_path / "run.safetensors", best="validation_kappa")},
+        {"optimizer": nn.SGD(nn.schedules.ReduceOnPlateau(0.5, "validation_kappa"))},
+        {"optimizer": nn.SGD(nn.schedules.WarmUp(nn.schedules.ReduceOnPlateau(0.5, "validation_kappa"), 3))},
+    ]
+    given = {"batch_size": 8, "optimizer": nn.SGD(0.5), "validation_data": VALIDATION, "metrics": [own_metric]}
+    for monitor in monitors:
+        net = network()
+        with pytest.raises(ValueError, match="expected a column of which it is known .*'validation_kappa'; say mode="):
+            net.fit(DATA, epochs=2, **given | monitor)
+        assert (net.steps, net.snapshot.progress.optimizer, list(tmp_path.iterdir())) == (0, None, [])
+    own_metric.higher_is_better = True
+    for monitor in monitors:
+        own_metric.values = [0.1, 0.7]
+        network().fit(DATA, epochs=2, **given | monitor)
+    own_metric.values = [0.1, 0.7, 0.9, 0.8, 0.85, 0.6, 0.5]
+    stopping = nn.EarlyStopping("validation_kappa", patience=3)
+    history = fit(network(), stopping, validation_data=VALIDATION, metrics=[own_metric])
+    assert (stopping.best, stopping.best_epoch, len(history)) == (0.9, 3, 6)
+
+
+@pytest.mark.parametrize("said", ["mode", "attribute"])
+def test_the_best_checkpoint_of_a_metric_of_ones_own(own_metric, tmp_path, said):
+    own_metric.higher_is_better = said == "attribute"  # what mode= says counts more
+    saver = nn.Checkpoint(tmp_path / "run", best="validation_kappa", mode=None if said == "attribute" else "max")
+    fit(network(), epochs=5, validation_data=VALIDATION, metrics=[own_metric], checkpoint=saver)
+    assert nn.Network.load(tmp_path / "run-best").epoch == 3
+
+
+def test_ensembles_monitor_a_metric_of_ones_own(own_metric):
+    own_metric.values = [0.1, 0.1, 0.5, 0.7, 0.3, 0.3, 0.2, 0.2]
+    own_metric.higher_is_better = True
+    ensemble, stopping = (
+        nn.Ensemble([4, 3], 2, device="numpy", seed=0),
+        nn.EarlyStopping("validation_kappa", patience=2),
+    )
+    history = fit(ensemble, stopping, validation_data=VALIDATION, metrics=[own_metric])
+    assert (len(history), stopping.best_epoch, stopping.best) == (4, 2, pytest.approx(0.6))
+
+
+def test_a_direction_is_true_or_false(own_metric):
+    own_metric.higher_is_better = "yes"
+    with pytest.raises(TypeError, match="higher_is_better of the metric kappa: expected True or False, got 'yes'"):
+        fit(network(), validation_data=VALIDATION, metrics=[own_metric])
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [("val_loss", "validation_loss"), ("validation_acc", "validation_accuracy"), ("validation_los", "validation_loss")],
+)
+def test_a_column_that_is_nearly_there(name, meant):
+    net = network()
+    with pytest.raises(ValueError, match=f"monitor: .*'{name}'.*; did you mean '{meant}'\\?"):
+        fit(net, nn.EarlyStopping(name), validation_data=VALIDATION)
+    assert net.steps == 0
+    with pytest.raises(ValueError, match=f"monitor: .*'{name}'.*; did you mean '{meant}'\\?"):
+        fit(network(), nn.EarlyStopping(name, mode="min"), validation_data=VALIDATION)
+
+
+def test_losses_below_zero():
+    """Of Poisson: a - y ln a. The best epoch is the one with the smallest loss, whatever its sign."""
+    counts = RNG.poisson(20.0, (24, 1)).astype("float32")
+    net = nn.Network([4, nn.Dense(1, activation="exponential")], loss="poisson", device="numpy", seed=0)
+    stopping = nn.EarlyStopping(patience=3, min_delta=0.01)
+    given = {"batch_size": 24, "optimizer": nn.Adam(0.3), "callbacks": [stopping]}
+    history = net.fit((X, counts), epochs=60, validation_data=(X, counts), **given)
+    losses = history["validation_loss"]
+    assert losses[-1] < 0
+    best, waited = (np.inf, 0), 0
+    for epoch, loss in enumerate(losses, 1):
+        best, waited = ((loss, epoch), 0) if best[0] - loss > 0.01 else (best, waited + 1)
+        assert (waited == 3) == (epoch == len(losses) and len(losses) < 60)
+    assert (stopping.best, stopping.best_epoch) == best
+
+
+def test_a_column_without_one_number_an_epoch():
+    ensemble = nn.Ensemble([4, 3], 2, device="numpy", seed=0)
+    with pytest.raises(ValueError, match="monitor: expected a column with one number an epoch, got 'member_valid"):
+        fit(ensemble, nn.EarlyStopping("member_validation_loss"), validation_data=VALIDATION)
+    stopping = nn.EarlyStopping("validation_confusion_matrix", mode="max")
+    with pytest.raises(ValueError, match="monitor: expected a column with one number an epoch, .*holds a ndarray"):
+        fit(network(), stopping, validation_data=VALIDATION, metrics=["confusion_matrix"])
+
+
+def test_a_schedule_behind_a_rise_is_looked_at_before_the_first_epoch():
+    net = network()
+    behind = nn.schedules.WarmUp(nn.schedules.ReduceOnPlateau(0.5), 5)
+    with pytest.raises(ValueError, match="monitor: expected one of the recorded .*, got 'validation_loss'"):
+        net.fit(DATA, epochs=2, batch_size=8, optimizer=nn.SGD(behind))
+    assert net.steps == 0

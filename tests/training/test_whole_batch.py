@@ -243,3 +243,23 @@ def test_callbacks_and_validation(backend):
     assert len(history) == best + 4
     assert largest_difference(numbers(net), kept[best]) == 0
     assert "validation_f1" in history.records[0]
+
+
+@pytest.mark.parametrize("shift", [-1000.0, 1000.0])
+def test_the_sign_of_the_value_is_no_matter(shift):
+    """Rosenbrock's function, and the same moved down and up: the same way to the same minimum."""
+
+    def run(moved):
+        def rosenbrock(x):
+            a, b = 1 - x[0], x[1] - x[0] ** 2
+            return a * a + 100 * b * b + moved, np.array([-2 * a - 400 * x[0] * b, 200 * b])
+
+        lbfgs = nn.LBFGS()
+        state = lbfgs.start(np.array([-1.2, 1.0]))
+        while not state.converged:
+            state = lbfgs.iterate(state, rosenbrock)
+        return state
+
+    here, there = run(0.0), run(shift)
+    np.testing.assert_allclose(there.x, [1.0, 1.0], rtol=1e-3)
+    assert abs(int(there.iterations) - int(here.iterations)) <= 3

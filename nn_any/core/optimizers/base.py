@@ -1,6 +1,6 @@
 """What an optimiser is, and the options that the built-in ones share."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING, dataclass, fields, replace
 from typing import Any
 
@@ -150,6 +150,21 @@ class Optimizer:
             raise InvalidTypeError(
                 f"optimizer: expected a dataclass with fields {' and '.join(given)}, so that each member of the "
                 f"ensemble can have its own, got {self!r} ({error})"
+            ) from error
+
+    def begin(self, columns: Sequence[str], own: Mapping[str, bool]) -> "Optimizer":
+        """This optimiser with its schedule as `Schedule.begin` has it, in a run that records these columns."""
+        if (
+            not isinstance(schedule := self.learning_rate, Schedule)
+            or (begun := schedule.begin(columns, own)) == schedule
+        ):
+            return self
+        try:
+            return replace(self, learning_rate=begun)  # type: ignore[type-var]
+        except TypeError as error:
+            raise InvalidTypeError(
+                f"optimizer: expected a dataclass with a field learning_rate, got {self!r} ({error}); or say the mode "
+                "of its schedule"
             ) from error
 
     def rates(self, epoch: int, steps: int, records: Records = ()) -> np.ndarray:

@@ -6,7 +6,8 @@ your own is a frozen dataclass derived from `Schedule`; pass it where a learning
 
 from nn_any.core.schedules.base import Constant, Schedule, as_schedule, positions
 from nn_any.core.schedules.curves import Cosine, ExponentialDecay, OneCycle, StepDecay, WarmUp
-from nn_any.core.schedules.monitoring import HalveOnNoImprovement, ReduceOnPlateau, higher_is_better
+from nn_any.core.schedules.directions import higher_is_better
+from nn_any.core.schedules.monitoring import HalveOnNoImprovement, ReduceOnPlateau
 
 __all__ = [
     "Constant",

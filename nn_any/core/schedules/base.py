@@ -1,7 +1,7 @@
 """What a schedule is, and the one that stays the same."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -41,6 +41,13 @@ class Schedule:
         except TypeError as error:
             message = f"{type(self).__name__} must define with_rate(rate), or be a dataclass with a field rate: float"
             raise InvalidTypeError(message) from error
+
+    def begin(self, columns: Sequence[str], own: Mapping[str, bool]) -> "Schedule":
+        """This schedule in a run whose history will hold these columns; ValueError if it needs another one.
+
+        `own` is what metric functions say of themselves: their names, and whether higher is better.
+        """
+        return self
 
     def finished(self, records: Records) -> bool:
         """Whether training should end after these epochs."""

@@ -1,6 +1,7 @@
 """Schedules that are a formula of the time alone."""
 
 import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -149,6 +150,10 @@ class WarmUp(Schedule):
     def with_rate(self, rate: float) -> Schedule:
         """The rise to the other schedule at another rate."""
         return replace(self, schedule=self.schedule.with_rate(rate))
+
+    def begin(self, columns: Sequence[str], own: Mapping[str, bool]) -> Schedule:
+        """The rise to the other schedule as that begins."""
+        return replace(self, schedule=self.schedule.begin(columns, own))
 
     def __call__(self, epoch: int, steps: int, records: Records = ()) -> np.ndarray:
         """The rise, then the other schedule."""

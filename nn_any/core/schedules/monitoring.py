@@ -1,8 +1,8 @@
 """Schedules that follow what training achieves; they replay the records at each call, so that nothing need be kept."""
 
 import math
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -11,19 +11,7 @@ import numpy as np
 from nn_any.core.errors import InvalidTypeError, InvalidValueError
 from nn_any.core.options import below_one, choice, integer, number, positive, validate_fields
 from nn_any.core.schedules.base import Records, Schedule
-
-_UPWARDS = ("accuracy", "correct", "precision", "recall", "f1", "r2", "auc", "score")
-
-
-def higher_is_better(monitor: str) -> bool:
-    """Return whether higher values of a recorded measure are better, by its name.
-
-    Examples
-    --------
-    >>> higher_is_better("validation_accuracy"), higher_is_better("validation_loss")
-    (True, False)
-    """
-    return monitor.endswith(_UPWARDS)
+from nn_any.core.schedules.directions import closest_column, higher_is_better, monitored_value
 
 
 def _name(name: str, value: Any) -> str:
@@ -36,29 +24,56 @@ def _mode(name: str, value: Any) -> str | None:
     return None if value is None else choice(name, value, "min", "max")
 
 
+def _check_recorded(monitor: str, columns: Iterable[str]) -> None:
+    if monitor not in (recorded := list(columns)):
+        raise InvalidValueError(
+            f"monitor: expected one of the recorded {', '.join(recorded)}, got {monitor!r}; "
+            f"choose one of these, or pass the data that it is taken from to fit{closest_column(monitor, recorded)}"
+        )
+
+
 def _improvements(records: Records, monitor: str, mode: str | None, threshold: float = 0.0) -> Iterator[bool]:
-    """Whether each epoch's value is better than the best before it, by that part of the best; NaN never is."""
-    up = higher_is_better(monitor) if mode is None else mode == "max"
-    best = -math.inf if up else math.inf
+    """Whether each epoch's value is better than the best before it, by that part of the best's size; NaN never is."""
+    best: float | None = None
     for record in records:
-        if monitor not in record:
-            raise InvalidValueError(
-                f"monitor: expected one of the recorded {', '.join(record)}, got {monitor!r}; "
-                "choose one of these, or pass the data that it is taken from to fit"
-            )
-        value = record[monitor]
-        improved = value > best * (1 + threshold) if up else value < best * (1 - threshold)
+        _check_recorded(monitor, record)
+        up = higher_is_better(monitor) if mode is None else mode == "max"
+        best = (-math.inf if up else math.inf) if best is None else best
+        value = monitored_value(record, monitor)
+        improved = value > best if up else value < best
+        if improved and math.isfinite(best):
+            improved = abs(value - best) > threshold * abs(best)
         best = value if improved else best
         yield improved
 
 
+class _Monitoring(Schedule):
+    """A schedule with a `monitor`, which may take its `mode` from what metrics of the user's own say of themselves."""
+
+    monitor: str
+    mode: str | None
+
+    def begin(self, columns: Sequence[str], own: Mapping[str, bool]) -> Schedule:
+        """This schedule in a run, with the mode of a metric that says it itself."""
+        _check_recorded(self.monitor, columns)
+        if self.mode is not None:
+            return self
+        up = higher_is_better(self.monitor, own)
+        try:
+            higher_is_better(self.monitor)
+        except InvalidValueError:
+            return replace(self, mode="max" if up else "min")  # type: ignore[type-var]
+        return self
+
+
 @dataclass(frozen=True)
-class ReduceOnPlateau(Schedule):
+class ReduceOnPlateau(_Monitoring):
     """The rate is multiplied by `factor` when a recorded value has not improved for more than `patience` epochs.
 
-    `mode` says whether ``"min"`` or ``"max"`` is better; None leaves that to `higher_is_better`, which goes by the
-    name of `monitor`. An improvement must be larger than the fraction `threshold` of the best value so far. The
-    `cooldown` epochs after a reduction do not count, and the rate does not fall below `minimum`.
+    `mode` says whether ``"min"`` or ``"max"`` is better; None leaves that to `higher_is_better`, which knows the
+    library's own measures, and to an attribute `higher_is_better` of a metric function. An improvement must be larger
+    than the fraction `threshold` of the size of the best value so far. The `cooldown` epochs after a reduction do not
+    count, and the rate does not fall below `minimum`.
 
     Examples
     --------
@@ -92,10 +107,11 @@ class ReduceOnPlateau(Schedule):
 
 
 @dataclass(frozen=True)
-class HalveOnNoImprovement(Schedule):
+class HalveOnNoImprovement(_Monitoring):
     """The rate is halved whenever the best value is `patience` epochs old, until it would come to rate · `until`.
 
-    Training then ends: `finished` says so (Nielsen, chapter 3, the exercise on a learning schedule).
+    Training then ends: `finished` says so (Nielsen, chapter 3, the exercise on a learning schedule). `mode` is that of
+    `ReduceOnPlateau`.
 
     Examples
     --------
