@@ -341,4 +341,4 @@ def test_the_example_that_draws_without_matplotlib(tmp_path):
     code = f"import runpy, sys; sys.modules['matplotlib'] = None; runpy.run_path({str(example)!r}, run_name='__main__')"
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True)
     assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr == 'own_data.py draws with matplotlib: python -m pip install ".[plots]"\n'
+    assert done.stderr == "own_data.py draws with matplotlib: python -m pip install matplotlib\n"

@@ -27,6 +27,9 @@ _FORMS = (
 )
 
 
+NO_DRIVER = "this machine has no CUDA driver"
+
+
 class DeviceNotAvailableError(NnAnyError, RuntimeError):
     """A device that was asked for by name is not there.
 
@@ -234,7 +237,7 @@ def _cuda(name: str, spec: str) -> Device:
     """A CUDA device of the first library that has a working one."""
     remedy = f"install a CUDA driver and a library for it: {INSTALL['cupy']}"
     if not has_cuda_driver():
-        raise DeviceNotAvailableError(spec, "this machine has no CUDA driver", remedy)
+        raise DeviceNotAvailableError(spec, NO_DRIVER, remedy)
     reasons = []
     for library in CUDA_LIBRARIES:
         try:

@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from importlib.util import find_spec
 
-from nn_any.backends.devices import Device, DeviceNotAvailableError, has_cuda_driver, resolve
-from nn_any.backends.libraries import INSTALL, LIBRARIES, get_backend
+from nn_any.backends.devices import NO_DRIVER, Device, DeviceNotAvailableError, has_cuda_driver, resolve
+from nn_any.backends.libraries import LIBRARIES, get_backend
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ def survey() -> list[LibraryReport]:
         reason, version = "", ""
         try:
             if library == "cupy" and find_spec("cupy") is not None and not has_cuda_driver():
-                raise DeviceNotAvailableError(library, "this machine has no CUDA driver", INSTALL[library])
+                raise DeviceNotAvailableError(library, NO_DRIVER, "install one")
             resolve(library, "", library)
             version = get_backend(library).version
             found.extend(resolve(library, name, f"{library}:{name}") for name in get_backend(library).names())
