@@ -218,7 +218,7 @@ def test_bad_sizes(layers, message):
         ({"seed": 0.5}, TypeError, "seed: expected an integer of at least 0, got 0.5"),
         ({"device": "abacus"}, ValueError, "device: expected 'auto'"),
         (
-            {"activation": "relu", "loss": "cross_entropy"},
+            {"layers": [4, nn.Dense(3, activation="relu")], "loss": "cross_entropy"},
             ValueError,
             "loss: 'cross_entropy' needs outputs with values within 0 … 1",
         ),
@@ -226,7 +226,7 @@ def test_bad_sizes(layers, message):
 )
 def test_bad_network_arguments(arguments, error, message):
     with pytest.raises(error, match=message):
-        nn.Network([4, 3], **{"device": "cpu", **arguments})
+        nn.Network(**{"layers": [4, 3], "device": "cpu", **arguments})
 
 
 def test_a_layer_that_is_none():

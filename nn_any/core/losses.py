@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from nn_any.core import activations, options, primitives
-from nn_any.core.activations import Activation
+from nn_any.core.activations import LINEAR, Activation
 from nn_any.core.registry import Named, Registry
 from nn_any.core.typing import Array, Namespace
 
@@ -32,8 +32,9 @@ class Loss(Named):
         The name under which it is registered.
     ranges : tuple of str
         The ranges of output activations that it accepts, as `nn_any.activations.Activation.range` has them.
-    suits : str
-        The output activation that goes with it, as an error message says.
+    suits : str or None
+        The output activation that goes with it, which a last layer that names none gets; None leaves that to the
+        network's default.
     task : {"classes", "numbers", None}
         Whether it is for classification or for regression; None leaves that to the last activation (linear is for
         regression).
@@ -41,7 +42,7 @@ class Loss(Named):
 
     kind = "loss"
     ranges: tuple[str, ...] = ("real", "positive", "unit_interval", "distribution")
-    suits: str = "linear"
+    suits: str | None = None
     task: str | None = None
 
     def __call__(self, a: Array, y: Array, *, xp: Namespace) -> Array:
@@ -102,7 +103,7 @@ class _LogitLoss(Loss):
 
     def fused(self, activation: Activation) -> Fused | None:
         """The form in logits, for outputs with the activation that suits the loss."""
-        return Fused(self._value, self._delta) if activation == activations.get(self.suits) else None
+        return Fused(self._value, self._delta) if activation == activations.get(self.suits or LINEAR) else None
 
 
 @dataclass(frozen=True, repr=False)
@@ -194,6 +195,7 @@ class MeanSquaredError(Loss):
     """C = mean (a - y)² over the outputs."""
 
     name = "mean_squared_error"
+    suits = "linear"
     task = "numbers"
 
     def __call__(self, a: Array, y: Array, *, xp: Namespace) -> Array:
@@ -210,6 +212,7 @@ class MeanAbsoluteError(Loss):
     """C = mean |a - y| over the outputs."""
 
     name = "mean_absolute_error"
+    suits = "linear"
     task = "numbers"
 
     def __call__(self, a: Array, y: Array, *, xp: Namespace) -> Array:
@@ -237,6 +240,7 @@ class Huber(Loss):
 
     threshold: float = 1.0
     name = "huber"
+    suits = "linear"
     task = "numbers"
 
     def __post_init__(self) -> None:
