@@ -87,12 +87,17 @@ class Quadratic(Loss):
 
 def _y_log(y: Array, a: Array, xp: Namespace) -> Array:
     """y ln a, and 0 where y is 0, whatever a is."""
-    return y * xp.log(xp.where(y == 0, xp.ones_like(a), a))
+    return y * xp.log(_above_zero(a, xp))
 
 
 def _ratio(y: Array, a: Array, xp: Namespace) -> Array:
     """y / a, and 0 where y is 0, whatever a is."""
-    return y / xp.where(y == 0, xp.ones_like(a), a)
+    return y / _above_zero(a, xp)
+
+
+def _above_zero(a: Array, xp: Namespace) -> Array:
+    """a, but at least 2³⁰ times the least normal number: so its logarithm, and y / a times a slope of 0, are finite."""
+    return primitives.clip(a, low=xp.finfo(a.dtype).smallest_normal * 2.0**30, xp=xp)
 
 
 class _LogitLoss(Loss):
@@ -279,7 +284,8 @@ class Poisson(_LogitLoss):
         return (1 - _ratio(y, a, xp)) / a.shape[-1]
 
     def _value(self, z: Array, y: Array, *, xp: Namespace) -> Array:
-        return xp.mean(xp.exp(z) - y * z, axis=-1)
+        # exp z is infinite long before 1000, and y z must not be, or their difference is no number
+        return xp.mean(xp.exp(z) - y * primitives.clip(z, high=1000.0, xp=xp), axis=-1)
 
     def _delta(self, z: Array, a: Array, y: Array, *, xp: Namespace) -> Array:
         return (a - y) / a.shape[-1]
