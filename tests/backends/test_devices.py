@@ -159,7 +159,9 @@ def test_the_survey_tells_of_every_library():
     reports = {report.library: report for report in survey()}
     assert set(reports) == {"cupy", "torch", "jax", "numpy", "array_api_strict"}
     for report in reports.values():
-        assert bool(report.devices) != bool(report.reason)
+        assert report.devices or report.reason
+        if report.library != "array_api_strict":  # one of its devices has no integers of 64 bits, which it needs itself
+            assert not (report.devices and report.reason)
 
 
 def test_an_unknown_library_comes_in_by_its_arrays(monkeypatch):
