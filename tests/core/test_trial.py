@@ -103,11 +103,11 @@ class OnlyTorch(Scale):
         (BadForward(), r"layers, entry 2, .*: expected shape \(2, 4\) from forward for 2 examples, got \(2, 3\)"),
         (
             BadState(),
-            r"layers, entry 2, .*: expected arrays of shapes \[\(4,\)\] from forward, for the state, .*\(2,\)",
+            r"layers, entry 2, .*: expected arrays of shapes \[\(4,\)\] from forward for the state, .*\(2,\)",
         ),
         (
             NoState(),
-            r"layers, entry 2, .*: expected arrays of shapes \[\(4,\)\] from forward, for the state, .*got \[\]",
+            r"layers, entry 2, .*: expected arrays of shapes \[\(4,\)\] from forward for the state, .*got \[\]",
         ),
         (BadBackward(), r"layers, entry 2, .*: expected shape \(2, 4\) from backward for 2 examples, got \(2,\)"),
         (BadGradients(), r"entry 2, .*: expected arrays of shapes \[\(4,\)\] from gradients, .* got \[\(2, 4\)\]"),
