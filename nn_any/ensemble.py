@@ -143,7 +143,7 @@ class Ensemble(Model):
             start, stop, step = i.indices(len(self))
             listed = f"range({start}, {stop}{'' if step == 1 else f', {step}'})"
             raise InvalidTypeError(f"i: expected the number of a member, got {i}; use [ensemble[i] for i in {listed}]")
-        if not hasattr(i, "__index__"):
+        if not hasattr(i, "__index__") or isinstance(i, bool):
             raise InvalidTypeError(f"i: expected the number of a member, an integer, got {i!r}")
         if not -len(self) <= operator.index(i) < len(self):
             raise IndexError(f"i: expected a member within 0 … {len(self) - 1}, got {i}")

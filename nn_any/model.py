@@ -210,7 +210,7 @@ class Model:
         """
         its = other if isinstance(other, Snapshot) else other.snapshot
         if self.snapshot.shapes != its.shapes:
-            raise InvalidValueError(f"other: expected a network of the same layers as {self!r}, got {other!r}")
+            raise InvalidValueError(f"other: expected a network of the same layers as {self!r}, got {_sizes(its)}")
         copies = moved_snapshot(its, self._device, self.dtype)
         self.snapshot = self.snapshot.with_parameters_of(copies.blocks)
 
@@ -451,7 +451,7 @@ class Model:
         each = "" if members is None else " each"
         count = parameter_count(self.snapshot.blocks[0].params)
         count //= 1 if members is None else int(self.snapshot.blocks[0].key.shape[0])
-        sizes = "-".join(shape_text(shape) for shape in self.specification.shapes)
+        sizes = _sizes(self.snapshot)
         return (
             f"{type(self).__name__}({several}{sizes}, loss {self.specification.loss.name}, {count:,} parameters{each}, "
             f"{self.dtype} on {self._device}, {self.epoch} epochs trained{f', {lost} diverged' if lost else ''})"
@@ -532,6 +532,11 @@ def refuse_beside_snapshot(**arguments: Any) -> None:
             f"{given[0]}: expected none beside a snapshot, which has its own, got {arguments[given[0]]!r}; "
             "leave it out, or pass the layers"
         )
+
+
+def _sizes(snapshot: Snapshot) -> str:
+    """The shapes of an example between the layers, in short: ``784-30-10``."""
+    return "-".join(shape_text(shape) for shape in snapshot.specification.shapes)
 
 
 def _is_called(names: tuple[str, ...], key: str) -> bool:

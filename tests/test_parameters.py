@@ -234,8 +234,9 @@ def test_members_are_numbered_one_by_one():
         ensemble[1:3]
     with pytest.raises(TypeError, match=r"use \[ensemble\[i\] for i in range\(0, 4, 2\)\]"):
         ensemble[::2]
-    with pytest.raises(TypeError, match="i: expected the number of a member, an integer, got 'a'"):
-        ensemble["a"]
+    for wrong in ("a", 1.0, True, None):
+        with pytest.raises(TypeError, match=f"i: expected the number of a member, an integer, got {wrong!r}"):
+            ensemble[wrong]
     for i in (4, -5):
         with pytest.raises(IndexError, match=f"i: expected a member within 0 … 3, got {i}"):
             ensemble[i]
@@ -246,3 +247,39 @@ def test_the_text_of_where_training_stands_has_no_addresses():
     net.SGD((np.ones((4, 4)), [0, 1, 2, 0]), 3, 2, 0.1)
     assert "<Records of 3 epochs>" in repr(net.snapshot.progress)
     assert "0x" not in repr(net.snapshot.progress)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "remedied"),
+    [("clip_norm", 1e39, 1e38), ("max_norm", 1e39, 1e38), ("weight_decay", 1e39, 0.1), ("l1", 1e300, 0.1)],
+)
+def test_settings_of_optimizers_beyond_float32(make, device, name, value, remedied):
+    model, data = make([3, 2], device), (X, [0, 1, 0, 1])
+    before = host(model.parameters)
+    message = f"{name} of SGD.*: expected a number that float32 can hold, got .*; use a smaller one, or a network"
+    with pytest.raises(ValueError, match=message):
+        model.fit(data, epochs=1, batch_size=2, optimizer=nn.SGD(0.1, **{name: value}))
+    for key, array in host(model.parameters).items():
+        np.testing.assert_array_equal(array, before[key])
+    model.fit(data, epochs=1, batch_size=2, optimizer=nn.SGD(0.1, **{name: remedied}))
+
+
+def test_settings_that_vanish_in_float32_or_are_beyond_it():
+    with pytest.raises(ValueError, match="epsilon of BatchNorm.*: expected a number that float32 can hold, got 1e-50"):
+        nn.Network([3, nn.BatchNorm(epsilon=1e-50), 2], device="numpy")
+    with pytest.raises(ValueError, match="threshold of .*huber.*: expected a number that float32 can hold, got 1e"):
+        nn.Network([3, 2], loss=nn.losses.Huber(1e39), device="numpy")
+    net = nn.Network([3, nn.BatchNorm(epsilon=1e-50), 2], device="numpy", dtype="float64")
+    with pytest.raises(ValueError, match="epsilon of Adam.*use a larger one"):
+        nn.Network([3, 2], device="numpy").fit(
+            (X, [0, 1] * 2), epochs=1, batch_size=2, optimizer=nn.Adam(epsilon=1e-50)
+        )
+    net.fit((X, [0, 1] * 2), epochs=1, batch_size=2, optimizer=nn.Adam(epsilon=1e-50))
+    assert np.isfinite(net.weights[0]).all()
+
+
+def test_a_network_of_other_layers_is_named_by_its_sizes():
+    net, other = nn.Network([4, 3], device="numpy"), nn.Network([4, 5, 3], device="numpy")
+    for given in (other, other.snapshot):
+        with pytest.raises(ValueError, match=r"other: expected a network of the same layers as .*, got 4-5-3$"):
+            net.copy_from(given)

@@ -212,6 +212,8 @@ def build(
         )
     _check_outputs(layers[-1], shapes[-1][0], loss)
     dtype = options.dtype(dtype)
+    for part in (loss, *layers, *(layer.activation for layer in layers)):
+        options.check_held(part, dtype)
     seed = random.new_seed() if seed is None else options.integer("seed", seed, minimum=0)
     return Specification(tuple(layers), tuple(shapes), loss, dtype, seed, members)
 

@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import pytest
-from conftest import need
+from conftest import need, registered
 
 import nn_any as nn
 from nn_any.core import losses, regularization
@@ -57,7 +57,7 @@ def edges(device):
 
 
 def test_every_activation_has_an_oracle():
-    assert {*BY_HAND, "softmax"} == set(nn.activations.names())
+    assert {*BY_HAND, "softmax"} == set(registered(nn.activations))
 
 
 @pytest.mark.every_backend
@@ -140,8 +140,8 @@ def test_log_likelihood(device):
 
 PAIRS = [
     (loss, output)
-    for loss in losses.names()
-    for output in nn.activations.names()
+    for loss in registered(nn.losses)
+    for output in registered(nn.activations)
     if nn.activations.get(output).range in losses.get(loss).ranges and output != "exponential"
 ]
 

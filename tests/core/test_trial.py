@@ -130,3 +130,14 @@ def test_a_loss_that_sums_over_the_examples(device):
 def test_what_fits_is_taken_and_what_fails_otherwise_is_left_for_the_first_step():
     nn.Network([4, 4, Scale(), 2], device="numpy").SGD((np.ones((4, 4)), [0, 1, 0, 1]), 1, 2, 0.1)
     nn.Network([4, 4, OnlyTorch(), 2], device="numpy")
+
+
+def test_a_layer_without_gradients_answers_but_does_not_train():
+    class Fixed(Scale):
+        gradients = nn.layers.Layer.gradients
+
+    net = nn.Network([4, Fixed(), 2], device="numpy")
+    assert net.feedforward(np.ones((3, 4))).shape == (3, 2)
+    with pytest.raises(NotImplementedError, match=r"Fixed must define gradients\(params, saved, delta, context\)"):
+        net.SGD((np.ones((4, 4)), [0, 1, 0, 1]), 1, 2, 0.1)
+    net.freeze(0).SGD((np.ones((4, 4)), [0, 1, 0, 1]), 1, 2, 0.1)

@@ -117,6 +117,8 @@ class Layer:
 
     def gradients(self, params: LayerParams, saved: Any, delta: Array, context: Context) -> LayerParams:
         """From δ = ∂C/∂z to the gradients of the parameters, summed over the batch, packed as they are."""
+        if params:
+            raise NotImplementedError(f"{type(self).__name__} must define gradients(params, saved, delta, context)")
         return ()
 
     def descend(self, params: LayerParams, saved: Any, delta: Array, context: Context) -> LayerParams:
