@@ -60,7 +60,6 @@ def check(device, engine, context):
         np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5)
 
 
-@pytest.mark.every_backend
 @pytest.mark.parametrize("engine", ["auto", "eager"])
 def test_numpys_switches_for_overflow_and_underflow(device, engine):
     if (device.library, engine) == ("jax", "eager"):
@@ -149,7 +148,6 @@ JAX = {
 
 
 @pytest.mark.backends("jax")
-@pytest.mark.every_backend
 @pytest.mark.parametrize("switch", JAX)
 def test_jaxs_switches(device, switch):
     check(device, "auto", lambda: JAX[switch](need("jax")))

@@ -232,3 +232,35 @@ def test_squares_of_gradients_reach_as_far_as_pytorchs(device, rule, size):
     params, gradients = (((device.asarray([a, b]),),) for a, b in ((1.0, 1.0), (size, -size)))
     (got,), _ = rule.update(gradients, rule.init(params), params, device.asarray(np.float32(0.1)))
     np.testing.assert_allclose(nn.to_numpy(got[0]), w.detach().numpy(), rtol=1e-5)
+
+
+@pytest.mark.every_backend
+@pytest.mark.parametrize("size", [1e-30, 1.0, 1e10, 1e18])
+@pytest.mark.parametrize("kind", ["BatchNorm", "LayerNorm"])
+def test_normalisations(device, kind, size):
+    """(x - μ) / √(σ² + ε) in float64, as far as σ² fits into float32."""
+    layer = getattr(nn, kind)().with_defaults(None, None, (4,))
+    x = np.array([[3.0, 1.0, -1.0, 2.0], [0.0, 1.0, 2.0, 5.0], [1.0, -4.0, 0.5, 0.0]]) * size
+    axis = 0 if kind == "BatchNorm" else -1
+    expected = (x - x.mean(axis, keepdims=True)) / np.sqrt(x.var(axis, keepdims=True) + 1e-5)
+    params, state = (tuple(map(device.asarray, t)) for t in (layer.init(None, (4,)), layer.init_state((4,))))
+    params, state = (tuple(device.xp.astype(a, device.xp.float32) for a in t) for t in (params, state))
+    context = nn.layers.Context(device.xp, True, None, None, 0)
+    z, _, _ = layer.forward(params, state, device.asarray(x.astype("float32")), context)
+    np.testing.assert_allclose(nn.to_numpy(z), expected, rtol=1e-4, atol=1e-6)
+
+
+def test_running_averages_beyond_float32_are_told_of(device):
+    """The variance of inputs of 10²⁰ is infinite, as PyTorch's is, and would stay so for good."""
+    x, y = np.array([[1e20, 1], [-1e20, 2], [0, 3], [5e19, 4]], "float32"), [0, 1, 2, 0]
+    layers = [2, nn.BatchNorm(), 3]
+    net, both = nn.Network(layers, device=device, seed=0), nn.Ensemble(layers, 2, device=device, seed=0)
+    with pytest.raises(nn.TrainingDivergedError, match="weights or running averages became infinite or NaN in epoch 1"):
+        net.SGD((x, y), 1, 4, 0.1)
+    with pytest.raises(nn.TrainingDivergedError, match="running averages"):
+        net.update_mini_batch((x, y), 0.1)
+    with pytest.raises(nn.TrainingDivergedError):
+        both.SGD((x, y), 1, 4, 0.1)
+    for model in (net, both):
+        assert all(np.isfinite(nn.to_numpy(array)).all() for array in model.state.layer_state[0])
+    net.SGD((x / 1e20, y), 1, 4, 0.1)
