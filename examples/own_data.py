@@ -10,7 +10,7 @@ import nn_any as nn
 try:
     from matplotlib.figure import Figure
 except ModuleNotFoundError:
-    raise SystemExit('own_data.py draws with matplotlib: python -m pip install ".[plots]"') from None
+    raise SystemExit("own_data.py draws with matplotlib: python -m pip install matplotlib") from None
 
 PICTURE = Path("own_data.png")
 

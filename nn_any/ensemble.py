@@ -12,7 +12,7 @@ from nn_any import metrics as measures
 from nn_any import validation as check
 from nn_any.backends import Device, select_device, to_numpy
 from nn_any.core import members, options, random, specification
-from nn_any.core.errors import InvalidValueError
+from nn_any.core.errors import InvalidTypeError, InvalidValueError
 from nn_any.core.losses import Loss
 from nn_any.core.optimizers import Optimizer
 from nn_any.core.specification import Members
@@ -21,7 +21,7 @@ from nn_any.core.summary import summary_table
 from nn_any.core.typing import Array
 from nn_any.datasets.network_input import own_inputs
 from nn_any.files import load_host_snapshot
-from nn_any.model import Model
+from nn_any.model import FLOAT32, NORMAL, QUADRATIC, SIGMOID, Model, refuse_beside_snapshot
 from nn_any.network import Network
 from nn_any.training.states import initial_snapshot, member_snapshot, member_state, on_device, placed_snapshot
 
@@ -45,7 +45,7 @@ class Ensemble(Model):
     Parameters
     ----------
     layers, activation, loss, initializer, device, dtype
-        As for `Network`; with the `Snapshot` of an ensemble only `n` and `device` count.
+        As for `Network`; only `n` and `device` go with the `Snapshot` of an ensemble.
     n : int
         How many networks.
     learning_rates : sequence of n floats, optional
@@ -98,16 +98,19 @@ class Ensemble(Model):
         learning_rates: Sequence[float] | None = None,
         seeds: Sequence[int] | None = None,
         weight_decays: Sequence[float] | None = None,
-        activation: Any = "sigmoid",
-        loss: str | Loss = "quadratic",
-        initializer: Any = "normal",
+        activation: Any = SIGMOID,
+        loss: str | Loss = QUADRATIC,
+        initializer: Any = NORMAL,
         device: str | Device | None = None,
-        dtype: str = "float32",
+        dtype: str = FLOAT32,
         seed: int | None = None,
         threads: int | None = None,
     ) -> None:
         n = options.integer("n", n)
         if isinstance(layers, Snapshot):
+            given = {"activation": activation, "loss": loss, "initializer": initializer, "dtype": dtype, "seed": seed}
+            each = {"learning_rates": learning_rates, "seeds": seeds, "weight_decays": weight_decays}
+            refuse_beside_snapshot(**given, **each, threads=threads)
             place = select_device(device)
             super().__init__(on_device("layers", layers, place, ensemble=True), place)
             if n != len(self):
@@ -134,8 +137,14 @@ class Ensemble(Model):
     def __len__(self) -> int:
         return len(self._members)
 
-    def __getitem__(self, i: int) -> Network:
+    def __getitem__(self, i: Any) -> Network:
         """Member i as a `Network` of its own, at the same point of its training; a copy."""
+        if isinstance(i, slice):
+            start, stop, step = i.indices(len(self))
+            listed = f"range({start}, {stop}{'' if step == 1 else f', {step}'})"
+            raise InvalidTypeError(f"i: expected the number of a member, got {i}; use [ensemble[i] for i in {listed}]")
+        if not hasattr(i, "__index__") or isinstance(i, bool):
+            raise InvalidTypeError(f"i: expected the number of a member, an integer, got {i!r}")
         if not -len(self) <= operator.index(i) < len(self):
             raise IndexError(f"i: expected a member within 0 … {len(self) - 1}, got {i}")
         return Network(member_snapshot(self.snapshot, self.device, range(len(self))[i]), device=self.device)
@@ -240,8 +249,8 @@ class Ensemble(Model):
         return self.feedforward(x)
 
     def predict_proba(self, x: Any) -> Array:
-        """The mean outputs of classifiers, (n, outputs): sigmoids lie in 0 … 1 each but need not sum to 1."""
-        self._check_classifies("predict_proba", "use predict")
+        """The mean outputs of classifiers, (n, outputs), as `Network.predict_proba` has them."""
+        self._check_probabilities()
         return self.feedforward(x)
 
     def vote(self, x: Any) -> Array:

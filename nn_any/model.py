@@ -1,7 +1,7 @@
 """Model: what a network and an ensemble have in common."""
 
 import copy
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from os import PathLike
 from typing import Any, Self
 
@@ -12,6 +12,7 @@ from nn_any.backends.blocks import block_engines, join
 from nn_any.core import options
 from nn_any.core.errors import InvalidTypeError, InvalidValueError
 from nn_any.core.layers import Layer
+from nn_any.core.layers.base import name_parameters
 from nn_any.core.optimizers import SGD, Optimizer
 from nn_any.core.specification import Specification
 from nn_any.core.state import Snapshot, TrainState
@@ -26,6 +27,9 @@ from nn_any.training.fit import as_checkpoint, make_plan, only_run, run_plan
 from nn_any.training.run import as_callbacks
 from nn_any.training.states import check_state, in_blocks, moved_snapshot, on_device
 from nn_any.training.steps import descend
+
+_WEIGHTS, _BIASES = ("weights", "gain"), ("biases", "shift")
+"""The names of the parameters that `weights` and `biases` hand out."""
 
 
 class Model:
@@ -125,14 +129,51 @@ class Model:
         return self.state.params
 
     @property
+    def parameters(self) -> dict[str, Array]:
+        """All parameters by name, fresh arrays on the device: ``"layers.0.weights"``, ``"layers.0.biases"``, …
+
+        The number is the layer's place in `layers`, and the rest the name that the layer gives: ``weights`` and
+        ``biases``, or ``gain`` and ``shift`` of a normalisation.
+        """
+        return self._named(self.params)
+
+    def set_parameters(self, parameters: Any) -> None:
+        """Put other numbers in place of some parameters, or of all; those that are not named stay.
+
+        Parameters
+        ----------
+        parameters : mapping of names to arrays, NumPy or on the network's device, as `parameters` has them
+
+        Raises
+        ------
+        ValueError
+            If there is no parameter of that name, a shape differs, or a number is not finite; nothing has changed then.
+        TypeError
+            If it is no mapping.
+        """
+        if not isinstance(parameters, Mapping):
+            expected = "a dict of arrays by name, such as net.parameters"
+            raise InvalidTypeError(f"parameters: expected {expected}, got {type(parameters).__name__}")
+        current = self.parameters
+        if unknown := [name for name in parameters if name not in current]:
+            raise InvalidValueError(f"parameters: expected names among {', '.join(current)}, got {unknown[0]!r}")
+        self._put({name: self._checked_array(name, new, current[name]) for name, new in parameters.items()})
+
+    @property
     def weights(self) -> list[Array]:
-        """The weights of each layer that has any, (units, inputs) for `Dense`: fresh arrays on the device."""
-        return [arrays[0] for arrays in self._unpack(self.params)]
+        """The weights of each layer that has any, (units, inputs) for `Dense`: fresh arrays on the device.
+
+        They are the `parameters` called ``weights`` or ``gain``.
+        """
+        return _called(_WEIGHTS, self.parameters)
 
     @property
     def biases(self) -> list[Array]:
-        """The biases of each layer that has any, (units,) for `Dense`: fresh arrays on the device."""
-        return [arrays[1] for arrays in self._unpack(self.params) if len(arrays) > 1]
+        """The biases of each layer that has any, (units,) for `Dense`: fresh arrays on the device.
+
+        They are the `parameters` called ``biases`` or ``shift``.
+        """
+        return _called(_BIASES, self.parameters)
 
     def set_weights(self, weights: Any, biases: Any) -> None:
         """Put other numbers in place of the weights and biases; they are copied.
@@ -146,25 +187,18 @@ class Model:
         ValueError
             If a shape or the number of arrays differs, or a number is not finite; nothing has changed then.
         """
-        state = self.state
-        unpacked = self._unpack(state.params)
-        given = {"weights": weights, "biases": biases}
-        current = {"weights": [a[0] for a in unpacked], "biases": [a[1] for a in unpacked if len(a) > 1]}
-        for name, arrays in given.items():
+        current = self.parameters
+        checked: dict[str, Array] = {}
+        for name, arrays in {"weights": weights, "biases": biases}.items():
             if not isinstance(arrays, list | tuple):
                 raise InvalidTypeError(f"{name}: expected a list of arrays, one a layer, got {type(arrays).__name__}")
-        for name, arrays in given.items():
-            given[name] = self._checked_arrays(name, arrays, current[name])
-        new_weights, new_biases = iter(given["weights"]), iter(given["biases"])
-        packed = []
-        for layer, p in zip(self.layers, state.params, strict=True):
-            arrays = layer.unpack(p)
-            first = [next(new_weights)] if arrays else []
-            first += [next(new_biases)] if len(arrays) > 1 else []
-            own = self._device.place(tuple(first), self.dtype)
-            packed.append(layer.pack(*own, *arrays[2:]) if arrays else p)
-        blocks = in_blocks(self.specification, self._device, state._replace(params=tuple(packed)))
-        self.snapshot = self.snapshot._replace(blocks=blocks)
+        for name, arrays, kind in (("weights", weights, _WEIGHTS), ("biases", biases, _BIASES)):
+            places = [key for key in current if _is_called(kind, key)]
+            if len(arrays) != len(places):
+                raise InvalidValueError(f"{name}: expected {len(places)} arrays, one a layer, got {len(arrays)}")
+            for i, (key, new) in enumerate(zip(places, arrays, strict=True)):
+                checked[key] = self._checked_array(f"{name}[{i}]", new, current[key])
+        self._put(checked)
 
     def copy_from(self, other: "Model | Snapshot") -> None:
         """Take over the parameters and running averages of a network of the same layers; they are copied.
@@ -176,7 +210,7 @@ class Model:
         """
         its = other if isinstance(other, Snapshot) else other.snapshot
         if self.snapshot.shapes != its.shapes:
-            raise InvalidValueError(f"other: expected a network of the same layers as {self!r}, got {other!r}")
+            raise InvalidValueError(f"other: expected a network of the same layers as {self!r}, got {_sizes(its)}")
         copies = moved_snapshot(its, self._device, self.dtype)
         self.snapshot = self.snapshot.with_parameters_of(copies.blocks)
 
@@ -392,8 +426,8 @@ class Model:
         -------
         nabla_b, nabla_w : lists of arrays in the shapes of `biases` and `weights`
         """
-        unpacked = self._unpack(self.gradients(x, y, training=training))
-        return [arrays[1] for arrays in unpacked if len(arrays) > 1], [arrays[0] for arrays in unpacked]
+        named = self._named(self.gradients(x, y, training=training))
+        return _called(_BIASES, named), _called(_WEIGHTS, named)
 
     def cost_derivative(self, output_activations: Any, y: Any) -> Array:
         """∂C/∂a for outputs a (n, outputs) and labels or targets y: ``a - y`` for the quadratic loss."""
@@ -417,7 +451,7 @@ class Model:
         each = "" if members is None else " each"
         count = parameter_count(self.snapshot.blocks[0].params)
         count //= 1 if members is None else int(self.snapshot.blocks[0].key.shape[0])
-        sizes = "-".join(shape_text(shape) for shape in self.specification.shapes)
+        sizes = _sizes(self.snapshot)
         return (
             f"{type(self).__name__}({several}{sizes}, loss {self.specification.loss.name}, {count:,} parameters{each}, "
             f"{self.dtype} on {self._device}, {self.epoch} epochs trained{f', {lost} diverged' if lost else ''})"
@@ -437,24 +471,47 @@ class Model:
         if self.is_regression:
             raise InvalidTypeError(f"{method}: expected a classifier, got a regression network; {remedy}")
 
-    def _unpack(self, tree: Params) -> list[tuple[Array, ...]]:
-        """Parameters or gradients as users see them, one entry per layer that has any, in fresh contiguous arrays."""
-        xp = self._device.xp
-        unpacked = [layer.unpack(p) for layer, p in zip(self.layers, tree, strict=True) if p]
-        with self._device.scope():
-            return [tuple(xp.asarray(array, copy=True) for array in arrays) for arrays in unpacked]
+    def _check_probabilities(self) -> None:
+        self._check_classifies("predict_proba", "use predict")
+        if not self.specification.gives_probabilities:
+            last = self.layers[-1].activation.name
+            raise InvalidTypeError(
+                f"predict_proba: expected outputs within 0 … 1, got a last layer with activation {last!r}; build the "
+                f"network with nn_any.Dense({self.outputs}, activation='sigmoid') as the last layer, or use predict "
+                "for the classes and feedforward for the outputs"
+            )
 
-    def _checked_arrays(self, name: str, arrays: Any, current: list[Array]) -> list[Array]:
-        """Arrays on the device, as many and in the same shapes as the current ones."""
-        if len(arrays) != len(current):
-            raise InvalidValueError(f"{name}: expected {len(current)} arrays, one a layer, got {len(arrays)}")
-        checked = []
-        for i, (new, old) in enumerate(zip(arrays, current, strict=True)):
-            array = own_array(f"{name}[{i}]", new, self._device, self.dtype)
-            if tuple(array.shape) != tuple(old.shape):
-                raise InvalidValueError(f"{name}[{i}]: expected shape {tuple(old.shape)}, got {tuple(array.shape)}")
-            checked.append(array)
-        return checked
+    def _named(self, tree: Params) -> dict[str, Array]:
+        """Parameters or gradients as users see them, by their names, in fresh contiguous arrays."""
+        xp, lead = self._device.xp, 0 if self.specification.members is None else 1
+        named: dict[str, Array] = {}
+        with self._device.scope():
+            for i, (layer, p) in enumerate(zip(self.layers, tree, strict=True)):
+                arrays = layer.unpack(p)
+                names = name_parameters(layer, [array.ndim - lead for array in arrays]) if arrays else ()
+                pairs = zip(names, arrays, strict=True)
+                named |= {f"layers.{i}.{name}": xp.asarray(array, copy=True) for name, array in pairs}
+        return named
+
+    def _checked_array(self, name: str, new: Any, old: Array) -> Array:
+        """An array on the device, in the shape of the current one."""
+        array = own_array(name, new, self._device, self.dtype)
+        if tuple(array.shape) != tuple(old.shape):
+            raise InvalidValueError(f"{name}: expected shape {tuple(old.shape)}, got {tuple(array.shape)}")
+        return array
+
+    def _put(self, arrays: dict[str, Array]) -> None:
+        """Put copies of these arrays in the places of the parameters of these names."""
+        state = self.state
+        named = self._named(state.params) | {
+            name: self._device.place(array, self.dtype) for name, array in arrays.items()
+        }
+        packed = []
+        for i, (layer, p) in enumerate(zip(self.layers, state.params, strict=True)):
+            own = [array for name, array in named.items() if name.startswith(f"layers.{i}.")]
+            packed.append(layer.pack(*own) if own else p)
+        blocks = in_blocks(self.specification, self._device, state._replace(params=tuple(packed)))
+        self.snapshot = self.snapshot._replace(blocks=blocks)
 
     def _checked_places(self, places: tuple[int, ...]) -> list[int]:
         """The layers at these places that have parameters; all of those by default."""
@@ -463,3 +520,36 @@ class Model:
             if options.integer("places", place, minimum=0) >= len(self.layers):
                 raise IndexError(f"places: expected layers within 0 … {len(self.layers) - 1}, got {place}")
         return [i for i in (places or range(len(self.layers))) if params[i]]
+
+
+class _Default(str):
+    """The default of an argument: not the same object as the word that a caller may write."""
+
+
+SIGMOID, QUADRATIC, NORMAL, FLOAT32 = map(_Default, ("sigmoid", "quadratic", "normal", "float32"))
+"""The defaults of networks and ensembles."""
+
+
+def refuse_beside_snapshot(**arguments: Any) -> None:
+    """Raise an error if a caller gives any of these arguments, which a snapshot settles."""
+    given = [name for name, value in arguments.items() if value is not None and not isinstance(value, _Default)]
+    if given:
+        raise InvalidValueError(
+            f"{given[0]}: expected none beside a snapshot, which has its own, got {arguments[given[0]]!r}; "
+            "leave it out, or pass the layers"
+        )
+
+
+def _sizes(snapshot: Snapshot) -> str:
+    """The shapes of an example between the layers, in short: ``784-30-10``."""
+    return "-".join(shape_text(shape) for shape in snapshot.specification.shapes)
+
+
+def _is_called(names: tuple[str, ...], key: str) -> bool:
+    """Whether the parameter of that key, ``layers.0.weights``, has one of the names."""
+    return key.split(".", 2)[2] in names
+
+
+def _called(names: tuple[str, ...], named: Mapping[str, Array]) -> list[Array]:
+    """The arrays that have one of the names."""
+    return [array for key, array in named.items() if _is_called(names, key)]

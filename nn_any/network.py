@@ -14,7 +14,7 @@ from nn_any.core.summary import summary_table
 from nn_any.core.typing import Array
 from nn_any.datasets.network_input import own_inputs
 from nn_any.files import load_host_snapshot
-from nn_any.model import Model
+from nn_any.model import FLOAT32, NORMAL, QUADRATIC, SIGMOID, Model, refuse_beside_snapshot
 from nn_any.training.states import initial_snapshot, on_device, placed_snapshot
 
 
@@ -24,15 +24,17 @@ class Network(Model):
     Parameters
     ----------
     layers : sequence, or Snapshot
-        The input shape first (a number of features or a tuple), then layers; a bare number is a `Dense` layer with the
-        default activation. ``[784, 30, 10]`` is the book's first network.
-        A `Snapshot`, such as ``net.snapshot``, is a network as it was: then only `device` counts.
+        The input shape first (a number of features or a tuple), then layers; a bare number is a `Dense` layer that
+        names no activation. ``[784, 30, 10]`` is the book's first network.
+        A `Snapshot`, such as ``net.snapshot``, is a network as it was; only `device` goes with it.
     activation : str or Activation
-        The default of layers that name none: ``"sigmoid"``, ``"tanh"``, ``"relu"``, ``"leaky_relu"``, ``"gelu"``,
-        ``"silu"``, ``"softplus"``, ``"exponential"``, ``"softmax"``, ``"linear"``, or your own.
+        The default of layers that name none, but for the last one if the loss says what suits it: ``"sigmoid"``,
+        ``"tanh"``, ``"relu"``, ``"leaky_relu"``, ``"gelu"``, ``"silu"``, ``"softplus"``, ``"exponential"``,
+        ``"softmax"``, ``"linear"``, or your own.
     loss : str or Loss
         For classes ``"quadratic"``, ``"cross_entropy"`` (sigmoid outputs) or ``"log_likelihood"`` (softmax outputs);
-        for numbers ``"mean_squared_error"``, ``"mean_absolute_error"``, ``"huber"`` or ``"poisson"``; or your own.
+        for numbers ``"mean_squared_error"``, ``"mean_absolute_error"``, ``"huber"`` (linear outputs) or ``"poisson"``
+        (exponential outputs); or your own. A last layer that names no activation gets the one in brackets.
     initializer : str or Initializer
         The default of layers that name none: ``"normal"``, ``"scaled_normal"``, ``"glorot_uniform"``, ``"he_normal"``
         and their kin, ``"lecun_normal"``, ``"orthogonal"``, ``"zeros"``, or your own.
@@ -77,14 +79,16 @@ class Network(Model):
         self,
         layers: Any,
         *,
-        activation: Any = "sigmoid",
-        loss: str | Loss = "quadratic",
-        initializer: Any = "normal",
+        activation: Any = SIGMOID,
+        loss: str | Loss = QUADRATIC,
+        initializer: Any = NORMAL,
         device: str | Device | None = None,
-        dtype: str = "float32",
+        dtype: str = FLOAT32,
         seed: int | None = None,
     ) -> None:
         if isinstance(layers, Snapshot):
+            given = {"activation": activation, "loss": loss, "initializer": initializer, "dtype": dtype, "seed": seed}
+            refuse_beside_snapshot(**given)
             place = select_device(device)
             super().__init__(on_device("layers", layers, place, ensemble=False), place)
             return
@@ -137,8 +141,14 @@ class Network(Model):
             return outputs if self.is_regression else answers.predicted_classes(outputs, xp=self.device.xp)
 
     def predict_proba(self, x: Any) -> Array:
-        """The outputs of a classifier, (n, outputs): sigmoids lie in 0 … 1 each but need not sum to 1."""
-        self._check_classifies("predict_proba", "use predict")
+        """The outputs of a classifier, (n, outputs): sigmoids lie in 0 … 1 each but need not sum to 1.
+
+        Raises
+        ------
+        TypeError
+            If the network is for regression, or its last activation gives values outside 0 … 1.
+        """
+        self._check_probabilities()
         return self.feedforward(x)
 
     def evaluate(self, data: Any) -> int:

@@ -87,6 +87,24 @@ BACKENDS = {
 NOT_NUMPY = tuple(backend.name for backend in BACKENDS.values() if backend.library != "numpy")
 
 
+def subclasses(base):
+    """All classes of the package that are derived from `base`, by name; tests and examples derive others."""
+    found, waiting = {}, [base]
+    while waiting:
+        for kind in waiting.pop().__subclasses__():
+            waiting.append(kind)
+            if kind.__module__.startswith("nn_any.") and not kind.__name__.startswith("_"):
+                found[kind.__name__] = kind
+    return found
+
+
+def registered(module):
+    """The names that the package has registered in a module of its own; tests and examples register others."""
+    if not hasattr(module, "get"):  # the layers, which are classes
+        return [name for name in module.names() if name in subclasses(module.Layer)]
+    return [name for name in module.names() if type(module.get(name)).__module__.startswith("nn_any.")]
+
+
 def _missing(library):
     """Why a library or a tool cannot be used here, or None."""
     if library in TOOLS:

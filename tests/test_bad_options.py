@@ -69,7 +69,7 @@ STACKS = [
     ([(4, 4, 1), nn.Conv2D(2, 2)], {}, r"layers: expected a last layer with outputs of one axis, got \(3, 3, 2\)"),
     ([(4, 4, 1), nn.Conv2D(2, 2), nn.RandomAffine(), nn.Flatten(), 3], {}, "layers, entry 2, .*expected at the front"),
     (
-        [4, 3],
+        [4, nn.Dense(3, activation="sigmoid")],
         {"loss": "log_likelihood"},
         "loss: 'log_likelihood' needs outputs with values that sum to 1, got a",
     ),

@@ -218,7 +218,7 @@ def test_bad_sizes(layers, message):
         ({"seed": 0.5}, TypeError, "seed: expected an integer of at least 0, got 0.5"),
         ({"device": "abacus"}, ValueError, "device: expected 'auto'"),
         (
-            {"activation": "relu", "loss": "cross_entropy"},
+            {"layers": [4, nn.Dense(3, activation="relu")], "loss": "cross_entropy"},
             ValueError,
             "loss: 'cross_entropy' needs outputs with values within 0 … 1",
         ),
@@ -226,7 +226,7 @@ def test_bad_sizes(layers, message):
 )
 def test_bad_network_arguments(arguments, error, message):
     with pytest.raises(error, match=message):
-        nn.Network([4, 3], **{"device": "cpu", **arguments})
+        nn.Network(**{"layers": [4, 3], "device": "cpu", **arguments})
 
 
 def test_a_layer_that_is_none():
@@ -336,9 +336,12 @@ def test_what_is_no_list(net):
 
 
 @pytest.mark.slow
-def test_the_example_that_draws_without_matplotlib(tmp_path):
-    example = Path(__file__).parent.parent / "examples" / "own_data.py"
-    code = f"import runpy, sys; sys.modules['matplotlib'] = None; runpy.run_path({str(example)!r}, run_name='__main__')"
+@pytest.mark.parametrize("name", ["own_data.py", "book/expand_mnist.py"])
+def test_the_examples_that_draw_without_matplotlib(tmp_path, name):
+    root = Path(__file__).parent.parent
+    example = root / "examples" / name
+    code = f"import runpy, sys; sys.modules['matplotlib'] = None; sys.path.append({str(root)!r}); "
+    code += f"runpy.run_path({str(example)!r}, run_name='__main__')"
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True)
     assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr == 'own_data.py draws with matplotlib: python -m pip install ".[plots]"\n'
+    assert done.stderr == f"{example.name} draws with matplotlib: python -m pip install matplotlib\n"

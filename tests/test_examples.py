@@ -20,11 +20,11 @@ ARGUMENTS = {"mnist_recipe.py": ["--data", "digits", "--epochs", "2"]}
 # What the last line of each prints, or the picture that it leaves.
 ENDS = {
     "ten_lines.py": r"it says ( \d){12}\n$",
-    "every_device.py": r"numpy:cpu .* 0\.0e\+00",
+    "every_device.py": r"(?s)torch:cpu +│ replay .* 0\.0e\+00.*torch:cpu +│ eager +│[^\n]*[1-9]\.\de-0[678]",
     "mnist_recipe.py": r"\d\d\.\d\d% of 180 test images are right, on .*, in \d:\d\d\n$",
     "ensemble.py": r"the best alone, at \d+: 9\d\.\d% of the test digits\nthe vote of all: 9\d\.\d%\n$",
     "own_data.py": r"9\d\.\d% of 150 test points are right.*\nthe picture is in own_data.png\n$",
-    "book_chapter_1.py": r"\[64, 30, 10\]\W+2\d\d\W+9\d\.\d\d%",
+    "book_chapter_1.py": r"\[64, 100, 10\]\W+2\d\d \(7\d\.\d\d%\)\W+29\d \(9\d\.\d\d%\)",
 }
 
 

@@ -4,10 +4,14 @@ from pathlib import Path
 
 import cyclopts
 import numpy as np
-from matplotlib.figure import Figure
 
 import nn_any as nn
 from examples.book.common import QUICK_EXAMPLES, Flag, load
+
+try:
+    from matplotlib.figure import Figure
+except ModuleNotFoundError:
+    raise SystemExit("expand_mnist.py draws with matplotlib: python -m pip install matplotlib") from None
 
 PICTURE = Path("expand_mnist.png")
 TITLES = ("as it was", "right", "left", "down", "up")

@@ -72,7 +72,7 @@ def main(
     seeds
         Each experiment once for each of these; 0 by default.
     quick
-        Few images and one epoch.
+        Few images and one epoch, to see that all of it runs; without the book's figures, which are for all images.
     as_json
         A file for the results, written again after each experiment.
     """
@@ -88,9 +88,12 @@ def main(
             validation, test = run(parts, most or 0, seed or 0)
             seconds = time.perf_counter() - start
             place = "the host" if most is None else str(parts[0].device)
-            rows.append(Row(name, seed, most, validation, test, seconds, place, book))
+            rows.append(Row(name, seed, most, validation, test, seconds, place, None if quick else book))
             if as_json is not None:
                 write_atomically(as_json, json.dumps([row._asdict() for row in rows], indent=2).encode())
+    if quick:
+        show(rows, f"{QUICK_EXAMPLES} images and one epoch: they show that all of it runs, not how well it can do.")
+        return
     show(
         rows,
         "validation, test: at the epoch that was best on the validation images; ensemble and regularization: after "

@@ -6,7 +6,7 @@ and its gradients inside a loop some ten times slower than the definitions, whic
 
 import time
 from collections.abc import Callable, Iterable
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from functools import lru_cache, partial
 from types import MappingProxyType
 from typing import Any
@@ -29,13 +29,22 @@ def _jit(function: Callable[..., Any]) -> Callable[..., Any]:
 
     def call(*args: Any) -> Any:
         try:
-            return compiled(*args)
+            with _broadcasting():
+                return compiled(*args)
         except jax.errors.JAXTypeError as error:  # it reads a value: no tracer has one
             name = getattr(function, "__qualname__", function)
             logger.warning("jax.jit cannot compile %s, it runs eagerly: %s", name, one_line(error))
-            return function(*args)
+            with _broadcasting():
+                return function(*args)
 
     return call
+
+
+def _broadcasting() -> AbstractContextManager[Any]:
+    """What lets arrays of different ranks meet, as ensembles' do, where a user has JAX refuse that."""
+    allowed = jax.config.jax_numpy_rank_promotion == "allow"
+    context: AbstractContextManager[Any] = nullcontext() if allowed else jax.numpy_rank_promotion("allow")
+    return context
 
 
 def _steps(
@@ -64,7 +73,14 @@ def _description(leaf: Any) -> jax.ShapeDtypeStruct:
     return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=where, weak_type=getattr(leaf, "weak_type", False))
 
 
-class JaxEngine(Engine):
+class PlainEngine(Engine):
+    """The plain loop."""
+
+    def scope(self) -> AbstractContextManager[Any]:
+        return _broadcasting()
+
+
+class JaxEngine(PlainEngine):
     """A whole segment of steps as one compiled loop on the device; compiled once per shape of the epoch.
 
     Steps that JAX cannot trace run eagerly; in the mode ``"compiled"`` they are an `EngineError`. `programs` are the
@@ -81,12 +97,15 @@ class JaxEngine(Engine):
         self, step: Step, state: TrainState, data: Batch, order: Array, rates: Array, start: int, stop: int
     ) -> tuple[TrainState, Array]:
         """Run the steps on a copy of the state, whose buffers the loop may use again."""
+        if self.name != Engine.name and jax.config.jax_disable_jit:
+            fall_back(self, self._mode, "jax_disable_jit, or JAX_DISABLE_JIT in the environment, is set")
         if self.name == Engine.name:
             return super().run(step, state, data, order, rates, start, stop)
         own = jax.tree.map(lambda leaf: jnp.array(leaf, copy=True), state)
         arguments = own, data, order, rates, np.int32(start), np.int32(stop)
         try:
-            compiled = self._compiled(step, arguments)
+            with self.scope():
+                compiled = self._compiled(step, arguments)
         except Exception as error:  # whatever it is, the plain loop will tell better
             fall_back(self, self._mode, one_line(error))
             return self.run(step, state, data, order, rates, start, stop)
@@ -147,8 +166,11 @@ class Backend(StandardBackend):
         platform = "cuda" if raw.platform == "gpu" else raw.platform
         return self.canonical(f"{platform}:{raw.id}")
 
+    def scope(self, name: str) -> AbstractContextManager[Any]:
+        return _broadcasting()
+
     def engine(self, name: str, mode: str = "auto", programs: ProgramCache | None = None) -> Engine:
-        return Engine() if mode == "eager" else JaxEngine(mode, self._programs)
+        return PlainEngine() if mode == "eager" else JaxEngine(mode, self._programs)
 
     def supports(self, dtype: str, name: str) -> bool:
         return dtype != "float64" or bool(jax.config.jax_enable_x64)

@@ -1,6 +1,7 @@
 """PyTorch: CPUs, CUDA GPUs, and whatever other device a tensor can be made on."""
 
 from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager
 from types import MappingProxyType
 from typing import Any
 
@@ -9,7 +10,7 @@ import numpy as np
 import torch
 
 from nn_any.backends._standard import StandardBackend, for_images
-from nn_any.backends._torch_engine import CompiledEngine, GraphEngine, TorchEngine
+from nn_any.backends._torch_engine import CompiledEngine, GraphEngine, TorchEngine, plain_torch
 from nn_any.backends._torch_replay import TorchReplayEngine
 from nn_any.backends.engine import Engine
 from nn_any.backends.programs import ProgramCache
@@ -123,6 +124,9 @@ class Backend(StandardBackend):
 
     def name_of(self, raw: Any) -> str:
         return self.canonical(str(raw))
+
+    def scope(self, name: str) -> AbstractContextManager[Any]:
+        return plain_torch()
 
     def engine(self, name: str, mode: str = "auto", programs: ProgramCache | None = None) -> Engine:
         """CUDA graphs on a CUDA GPU, NumPy's loop on the CPU; compiled steps, or the plain loop, if asked for."""

@@ -10,8 +10,8 @@ Reference: https://docs.pytorch.org/docs/stable/notes/cuda.html#cuda-graphs
 
 import time
 import warnings
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from threading import Lock
 from types import SimpleNamespace
 from typing import Any, TypeVar
@@ -32,12 +32,21 @@ _rows = SimpleNamespace(take=lambda x, rows, axis: torch.index_select(x, axis, r
 """Bare functions for `take_rows`: array-api-compat's `take` does without negative indices in three more operations."""
 
 
+@contextmanager
+def plain_torch() -> Iterator[None]:
+    """What keeps PyTorch's switches from the work in here: autograd records nothing, and no product is in bfloat16."""
+    with torch.no_grad(), ExitStack() as stack:
+        for kind in ("cpu", "cuda"):
+            if torch.is_autocast_enabled(kind):
+                stack.enter_context(torch.autocast(kind, enabled=False))
+        yield
+
+
 class TorchEngine(Engine):
     """The plain loop, in which autograd records nothing: gradients are ours."""
 
     def scope(self) -> AbstractContextManager[Any]:
-        context: AbstractContextManager[Any] = torch.no_grad()
-        return context
+        return plain_torch()
 
     def run(
         self, step: Step, state: TrainState, data: Batch, order: Array, rates: Array, start: int, stop: int

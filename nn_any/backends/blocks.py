@@ -6,11 +6,9 @@ from concurrent.futures import ThreadPoolExecutor
 from itertools import accumulate
 from typing import TypeVar
 
-import numpy as np
-
 from nn_any.backends.blas import ONE_BLAS_THREAD
 from nn_any.backends.devices import Device
-from nn_any.backends.engine import Engine
+from nn_any.backends.engine import Engine, quiet
 from nn_any.backends.programs import ProgramCache
 from nn_any.core.state import TrainState
 from nn_any.core.trees import tree_map
@@ -102,5 +100,5 @@ def run_blocks(device: Device, jobs: Sequence[Callable[[], T]], threads: int | N
 
 def _quiet(job: Callable[[], T]) -> T:
     """The job's result; a member that overflows is told of by its loss, not by a warning for each operation."""
-    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+    with quiet():
         return job()

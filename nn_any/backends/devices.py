@@ -14,7 +14,7 @@ import numpy as np
 from array_api_compat import array_namespace
 
 from nn_any.backends._standard import StandardBackend
-from nn_any.backends.engine import Engine
+from nn_any.backends.engine import Engine, quiet
 from nn_any.backends.libraries import CUDA_LIBRARIES, INSTALL, LIBRARIES, backend_of, get_backend, is_known
 from nn_any.backends.programs import ProgramCache
 from nn_any.core.errors import InvalidTypeError, InvalidValueError, NnAnyError
@@ -25,6 +25,9 @@ _FORMS = (
     "'auto', 'cpu', 'cuda', 'cuda:1', a library (numpy, cupy, torch, jax, array_api_strict) "
     "or a library and one of its devices, such as 'torch:cuda:0'"
 )
+
+
+NO_DRIVER = "this machine has no CUDA driver"
 
 
 class DeviceNotAvailableError(NnAnyError, RuntimeError):
@@ -41,7 +44,7 @@ class DeviceNotAvailableError(NnAnyError, RuntimeError):
     """
 
     def __init__(self, device: str, reason: str, remedy: str) -> None:
-        super().__init__(f"device {device!r} is not available: {reason}. Remedy: {remedy}")
+        super().__init__(f"device {device!r} is not available: {reason.rstrip('.')}. Remedy: {remedy}")
         self.device, self.reason, self.remedy = device, reason, remedy
 
 
@@ -143,7 +146,8 @@ class Device:
         if dtype is None and array.dtype == np.float16 and not hasattr(self.xp, "float16"):
             dtype = "float32"
         wanted = array.dtype.newbyteorder("=") if dtype is None else np.dtype(dtype)
-        return array.astype(wanted, order="C", copy=False)  # rows are taken from it: keep each in one piece
+        with quiet():
+            return array.astype(wanted, order="C", copy=False)  # rows are taken from it: keep each in one piece
 
     def place(self, tree: Any, dtype: str) -> Any:
         """A tree of arrays of any library as one on this device: copies, the real ones in `dtype`."""
@@ -154,7 +158,8 @@ class Device:
                 own = self.xp.asarray(leaf, copy=True)
                 return self.xp.astype(own, getattr(self.xp, dtype), copy=False) if real else own
             host = to_numpy(leaf)
-            return self.asarray(host.astype(dtype if real else host.dtype))  # astype copies
+            with quiet():
+                return self.asarray(host.astype(dtype if real else host.dtype))  # astype copies
 
         with self.scope():
             return tree_map(copy, tree)
@@ -234,7 +239,7 @@ def _cuda(name: str, spec: str) -> Device:
     """A CUDA device of the first library that has a working one."""
     remedy = f"install a CUDA driver and a library for it: {INSTALL['cupy']}"
     if not has_cuda_driver():
-        raise DeviceNotAvailableError(spec, "this machine has no CUDA driver", remedy)
+        raise DeviceNotAvailableError(spec, NO_DRIVER, remedy)
     reasons = []
     for library in CUDA_LIBRARIES:
         try:

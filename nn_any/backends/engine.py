@@ -2,9 +2,10 @@
 
 import logging
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager
 from typing import Any
 
+import numpy as np
 from array_api_compat import array_namespace
 
 from nn_any.core.errors import NnAnyError
@@ -15,6 +16,14 @@ MODES = ("auto", "eager", "compiled")
 """What a user may ask for: the fastest that works, the plain loop, or a compiled one and nothing else."""
 
 logger = logging.getLogger("nn_any")
+
+
+def quiet() -> AbstractContextManager[Any]:
+    """What keeps NumPy's switches for overflow and the like, `numpy.errstate`, from reaching the work in here.
+
+    A loss that is not finite is told of by training itself, on every library alike.
+    """
+    return np.errstate(all="ignore")
 
 
 class EngineError(NnAnyError, RuntimeError):
@@ -56,7 +65,7 @@ class Engine:
 
     def scope(self) -> AbstractContextManager[Any]:
         """What has to be entered around work on the device."""
-        return nullcontext()
+        return quiet()
 
     def compile(self, function: Callable[..., Any]) -> Callable[..., Any]:
         """A function with the same results as the pure `function`, in the device's scope, perhaps faster."""

@@ -12,13 +12,18 @@ LIBRARIES = ("cupy", "torch", "jax", "numpy", "array_api_strict")
 """The libraries that are known by name; ties between accelerators go in this order."""
 
 CUDA_LIBRARIES = ("cupy", "torch", "jax")
+
+_PIP = "python -m pip install"
 INSTALL = {
-    "cupy": "pip install 'nn-any[cuda13]' (CUDA 13) or pip install 'nn-any[cuda12]' (CUDA 12)",
-    "torch": "pip install 'nn-any[torch]'",
-    "jax": "pip install 'nn-any[jax]'",
-    "numpy": "pip install numpy",
-    "array_api_strict": "pip install array-api-strict",
+    "cupy": f'{_PIP} "cupy-cuda13x[ctk]" (CUDA 13) or {_PIP} "cupy-cuda12x[ctk]" (CUDA 12)',
+    "torch": f"{_PIP} torch",
+    "jax": f"{_PIP} jax",
+    "numpy": f"{_PIP} numpy",
+    "array_api_strict": f"{_PIP} array-api-strict",
+    "matplotlib": f"{_PIP} matplotlib",
 }
+"""The commands that install what the package can work with."""
+
 _others: dict[str, StandardBackend] = {}
 
 

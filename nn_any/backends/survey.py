@@ -3,13 +3,13 @@
 from dataclasses import dataclass
 from importlib.util import find_spec
 
-from nn_any.backends.devices import Device, DeviceNotAvailableError, has_cuda_driver, resolve
-from nn_any.backends.libraries import INSTALL, LIBRARIES, get_backend
+from nn_any.backends.devices import NO_DRIVER, Device, DeviceNotAvailableError, has_cuda_driver, resolve
+from nn_any.backends.libraries import LIBRARIES, get_backend
 
 
 @dataclass(frozen=True)
 class LibraryReport:
-    """What `survey` found of one library: its devices, or the reason why it has none."""
+    """What `survey` found of one library: its devices, or why it lacks others."""
 
     library: str
     version: str
@@ -22,16 +22,20 @@ def survey() -> list[LibraryReport]:
     reports = []
     for library in LIBRARIES:
         found: list[Device] = []
-        reason, version = "", ""
+        reasons, version = [], ""
         try:
             if library == "cupy" and find_spec("cupy") is not None and not has_cuda_driver():
-                raise DeviceNotAvailableError(library, "this machine has no CUDA driver", INSTALL[library])
+                raise DeviceNotAvailableError(library, NO_DRIVER, "install one")
             resolve(library, "", library)
             version = get_backend(library).version
-            found.extend(resolve(library, name, f"{library}:{name}") for name in get_backend(library).names())
+            for name in get_backend(library).names():
+                try:
+                    found.append(resolve(library, name, f"{library}:{name}"))
+                except DeviceNotAvailableError as error:
+                    reasons.append(f"{name}: {error.reason}")
         except DeviceNotAvailableError as error:
-            reason = f"{error.reason}; {error.remedy}"
-        reports.append(LibraryReport(library, version, tuple(found), reason))
+            reasons.append(f"{error.reason}; {error.remedy}")
+        reports.append(LibraryReport(library, version, tuple(found), "; ".join(reasons)))
     return reports
 
 

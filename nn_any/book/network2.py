@@ -21,6 +21,7 @@ from nn_any.book.network import as_row, sigmoid, sigmoid_prime
 from nn_any.core import activations, losses, options
 from nn_any.core.errors import InvalidTypeError, InvalidValueError
 from nn_any.core.optimizers import SGD
+from nn_any.core.regularization import global_norm
 from nn_any.core.typing import Array
 from nn_any.datasets import as_dataset
 from nn_any.files import write_atomically
@@ -238,8 +239,8 @@ def weight_penalty(network: Network, lmbda: float, n: int) -> float:
         return 0.0
     net = network.net
     with net.device.scope():
-        squares = sum(net.device.xp.sum(w * w) for w in net.weights)
-    return 0.5 * (lmbda / n) * float(to_numpy(squares))
+        norm = global_norm((tuple(net.weights),), lead=0, xp=net.device.xp)
+    return 0.5 * (lmbda / n) * float(to_numpy(norm)) ** 2  # the square of a float32 may be beyond float32
 
 
 _COLUMNS = ("training_loss", "training_correct", "validation_loss", "validation_correct")

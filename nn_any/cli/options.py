@@ -115,7 +115,7 @@ def build_layers(training: Dataset, layers: str | None, dropout: float, loss: st
     task, chosen = "classes" if training.classes else "numbers", losses.get(loss)
     if chosen.task not in (None, task):
         raise InvalidValueError(f"loss: expected one for {task}, as the data have them, got {loss}, for {chosen.task}")
-    last = "sigmoid" if chosen.task is None and training.classes else chosen.suits
+    last = chosen.suits or ("sigmoid" if training.classes else "linear")
     hidden: list[int | Layer] = []
     for size in sizes[1:-1]:
         hidden += [size, Dropout(dropout)] if dropout else [size]

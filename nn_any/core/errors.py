@@ -2,9 +2,24 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 
-class NnAnyError(Exception):
+class Portable(BaseException):
+    """An error that survives pickling and copying, whatever its constructor takes: worker processes send theirs so."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _restored, (type(self), self.args, vars(self))
+
+
+def _restored(kind: type[BaseException], args: tuple[Any, ...], attributes: dict[str, Any]) -> BaseException:
+    """Return an error as it was, without calling its constructor."""
+    error = kind.__new__(kind, *args)
+    vars(error).update(attributes)
+    return error
+
+
+class NnAnyError(Portable, Exception):
     """The base class of all errors that this package raises on purpose, except those of missing files.
 
     Examples

@@ -1,13 +1,13 @@
 """The pure functions around the training step: outputs, evaluation, gradients, and whether all is finite."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 
 from array_api_compat import array_namespace
 
 from nn_any.core.batches import Preparation
 from nn_any.core.functional import contexts, deltas, example_losses, first_with_params, forward, gradients
-from nn_any.core.layers import Layer
+from nn_any.core.layers import BatchNorm, Layer
 from nn_any.core.losses import Loss
 from nn_any.core.metrics import count_correct
 from nn_any.core.state import TrainState
@@ -74,8 +74,14 @@ def is_finite(x: Array) -> Array:
     return xp.isfinite(xp.max(x)) & xp.isfinite(xp.min(x))
 
 
+def learned(layers: Sequence[Layer], state: TrainState) -> Params:
+    """The numbers of a state that must stay finite: parameters, and the running averages of `BatchNorm`."""
+    averages = [s for layer, s in zip(layers, state.layer_state, strict=True) if isinstance(layer, BatchNorm)]
+    return state.params + tuple(averages)
+
+
 def all_finite(params: Params) -> Array:
-    """Whether every parameter is a finite number: (), bool."""
+    """Whether every number is finite: (), bool."""
     leaves = list(tree_leaves(params))
     xp = array_namespace(*leaves)
     return xp.all(xp.stack([is_finite(leaf) for leaf in leaves]))

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from nn_any.core import activations, options, primitives
-from nn_any.core.activations import Activation
+from nn_any.core.activations import LINEAR, Activation
 from nn_any.core.registry import Named, Registry
 from nn_any.core.typing import Array, Namespace
 
@@ -32,8 +32,9 @@ class Loss(Named):
         The name under which it is registered.
     ranges : tuple of str
         The ranges of output activations that it accepts, as `nn_any.activations.Activation.range` has them.
-    suits : str
-        The output activation that goes with it, as an error message says.
+    suits : str or None
+        The output activation that goes with it, which a last layer that names none gets; None leaves that to the
+        network's default.
     task : {"classes", "numbers", None}
         Whether it is for classification or for regression; None leaves that to the last activation (linear is for
         regression).
@@ -41,7 +42,7 @@ class Loss(Named):
 
     kind = "loss"
     ranges: tuple[str, ...] = ("real", "positive", "unit_interval", "distribution")
-    suits: str = "linear"
+    suits: str | None = None
     task: str | None = None
 
     def __call__(self, a: Array, y: Array, *, xp: Namespace) -> Array:
@@ -86,12 +87,17 @@ class Quadratic(Loss):
 
 def _y_log(y: Array, a: Array, xp: Namespace) -> Array:
     """y ln a, and 0 where y is 0, whatever a is."""
-    return y * xp.log(xp.where(y == 0, xp.ones_like(a), a))
+    return y * xp.log(_above_zero(a, xp))
 
 
 def _ratio(y: Array, a: Array, xp: Namespace) -> Array:
     """y / a, and 0 where y is 0, whatever a is."""
-    return y / xp.where(y == 0, xp.ones_like(a), a)
+    return y / _above_zero(a, xp)
+
+
+def _above_zero(a: Array, xp: Namespace) -> Array:
+    """a, but at least 2³⁰ times the least normal number: so its logarithm, and y / a times a slope of 0, are finite."""
+    return primitives.clip(a, low=xp.finfo(a.dtype).smallest_normal * 2.0**30, xp=xp)
 
 
 class _LogitLoss(Loss):
@@ -102,7 +108,7 @@ class _LogitLoss(Loss):
 
     def fused(self, activation: Activation) -> Fused | None:
         """The form in logits, for outputs with the activation that suits the loss."""
-        return Fused(self._value, self._delta) if activation == activations.get(self.suits) else None
+        return Fused(self._value, self._delta) if activation == activations.get(self.suits or LINEAR) else None
 
 
 @dataclass(frozen=True, repr=False)
@@ -194,6 +200,7 @@ class MeanSquaredError(Loss):
     """C = mean (a - y)² over the outputs."""
 
     name = "mean_squared_error"
+    suits = "linear"
     task = "numbers"
 
     def __call__(self, a: Array, y: Array, *, xp: Namespace) -> Array:
@@ -210,6 +217,7 @@ class MeanAbsoluteError(Loss):
     """C = mean |a - y| over the outputs."""
 
     name = "mean_absolute_error"
+    suits = "linear"
     task = "numbers"
 
     def __call__(self, a: Array, y: Array, *, xp: Namespace) -> Array:
@@ -237,6 +245,7 @@ class Huber(Loss):
 
     threshold: float = 1.0
     name = "huber"
+    suits = "linear"
     task = "numbers"
 
     def __post_init__(self) -> None:
@@ -275,7 +284,8 @@ class Poisson(_LogitLoss):
         return (1 - _ratio(y, a, xp)) / a.shape[-1]
 
     def _value(self, z: Array, y: Array, *, xp: Namespace) -> Array:
-        return xp.mean(xp.exp(z) - y * z, axis=-1)
+        # exp z is infinite long before 1000, and y z must not be, or their difference is no number
+        return xp.mean(xp.exp(z) - y * primitives.clip(z, high=1000.0, xp=xp), axis=-1)
 
     def _delta(self, z: Array, a: Array, y: Array, *, xp: Namespace) -> Array:
         return (a - y) / a.shape[-1]

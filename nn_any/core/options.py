@@ -3,6 +3,7 @@
 import math
 import numbers
 from collections.abc import Callable
+from dataclasses import fields, is_dataclass
 from functools import partial
 from typing import Any
 
@@ -81,6 +82,21 @@ def dtype(value: Any) -> str:
     if name not in ("float32", "float64"):
         raise InvalidValueError(f"dtype: expected 'float32' or 'float64', got {value!r}")
     return str(name)
+
+
+def check_held(owner: Any, dtype: str) -> None:
+    """Raise an error if a setting, the learning rate aside, is infinite in the dtype, or an epsilon is 0 there."""
+    settings = {f.name: getattr(owner, f.name) for f in fields(owner)} if is_dataclass(owner) else {}
+    largest, smallest = float(np.finfo(dtype).max), float(np.finfo(dtype).smallest_normal)
+    for name, value in settings.items():
+        if name == "learning_rate" or not isinstance(value, float):
+            continue
+        if abs(value) > largest or (name == "epsilon" and value < smallest):
+            remedy = "a smaller one" if abs(value) > 1 else "a larger one"
+            raise InvalidValueError(
+                f"{name} of {owner!r}: expected a number that {dtype} can hold, got {value:g}; "
+                f"use {remedy}, or a network with dtype='float64'"
+            )
 
 
 def validate_fields(owner: Any, about: str = "", **checks: Callable[[str, Any], Any]) -> None:

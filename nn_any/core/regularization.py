@@ -5,6 +5,7 @@ these and leave the other arrays as they are. `lead` is the number of leading ax
 each have their own norms, else 0.
 """
 
+import math
 from typing import Any
 
 from nn_any.core.primitives import clip
@@ -50,8 +51,11 @@ def limit_norms(params: Params, mask: Any, max_norm: float, *, lead: int, xp: Na
 
     def limit(w: Array) -> Array:
         # units lie on axis `lead`; what is behind it is one unit's: inputs, or a kernel's height, width and channels
+        axes = tuple(range(lead + 1, w.ndim))
+        scale = _scale(xp.max(xp.abs(w), axis=axes, keepdims=True) if axes else xp.abs(w), xp)
+        w = scale * w
         norms = xp.sqrt(_squares(w, lead + 1, keepdims=True, xp=xp))
-        return w * (max_norm / clip(norms, low=max_norm, xp=xp))
+        return w * (max_norm / xp.maximum(norms, max_norm * scale))
 
     return _where(mask, limit, params)
 
@@ -64,7 +68,8 @@ def clip_values(gradients: Params, limit: float, *, xp: Namespace) -> Params:
 
 def global_norm(gradients: Params, *, lead: int, xp: Namespace) -> Array:
     """The Euclidean norm of all entries of all arrays, of which there is at least one: (), or (m,) for an ensemble."""
-    return xp.sqrt(sum(_squares(g, lead, keepdims=False, xp=xp) for g in tree_leaves(gradients)))
+    scale, norm = _scaled_norm(gradients, lead, xp)
+    return norm / scale
 
 
 def clip_global_norm(gradients: Params, limit: float, *, lead: int, xp: Namespace) -> Params:
@@ -79,9 +84,33 @@ def clip_global_norm(gradients: Params, limit: float, *, lead: int, xp: Namespac
     if not any(True for _ in tree_leaves(gradients)):
         return gradients
     # the 10⁻⁶ is PyTorch's, so that a run can be compared with one there
-    scale = clip(limit / (global_norm(gradients, lead=lead, xp=xp) + 1e-6), high=1.0, xp=xp)
-    clipped: Params = tree_map(lambda g: per_parameter(scale, g) * g, gradients)
+    scale, norm = _scaled_norm(gradients, lead, xp)
+    factor = xp.minimum(limit / (norm + 1e-6 * scale), 1 / scale)
+    clipped: Params = tree_map(lambda g: per_parameter(factor, g) * (per_parameter(scale, g) * g), gradients)
     return clipped
+
+
+def _scaled_norm(gradients: Params, lead: int, xp: Namespace) -> tuple[Array, Array]:
+    """A scale, and the Euclidean norm of all entries times that scale: (), or (m,) for an ensemble, each."""
+    largest = None
+    for g in tree_leaves(gradients):
+        own = xp.max(xp.abs(g), axis=tuple(range(lead, g.ndim))) if g.ndim > lead else xp.abs(g)
+        largest = own if largest is None else xp.maximum(largest, own)
+    scale = _scale(largest, xp)
+    scaled = [per_parameter(scale, g) * g for g in tree_leaves(gradients)]
+    return scale, xp.sqrt(sum(_squares(g, lead, keepdims=False, xp=xp) for g in scaled))
+
+
+def _scale(largest: Array, xp: Namespace) -> Array:
+    """A factor that brings numbers up to `largest` to where their squares neither overflow nor vanish.
+
+    It is a power of 2, so that it changes no digits, and 1 for all but extreme numbers.
+    """
+    exponent = math.log2(xp.finfo(largest.dtype).max)
+    bound, factor = 2.0 ** (0.375 * exponent), 2.0 ** (0.625 * exponent)
+    same = xp.ones_like(largest)
+    scale = xp.where(largest > bound, same / factor, same)
+    return xp.where(largest < 1 / bound, same * factor, scale)
 
 
 def _squares(x: Array, first: int, *, keepdims: bool, xp: Namespace) -> Array:

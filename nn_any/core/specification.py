@@ -9,8 +9,9 @@ import numpy as np
 
 from nn_any.core import activations, initializers, losses, options, random
 from nn_any.core.activations import LINEAR
-from nn_any.core.errors import InvalidTypeError, InvalidValueError
+from nn_any.core.errors import InvalidTypeError, InvalidValueError, prefix_errors
 from nn_any.core.layers import Dense, Layer
+from nn_any.core.layers.base import name_parameters
 from nn_any.core.losses import Loss
 from nn_any.core.trees import tree_leaves
 from nn_any.core.typing import Params, Shape
@@ -24,6 +25,10 @@ _RANGES = {
     "unit_interval": "values within 0 … 1",
     "distribution": "values that sum to 1",
 }
+
+
+_SUITING = {"positive": "exponential", "unit_interval": "sigmoid", "distribution": "softmax"}
+"""An activation with values of each range, for a loss that says what it needs but not what suits it."""
 
 
 _CONVOLUTION_COST = 16
@@ -95,6 +100,11 @@ class Specification:
         return bool(self.layers[-1].activation == LINEAR)
 
     @property
+    def gives_probabilities(self) -> bool:
+        """Whether each output lies within 0 … 1, as the last activation says."""
+        return self.layers[-1].activation.range in ("unit_interval", "distribution")
+
+    @property
     def footprint(self) -> int:
         """How many numbers an example takes up on its way through all layers, of all members."""
         spaces = [layer.workspace(shape) for layer, shape in zip(self.layers, self.shapes[:-1], strict=True)]
@@ -123,10 +133,14 @@ class Specification:
 
     def initial_params(self, seed: int) -> HostParams:
         """The initial parameters of one network: float64 on the host, layer i drawn from the stream ("weights", i)."""
-        return tuple(
+        params = tuple(
             tuple(layer.init(random.stream(seed, "weights", i), shape))
             for i, (layer, shape) in enumerate(zip(self.layers, self.shapes[:-1], strict=True))
         )
+        for i, (layer, own) in enumerate(zip(self.layers, params, strict=True)):
+            with prefix_errors(f"layers, entry {i + 1}, {layer!r}"):
+                name_parameters(layer, [array.ndim for array in (layer.unpack(own) if own else ())])
+        return params
 
     def initial_layer_state(self) -> HostParams:
         """The initial layer states of one network: float64 on the host."""
@@ -153,6 +167,7 @@ def build(
     ----------
     spec : sequence
         The input shape (a number of features, or a tuple), then layers; a bare number is a `Dense` layer.
+        A last layer that names no activation gets the one that suits the loss, if the loss says so.
     activation, initializer, loss : str, or such an object
     dtype : str
         ``"float32"`` or ``"float64"``.
@@ -173,6 +188,8 @@ def build(
     layers: list[Layer] = []
     for place, entry in enumerate(spec[1:], 1):
         layer = _layer(entry, place)
+        if place == len(spec) - 1 and loss.suits is not None:
+            activation = activations.get(loss.suits)
         try:
             layer = layer.with_defaults(activation, initializer, shapes[-1])
             hash(layer)
@@ -197,6 +214,8 @@ def build(
         )
     _check_outputs(layers[-1], shapes[-1][0], loss)
     dtype = options.dtype(dtype)
+    for part in (loss, *layers, *(layer.activation for layer in layers)):
+        options.check_held(part, dtype)
     seed = random.new_seed() if seed is None else options.integer("seed", seed, minimum=0)
     return Specification(tuple(layers), tuple(shapes), loss, dtype, seed, members)
 
@@ -204,10 +223,11 @@ def build(
 def _check_outputs(last: Layer, outputs: int, loss: Loss) -> None:
     """The last activation suits the loss and the number of outputs."""
     output = last.activation
+    suiting = loss.suits or _SUITING.get(loss.ranges[0], "linear")
     if output.range not in loss.ranges:
         raise InvalidValueError(
             f"loss: {loss.name!r} needs outputs with {_RANGES[loss.ranges[0]]}, got a last layer with activation "
-            f"{output.name!r}; use nn_any.Dense(..., activation={loss.suits!r}) as the last layer, or another loss"
+            f"{output.name!r}; use nn_any.Dense({outputs}, activation={suiting!r}) as the last layer, or another loss"
         )
     if output.range == "distribution" and outputs == 1:
         raise InvalidValueError(

@@ -55,6 +55,9 @@ class Records(Sequence[Record]):
     def __iter__(self) -> Iterator[Record]:
         return islice(self._records, self._length)
 
+    def __repr__(self) -> str:
+        return f"<Records of {len(self)} epochs>"
+
     def and_then(self, record: Record) -> "Records":
         """These records and one more."""
         other = copy(self)

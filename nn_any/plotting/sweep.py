@@ -5,11 +5,12 @@ from io import BytesIO
 from os import PathLike
 from typing import Any, TypeAlias
 
+from nn_any.backends.libraries import INSTALL
 from nn_any.files import write_atomically
 
 Row: TypeAlias = Mapping[str, Any]
 
-REMEDY = "install it with: python -m pip install matplotlib"
+REMEDY = f"install it with: {INSTALL['matplotlib']}"
 
 
 def sweep_picture(path: str | PathLike[str], rows: Sequence[Row], measure: str, title: str, seeds: int) -> None:

@@ -44,6 +44,8 @@ def make_plan(
     """
     _check_optimizer(optimizer)
     device, specification = network.device, network.snapshot.specification
+    if not optimizer.whole_batch:  # those compute on the host in float64
+        options.check_held(optimizer, specification.dtype)
     shuffle = options.flag("shuffle", shuffle)
     functions = measures.resolve(metrics, specification.is_regression, specification.outputs)
     examples = own_examples(specification, device, "training_data", training_data)

@@ -7,11 +7,13 @@ from contextlib import contextmanager
 from types import SimpleNamespace
 from typing import Any
 
+from nn_any.core.errors import Portable
+
 EXIT_CODES = {signal.SIGINT: 130, signal.SIGTERM: 143}
 """What a command that is ended by the signal exits with."""
 
 
-class TrainingInterrupted(KeyboardInterrupt):
+class TrainingInterrupted(Portable, KeyboardInterrupt):
     """Ctrl-C or SIGTERM ended a training run; the network has what was learned up to the last batch.
 
     Attributes

@@ -13,6 +13,7 @@ from nn_any.backends.blocks import run_blocks
 from nn_any.core import functional, random
 from nn_any.core import members as pure
 from nn_any.core.errors import InvalidValueError, TrainingDivergedError
+from nn_any.core.evaluation import learned
 from nn_any.core.state import Progress, Record, Snapshot, TrainState
 from nn_any.training.plan import EpochRunner, Pauses, Plan, check_schedule, place_rates
 from nn_any.training.segments import batch_sizes, run_segments
@@ -58,7 +59,8 @@ def run_epoch(snapshot: Snapshot, device: Device, engines: list[Engine], plan: P
         given = plan.examples.arrays, order, device_rates[:, members], plan.batch_size
         ran = list(run_segments(device, engines[i], step, old, *given))
         state, losses = ran[-1][0], np.concatenate([values for _, values in ran])
-        healthy = np.isfinite(losses).all(axis=0) & to_numpy(device.engine.compile(pure.members_finite)(state.params))
+        numbers = learned(specification.layers, state)
+        healthy = np.isfinite(losses).all(axis=0) & to_numpy(device.engine.compile(pure.members_finite)(numbers))
         if not (keep := healthy & active[members]).all():  # the others stay as they were
             state = device.engine.compile(pure.choose)(device.asarray(keep), state, old)
         return state, losses, healthy | ~active[members]

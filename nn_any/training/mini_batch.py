@@ -9,7 +9,9 @@ from nn_any import evaluation
 from nn_any.backends import Device, Engine
 from nn_any.core import functional, random
 from nn_any.core.errors import OutOfMemoryError, TrainingDivergedError
+from nn_any.core.evaluation import learned
 from nn_any.core.state import Progress, Snapshot, TrainState, UnfinishedEpoch
+from nn_any.core.typing import Params
 from nn_any.training.plan import EpochRunner, Pauses, Plan, check_schedule, place_rates
 from nn_any.training.segments import batch_sizes, run_segments
 from nn_any.training.states import update_rule, with_optimizer_state
@@ -52,7 +54,8 @@ def run_epoch(snapshot: Snapshot, device: Device, engines: list[Engine], plan: P
         length=plan.segment,
     )
     for state, values in _within_memory(segments, snapshot, device, plan):
-        _check_finite(state, values, rates, len(losses), progress.epoch + 1, device)
+        numbers = learned(specification.layers, state)
+        _check_finite(numbers, values, rates, len(losses), progress.epoch + 1, device)
         losses = np.concatenate([losses, values])
         steps, record = progress.steps + len(values), None
         if len(losses) < plan.steps:
@@ -103,9 +106,9 @@ def _within_memory(
 
 
 def _check_finite(
-    state: TrainState, losses: np.ndarray, rates: np.ndarray, before: int, epoch: int, device: Device
+    numbers: Params, losses: np.ndarray, rates: np.ndarray, before: int, epoch: int, device: Device
 ) -> None:
-    """Raise an error unless the losses of a segment, after `before` batches, and the weights are finite."""
+    """Raise an error unless the losses of a segment, after `before` batches, and what was learned are finite."""
     finite = np.isfinite(losses)
     if not finite.all():
         batch = before + int(np.argmin(finite))
@@ -113,9 +116,10 @@ def _check_finite(
             f"the loss became {losses[batch - before]} in epoch {epoch}, batch {batch + 1} of {len(rates)}, at "
             f"learning rate {rates[batch]:g}; the weights from {_moment(before)} are kept"
         )
-    if not evaluation.is_finite(device, state.params):
+    if not evaluation.is_finite(device, numbers):
         raise TrainingDivergedError(
-            f"weights became infinite or NaN in epoch {epoch}; those from {_moment(before)} are kept"
+            f"weights or running averages became infinite or NaN in epoch {epoch}; "
+            f"those from {_moment(before)} are kept"
         )
 
 

@@ -15,6 +15,7 @@ from nn_any.core.optimizers.members import MemberWeightDecays
 from nn_any.core.specification import Specification
 from nn_any.core.state import HostSnapshot, Progress, Records, Snapshot, TrainState
 from nn_any.core.trees import tree_leaves, tree_map
+from nn_any.core.trial import try_shapes
 from nn_any.core.typing import Params
 from nn_any.files import find_params
 
@@ -24,11 +25,13 @@ def initial_snapshot(specification: Specification, device: Device) -> Snapshot:
     device.check_dtype(specification.dtype)
     if (members := specification.members) is None:
         params, layer_state = specification.initial_params(specification.seed), specification.initial_layer_state()
+        try_shapes(specification, params, layer_state)
         return placed_snapshot(HostSnapshot(specification, params, layer_state, Progress()), device)
     starts = [
         tree_map(lambda leaf: leaf.astype(specification.dtype), specification.initial_params(seed))
         for seed in members.seeds
     ]
+    try_shapes(specification, starts[0], specification.initial_layer_state())
     params = tree_map(lambda *leaves: np.stack(leaves), *starts)
     layer_state = tree_map(lambda leaf: np.stack([leaf] * len(members)), specification.initial_layer_state())
     progress = Progress(members=(Progress(),) * len(members))

@@ -11,6 +11,7 @@ from nn_any.backends.blocks import join
 from nn_any.core import functional, options
 from nn_any.core.batches import Preparation
 from nn_any.core.errors import InvalidTypeError, InvalidValueError, TrainingDivergedError
+from nn_any.core.evaluation import learned
 from nn_any.core.optimizers import SGD, Optimizer
 from nn_any.core.state import Snapshot, Step, TrainState
 from nn_any.core.typing import Array
@@ -32,8 +33,8 @@ def descend(network: Trainable, mini_batch: Any, eta: float) -> Snapshot:
     step = functional.train_step(specification.layers, specification.loss, _UNIT_SGD, prepare)
     before = join(device, snapshot.blocks)
     after, _ = device.engine.compile(step)(before._replace(optimizer_state=None), batch, rate)
-    if not evaluation.is_finite(device, after.params):
-        raise TrainingDivergedError("this step would make weights infinite or NaN; they are kept")
+    if not evaluation.is_finite(device, learned(specification.layers, after)):
+        raise TrainingDivergedError("this step would make weights or running averages infinite or NaN; they are kept")
     after = after._replace(optimizer_state=before.optimizer_state)
     return snapshot.with_counted_steps(
         in_blocks(specification, device, after), [1] * len(specification.members or (0,))

@@ -116,8 +116,8 @@ def test_a_missing_library_is_named_with_its_remedy(monkeypatch):
     assert isinstance(caught.value, RuntimeError)
     assert caught.value.device == "cupy"
     assert caught.value.reason == "cupy is not installed"
-    assert "pip install 'nn-any[cuda13]'" in caught.value.remedy
-    assert "pip install 'nn-any[cuda13]'" in str(caught.value)
+    assert 'python -m pip install "cupy-cuda13x[ctk]"' in caught.value.remedy
+    assert 'python -m pip install "cupy-cuda13x[ctk]"' in str(caught.value)
 
 
 def test_a_device_that_is_not_there_carries_the_librarys_own_reason():
@@ -159,7 +159,9 @@ def test_the_survey_tells_of_every_library():
     reports = {report.library: report for report in survey()}
     assert set(reports) == {"cupy", "torch", "jax", "numpy", "array_api_strict"}
     for report in reports.values():
-        assert bool(report.devices) != bool(report.reason)
+        assert report.devices or report.reason
+        if report.library != "array_api_strict":  # one of its devices has no integers of 64 bits, which it needs itself
+            assert not (report.devices and report.reason)
 
 
 def test_an_unknown_library_comes_in_by_its_arrays(monkeypatch):

@@ -327,7 +327,7 @@ def test_small_work_has_one_thread(monkeypatch):
         monkeypatch.setattr(np, "errstate", look)
         net.fit((X.reshape(37, 72), LABELS), epochs=1, batch_size=37, optimizer=nn.SGD(1.0))
         assert [pool["num_threads"] for pool in threadpool_info()] == before
-    assert seen[-1] == {1}
+    assert {1} in seen
 
 
 def test_two_trainings_at_once_leave_the_threads_as_they_were():
@@ -567,17 +567,17 @@ def test_velocities_that_fade_do_not_stay_subnormal(device, members):
 @pytest.mark.parametrize("cut", [1, 127, 128, 300, 999])
 def test_an_epoch_in_two_parts_is_the_same_bit_for_bit(cut):
     """What fades is flushed at the same steps."""
-    x = np.random.default_rng(0).normal(size=(1200, 40))
+    x = np.random.default_rng(0).normal(size=(1200, 40)).astype("float32")
     x[2:, :20] = 0
 
     def step(state, batch, rate):
         weights, velocity = state
         xp = array_namespace(rate)
-        velocity = velocity * 0.4 + batch[0].mT @ xp.tanh(batch[0] @ weights)
+        velocity = velocity * 0.9 + batch[0].mT @ xp.tanh(batch[0] @ weights)
         return (weights - velocity * rate, velocity), rate * 1.0
 
-    start = (np.random.default_rng(1).normal(size=(40, 40)), np.zeros((40, 40)))
-    rows, rates = np.arange(1200).reshape(1200, 1), np.full(1200, 1e-3)
+    start = (np.random.default_rng(1).normal(size=(40, 40)).astype("float32"), np.zeros((40, 40), "float32"))
+    rows, rates = np.arange(1200).reshape(1200, 1), np.full(1200, 1e-3, "float32")
     whole, _ = ReplayEngine("compiled").run(step, start, (x,), rows, rates, 0, 1200)
     first, _ = ReplayEngine("compiled").run(step, start, (x,), rows, rates, 0, cut)
     both, _ = ReplayEngine("compiled").run(step, first, (x,), rows, rates, cut, 1200)

@@ -96,6 +96,9 @@ def test_run_all(run, tmp_path):
     for row in rows:
         assert 0 <= row["validation"] <= 1
         assert f"{row['test']:.2%}" in out
+        assert row["book"] is None  # which is for all images
+    assert "they show that all of it runs, not how well it can do" in out
+    assert "98.04%" not in out
     assert run("run_all", "--only", "nothing", code=2) == ""
 
 

@@ -5,7 +5,7 @@ from functools import cache
 import numpy as np
 import oracle
 import pytest
-from conftest import need
+from conftest import need, registered
 
 import nn_any as nn
 from nn_any.core import evaluation, losses
@@ -13,16 +13,8 @@ from nn_any.core.trees import tree_leaves, tree_map
 from nn_any.datasets.network_input import preparation
 
 IMAGE = (6, 5, 2)
-OUTPUTS = ["linear", "sigmoid", "tanh", "relu", "leaky_relu", "gelu", "silu", "softplus", "exponential", "softmax"]
-LOSSES = [
-    "quadratic",
-    "cross_entropy",
-    "log_likelihood",
-    "mean_squared_error",
-    "mean_absolute_error",
-    "huber",
-    "poisson",
-]
+OUTPUTS = registered(nn.activations)
+LOSSES = registered(nn.losses)
 PAIRS = [
     (loss, activation)
     for loss in LOSSES
@@ -63,7 +55,7 @@ def network(stack, activation, loss, output, device="numpy"):
 def batch(net, loss, output):
     rng = np.random.default_rng(5)
     x = rng.normal(size=(5, *net.input_shape))
-    if loss in ("cross_entropy", "log_likelihood"):
+    if net.specification.loss.task == "classes":
         y = np.eye(3)[rng.integers(0, 3, 5)]
     else:
         y = rng.poisson(2.0, (5, 3)).astype(float) if loss == "poisson" else rng.normal(size=(5, 3))
@@ -97,6 +89,12 @@ def check(backend, *combination):
 @pytest.mark.parametrize(("loss", "output"), PAIRS)
 def test_every_loss_with_every_output(float64, loss, output):
     check(float64, "dense", "tanh", loss, output)
+
+
+def test_every_registered_layer_is_in_a_stack():
+    """But for those at the front, which pass no gradients on, and Flatten, which is everywhere."""
+    stacked = {type(layer).__name__ for stack in STACKS.values() for layer in stack[1:]}
+    assert set(registered(nn.layers)) - stacked == {"ElasticDistortion", "RandomAffine"}
 
 
 @pytest.mark.parametrize("stack", STACKS)

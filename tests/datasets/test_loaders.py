@@ -185,6 +185,9 @@ def test_a_pickle_as_python_2_wrote_it(tmp_path):
 
 
 class Malicious:
+    def __repr__(self):
+        return "Malicious()"
+
     def __reduce__(self):
         return os.mkdir, ("hacked",)
 

@@ -171,3 +171,27 @@ def test_digits_are_learnt(backend, digits):
     history = net.SGD((x, y), 5, 10, 3.0, test_data=(test_x, test_y))
     assert history["test_accuracy"][-1] > 0.9
     assert history["loss"][-1] < history["loss"][0] / 3
+
+
+@pytest.mark.parametrize("engine", ["auto", "eager"])
+def test_one_batch_whose_loss_is_infinite_is_told_of(backend, engine):
+    """The square of 10²⁰ is beyond float32, its gradient is not, and all other losses of the segment are finite."""
+    x, y = np.ones((9, 1), "float32"), np.zeros((9, 1), "float32")
+    y[5] = 1e20
+    net = nn.Network([1, 1], loss="mean_squared_error", device=backend.device, seed=0)
+    before = [nn.to_numpy(array) for array in net.weights + net.biases]
+    sgd = nn.SGD(0.01, clip_norm=1.0)
+    with pytest.raises(nn.TrainingDivergedError, match="the loss became inf in epoch 1, batch 6 of 9"):
+        net.fit((x, y), epochs=1, batch_size=1, optimizer=sgd, shuffle=False, engine=engine)
+    for array, old in zip(net.weights + net.biases, before, strict=True):
+        np.testing.assert_array_equal(nn.to_numpy(array), old)
+
+
+def test_a_schedule_counts_the_epochs_of_its_own_optimizer(backend):
+    net = nn.Network([4, 3], device=backend.device, seed=0)
+    data = (np.ones((4, 4), "float32"), [0, 1, 2, 0])
+    net.fit(data, epochs=3, batch_size=2, optimizer=nn.SGD(0.5))
+    decay = nn.SGD(nn.schedules.StepDecay(1.0, every=1))
+    history = net.fit(data, epochs=2, batch_size=2, optimizer=decay)
+    assert history["learning_rate"] == pytest.approx([1.0, 0.1])
+    assert net.fit(data, epochs=1, batch_size=2, optimizer=decay)["learning_rate"] == pytest.approx([0.01])

@@ -5,6 +5,7 @@ back; the activation that follows z is an attribute, applied by `core.functional
 that extra leading axes (an ensemble of networks) pass through.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple, Self
 
@@ -57,6 +58,9 @@ class Layer:
         What is applied to z; linear unless the subclass says otherwise.
     trainable : bool
         Whether training changes the parameters.
+    parameter_names : tuple of str, or None
+        What users call each parameter, as `unpack` gives them. None: the first is ``"weights"``, and a second one of
+        one axis ``"biases"``; where there are others, their places name them all, ``"0"``, ``"1"``, …
     decayed : tuple of bool
         For each parameter whether it is a weight, on which weight decay and its kin act; empty for none.
     passes_gradients : bool
@@ -67,6 +71,7 @@ class Layer:
 
     activation: Any = LINEAR
     trainable: bool = True
+    parameter_names: tuple[str, ...] | None = None
     decayed: tuple[bool, ...] = ()
     passes_gradients: bool = True
     random: bool = False
@@ -112,6 +117,8 @@ class Layer:
 
     def gradients(self, params: LayerParams, saved: Any, delta: Array, context: Context) -> LayerParams:
         """From δ = ∂C/∂z to the gradients of the parameters, summed over the batch, packed as they are."""
+        if params:
+            raise NotImplementedError(f"{type(self).__name__} must define gradients(params, saved, delta, context)")
         return ()
 
     def descend(self, params: LayerParams, saved: Any, delta: Array, context: Context) -> LayerParams:
@@ -128,6 +135,23 @@ class Layer:
         return arrays
 
 
+def name_parameters(layer: Layer, axes: Sequence[int]) -> tuple[str, ...]:
+    """What users call the parameters of a layer, which have so many axes each.
+
+    Raises
+    ------
+    ValueError
+        If the layer does not give each a name of its own.
+    """
+    names = layer.parameter_names
+    if names is None:
+        usual = len(axes) == 1 or (len(axes) == 2 and axes[1] == 1)
+        return ("weights", "biases")[: len(axes)] if usual else tuple(map(str, range(len(axes))))
+    if len(names) != len(axes) or len(set(names)) != len(names):
+        raise InvalidValueError(f"parameter_names: expected {len(axes)} names, one a parameter, got {names!r}")
+    return tuple(names)
+
+
 registry = ClassRegistry(
     "layer", Layer, "layers", {"activation": activations.registry, "initializer": initializers.registry}
 )
@@ -139,6 +163,7 @@ class WeightedLayer(Layer):
     """What `Dense` and `Conv2D` share: weights and biases that begin somehow, and an activation."""
 
     initializer: Any = None
+    parameter_names = ("weights", "biases")
     decayed = (True, False)
 
     def __post_init__(self) -> None:

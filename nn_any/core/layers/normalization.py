@@ -16,6 +16,8 @@ from nn_any.core.typing import Array, LayerOutput, LayerParams, Shape
 class _Normalization(ShapedLayer):
     """What both kinds share: a gain that begins with ones and a shift that begins with zeros, (channels,) each."""
 
+    parameter_names = ("gain", "shift")
+
     trainable: bool = field(default=True, kw_only=True)
     epsilon: float = field(default=1e-5, kw_only=True)
 

@@ -59,7 +59,7 @@ class Adam(Regularized):
         means, squares, count = state
         count = xp.asarray(count + 1.0)
         means = tree_map(partial(_running, self.beta1), means, gradients)
-        squares = tree_map(lambda v, g: _running(self.beta2, v, g * g), squares, gradients)
+        squares = tree_map(partial(_running_square, self.beta2), squares, gradients)
         rate = learning_rate / _bias(self.beta1, count, xp)
         root = xp.sqrt(_bias(self.beta2, count, xp))
 
@@ -127,7 +127,7 @@ class RMSprop(Regularized):
         """w - η ∇C / (√s + ε) for every parameter, or w - η v with momentum."""
         xp = array_namespace(learning_rate)
         squares, means, velocities = state
-        squares = variances = tree_map(lambda s, g: _running(self.rho, s, g * g), squares, gradients)
+        squares = variances = tree_map(partial(_running_square, self.rho), squares, gradients)
         if self.centered:
             means = tree_map(partial(_running, self.rho), means, gradients)
             # rounding may bring it below 0 where the gradient hardly changes
@@ -179,6 +179,11 @@ class Adagrad(Regularized):
 def _running(beta: float, mean: Array, value: Array) -> Array:
     """The exponential running mean β m + (1 - β) x."""
     return beta * mean + (1.0 - beta) * value
+
+
+def _running_square(beta: float, mean: Array, value: Array) -> Array:
+    """The exponential running mean of squares, β m + (1 - β) x², which need not fit the dtype themselves."""
+    return beta * mean + (1.0 - beta) * value * value
 
 
 def _bias(beta: float, count: Array, xp: Namespace) -> Array:
