@@ -102,7 +102,7 @@ class Ensemble(Model):
         loss: str | Loss = "quadratic",
         initializer: Any = "normal",
         device: str | Device | None = None,
-        dtype: str = "float32",
+        dtype: Any = "float32",
         seed: int | None = None,
         threads: int | None = None,
     ) -> None:
@@ -278,7 +278,7 @@ class Ensemble(Model):
     def score(self, data: Any, *metrics: measures.Metric) -> dict[str, Any]:
         """Further measures of how right the mean outputs are, on the host, as `Network.score`."""
         examples = self._examples(data)
-        functions = measures.resolve(metrics, self.is_regression, self.outputs)
+        functions = self._functions(metrics)
         x, y, *_ = examples.arrays
         outputs = to_numpy(
             evaluation.reduced_outputs(members.mean, self.snapshot, self.device, x, examples.prepare.scale)

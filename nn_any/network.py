@@ -38,7 +38,7 @@ class Network(Model):
         and their kin, ``"lecun_normal"``, ``"orthogonal"``, ``"zeros"``, or your own.
     device : str or Device, optional
         As `select_device` has it; by default ``NN_ANY_DEVICE``, else a CUDA GPU that works, else the CPU.
-    dtype : str
+    dtype : str or dtype
         ``"float32"`` or ``"float64"``.
     seed : int, optional
         The same seed is the same run on every device: initial weights, batch order, draws. By default a new one, which
@@ -81,7 +81,7 @@ class Network(Model):
         loss: str | Loss = "quadratic",
         initializer: Any = "normal",
         device: str | Device | None = None,
-        dtype: str = "float32",
+        dtype: Any = "float32",
         seed: int | None = None,
     ) -> None:
         if isinstance(layers, Snapshot):
@@ -178,7 +178,7 @@ class Network(Model):
         >>> sorted(net.score(([[0.0, 1.0], [1.0, 0.0]], [0, 2]), "f1", "top_2_accuracy"))
         ['f1', 'top_2_accuracy']
         """
-        functions = measures.resolve(metrics, self.is_regression, self.outputs)
+        functions = self._functions(metrics)
         return evaluation.scores(self.snapshot, self.device, self._examples(data), functions)
 
     def summary(self) -> str:

@@ -74,6 +74,12 @@ def is_finite(x: Array) -> Array:
     return xp.isfinite(xp.max(x)) & xp.isfinite(xp.min(x))
 
 
+def extremes(x: Array) -> Array:
+    """The smallest and the largest number of one array: (2,)."""
+    xp = array_namespace(x)
+    return xp.stack([xp.min(x), xp.max(x)])
+
+
 def all_finite(params: Params) -> Array:
     """Whether every parameter is a finite number: (), bool."""
     leaves = list(tree_leaves(params))

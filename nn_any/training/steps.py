@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 
 from nn_any import evaluation
+from nn_any import validation as check
 from nn_any.backends import MODES, to_numpy
 from nn_any.backends.blocks import join
 from nn_any.core import functional, options
@@ -142,9 +143,9 @@ def train_steps(
     options.choice("engine", engine, *MODES)
     device, snapshot = network.device, network.snapshot
     specification = snapshot.specification
-    examples = own_examples(specification, device, "data", data)
+    examples = own_examples(specification, device, "data", data, training=True)
     members = () if specification.members is None else (len(specification.members),)
-    rows = np.asarray(order)
+    rows = to_numpy(check.as_array("order", order))
     if rows.dtype.kind not in "iu" or rows.ndim != 2 + len(members) or rows.shape[1:-1] != members or not rows.size:
         shape = "(steps, batch_size)" if not members else f"(steps, {members[0]}, batch_size)"
         raise InvalidValueError(f"order: expected integers {shape}, got {rows.dtype} of shape {rows.shape}")
