@@ -277,8 +277,8 @@ class Ensemble(Model):
 
     def score(self, data: Any, *metrics: measures.Metric) -> dict[str, Any]:
         """Further measures of how right the mean outputs are, on the host, as `Network.score`."""
-        examples = self._examples(data)
         functions = self._functions(metrics)
+        examples = self._examples(data)
         x, y, *_ = examples.arrays
         outputs = to_numpy(
             evaluation.reduced_outputs(members.mean, self.snapshot, self.device, x, examples.prepare.scale)

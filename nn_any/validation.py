@@ -67,7 +67,7 @@ def as_host_array(name: str, obj: Any) -> np.ndarray:
 def _without_masks(name: str, obj: Any) -> Any:
     """Host data without arrays of other libraries within lists; what is masked is refused."""
     if isinstance(obj, np.ma.MaskedArray):
-        if masked := int(np.ma.count_masked(obj)):
+        if masked := int(np.count_nonzero(np.ma.getmaskarray(obj))):
             raise InvalidValueError(
                 f"{name}: expected numbers everywhere, got {masked} of {obj.size} masked; fill them with "
                 ".filled(value), or leave those examples out"

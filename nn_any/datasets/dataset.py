@@ -87,8 +87,8 @@ class Dataset:
                 raise InvalidTypeError(f"{name}: expected an array, got {part!r}; pass dataset.{name}")
         if isinstance(classes, list | tuple) or (isinstance(classes, np.ndarray) and classes.ndim == 1):
             self.class_names = tuple(classes.tolist() if isinstance(classes, np.ndarray) else classes)
-            classes = len(self.class_names)
             y = _numbered(y, self.class_names)
+        count = len(self.class_names) if self.class_names is not None else classes
         dtype = None if dtype is None else options.dtype(dtype)
         listed = [isinstance(part, list | tuple) for part in (x, y)]
         x_dtype, y_dtype = (dtype or ("float32" if each else None) for each in listed)
@@ -127,7 +127,7 @@ class Dataset:
                 labels = y if is_host(y) else self.y  # the host finds these without compiling
                 xp = array_namespace(labels)
                 self.label_range = int(xp.min(labels)), int(xp.max(labels))
-            self.classes = self._classes(classes)
+            self.classes = self._classes(count)
         smallest, largest = self.label_range or (0, 1)
         self.one_class = classes is None and len(self) > 1 and smallest == largest
         self.sample_weight: Array | None = self._weights(sample_weight)
@@ -170,7 +170,7 @@ class Dataset:
         other.sample_weight = self._weights(weights)
         return other
 
-    def _classes(self, classes: int | None) -> int | None:
+    def _classes(self, classes: Any) -> int | None:
         if classes is not None:
             classes = options.integer("classes", classes)
         if self.label_range is not None:
