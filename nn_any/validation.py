@@ -55,8 +55,9 @@ def as_array(name: str, obj: Any) -> Array:
 
 def as_host_array(name: str, obj: Any) -> np.ndarray:
     """`obj` as a NumPy array, whatever it holds, without a mask; arrays of any library may be entries of lists."""
+    plain = _without_masks(name, obj)
     try:
-        array = np.asarray(_without_masks(name, obj))
+        array = np.asarray(plain)
     except (ValueError, RuntimeError, TypeError) as error:
         raise InvalidValueError(
             f"{name}: expected rows of one length, got ragged ones ({error}); pad or cut them"
@@ -103,9 +104,7 @@ def _found(name: str, obj: Any, array: np.ndarray) -> str:
     kind = _KINDS.get(array.dtype.kind, str(array.dtype))
     if array.ndim == 0 and kind == "Python objects":
         return f"{kind} ({type(obj).__name__}); pass an array, or a list of numbers"
-    try:
-        array.astype("float32")
-    except (ValueError, TypeError, OverflowError):
+    if not _is_number(array) or any(value is None for value in array.ravel().tolist()):
         if name == "y" and array.ndim == 1 and all(isinstance(label, str | bytes) for label in array.tolist()):
             return f"{kind}{where}; name the classes: nn_any.Dataset(x, y, classes=sorted(set(y)))"
         place, value = next((at, value) for at, value in np.ndenumerate(array) if not _is_number(value))
@@ -128,6 +127,9 @@ def _bad_column(frame: Any) -> Any:
 
 
 def _is_number(value: Any) -> bool:
+    """Whether NumPy makes real numbers of a value, or of each entry of an array; it would read None as NaN."""
+    if value is None:
+        return False
     try:
         np.asarray(value).astype("float32")
     except (ValueError, TypeError, OverflowError):

@@ -293,7 +293,7 @@ KEPT = WEIGHTS > 0
 @pytest.mark.parametrize("engine", ["auto", "eager"])
 @pytest.mark.parametrize("optimizer", [nn.SGD(0.1), nn.Adam(0.01), nn.LBFGS()], ids=repr)
 def test_a_row_of_weight_0_adds_nothing(backend, optimizer, engine):
-    """Against the same data without those rows: whole batches, whose average n / kept the learning rate makes up for."""
+    """Against the same data without those rows: whole batches, and the same average."""
     y = np.where(KEPT, 1.0 * Y, 1e20)
     expected, net = regression(backend.device), regression(backend.device)
     plan = {"epochs": 3, "optimizer": optimizer}
@@ -326,7 +326,7 @@ def test_a_class_of_weight_0_has_no_part_in_anything(backend):
     assert np.isfinite(ensemble.fit(data, validation_data=data, **PLAN)["member_loss"]).all()
     np.testing.assert_array_equal(ensemble.accuracies(data), ensemble.accuracies((x[kept], Y[kept])))
     assert ensemble.accuracy(data) == ensemble.accuracy((x[kept], Y[kept]))
-    state, losses = nn.train_steps(net, net.state, data, np.arange(12).reshape(3, 4), 0.1)
+    _, losses = nn.train_steps(net, net.state, data, np.arange(12).reshape(3, 4), 0.1)
     assert np.isfinite(losses).all()
 
 
@@ -343,12 +343,11 @@ def test_batch_statistics_see_rows_that_count(float64):
 # parts
 
 
-class FourFractions:
-    SUMS = [(0.8, 0.1, 0.1), (0.7, 0.2, 0.1), (1 / 3, 1 / 3, 1 / 3), (0.5, 0.5), (0.6, 0.1, 0.1, 0.1, 0.1)]
-    OTHERS = [(0.35, 0.35, 0.29), (0.45, 0.45), (0.7, 0.2), (0.1, 0.2)]
+SUMS = [(0.8, 0.1, 0.1), (0.7, 0.2, 0.1), (1 / 3, 1 / 3, 1 / 3), (0.5, 0.5), (0.6, 0.1, 0.1, 0.1, 0.1)]
+OTHERS = [(0.35, 0.35, 0.29), (0.45, 0.45), (0.7, 0.2), (0.1, 0.2)]
 
 
-@pytest.mark.parametrize("fractions", FourFractions.SUMS + FourFractions.OTHERS, ids=str)
+@pytest.mark.parametrize("fractions", SUMS + OTHERS, ids=str)
 def test_fractions_add_up(fractions):
     """Every part is the floor or the ceiling of its share; those that sum to 1 leave no rest."""
     whole = math.isclose(sum(fractions), 1)
@@ -531,16 +530,16 @@ def test_tensors_of_every_kind():
     x, y = torch.asarray(X), torch.asarray(Y)
     host, own = classifier("numpy"), classifier("torch")
     expected = nn.to_numpy(own.predict(X))
-    for data in ((x.to(torch.bfloat16), y), (x.requires_grad_(), y), (-(-x.detach()), y)):
+    for data in ((x.to(torch.bfloat16), y), (x.requires_grad_(), y), (x.detach().T.contiguous().T, y)):
         for net in (host, own):
             assert len(net.copy().fit(data, **PLAN)) == 1
     x = x.detach()
     negative = torch.imag(torch.conj(torch.complex(torch.zeros_like(x), -x)))
     assert negative.is_neg()
-    for values in (x.clone().requires_grad_(), negative, [row for row in x.clone().requires_grad_()]):
+    for values in (x.clone().requires_grad_(), negative, list(x.clone().requires_grad_())):
         np.testing.assert_array_equal(nn.to_numpy(own.predict(values)), expected)
         np.testing.assert_array_equal(nn.Dataset(values, Y.tolist(), device="numpy").x, X)
-    for sparse in (x.to_sparse(), x.to_sparse_csr()):
+    for sparse in (x.to_sparse(), x[:, :2].to_sparse()):
         for call in (
             lambda: own.fit((sparse, y), **PLAN),  # noqa: B023
             lambda: host.fit((sparse, y), **PLAN),  # noqa: B023
@@ -548,7 +547,7 @@ def test_tensors_of_every_kind():
             lambda: nn.Dataset(sparse, y),  # noqa: B023
         ):
             refused(call, TypeError, r"x: expected an array of real numbers, got a sparse tensor; use .to_dense\(\)")
-        assert nn.Dataset(sparse.to_dense(), y).x.shape == (12, 4)
+        assert len(nn.Dataset(sparse.to_dense(), y)) == 12
     half = nn.to_numpy(x.to(torch.bfloat16))
     assert half.dtype == np.float32
     np.testing.assert_allclose(half, X, rtol=2**-8)

@@ -88,7 +88,7 @@ class Dataset:
         if isinstance(classes, list | tuple) or (isinstance(classes, np.ndarray) and classes.ndim == 1):
             self.class_names = tuple(classes.tolist() if isinstance(classes, np.ndarray) else classes)
             y = _numbered(y, self.class_names)
-        count = len(self.class_names) if self.class_names is not None else classes
+        count: Any = len(self.class_names) if self.class_names is not None else classes
         dtype = None if dtype is None else options.dtype(dtype)
         listed = [isinstance(part, list | tuple) for part in (x, y)]
         x_dtype, y_dtype = (dtype or ("float32" if each else None) for each in listed)
@@ -170,7 +170,7 @@ class Dataset:
         other.sample_weight = self._weights(weights)
         return other
 
-    def _classes(self, classes: Any) -> int | None:
+    def _classes(self, classes: int | None) -> int | None:
         if classes is not None:
             classes = options.integer("classes", classes)
         if self.label_range is not None:
@@ -220,6 +220,9 @@ class Dataset:
             check.check_integers_fit("y", self.y, device, device.integer_dtype)
         y_dtype = device.integer_dtype if self.has_labels else None
         other = self.with_arrays(device.asarray(self.x), device.asarray(self.y, y_dtype), device)
+        for name, moved, given in (("x", other.x, self.x), ("y", other.y, self.y)):
+            if options.dtype_name(given.dtype) == "float64" != options.dtype_name(moved.dtype):
+                check.check_finite(name, moved, given)
         other.sample_weight = None if self.sample_weight is None else device.asarray(self.sample_weight)
         return other
 
