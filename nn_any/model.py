@@ -445,7 +445,7 @@ class Model:
     def _functions(self, metrics: tuple[Any, ...]) -> dict[str, measures.Function]:
         """The measures that a call of `score` names."""
         for metric in metrics:
-            if not isinstance(metric, str) and not callable(metric):
+            if hasattr(metric, "__len__") and not isinstance(metric, str) and not callable(metric):
                 raise InvalidTypeError(
                     f"metrics: expected names and functions, got {type(metric).__name__}; put x and y into a tuple: "
                     "score((x, y), ...)"

@@ -138,19 +138,17 @@ def _weighted_arrays(name: str, dataset: Dataset, dtype: str, *, training: bool)
                 f"{name}: expected sample weights of a positive, finite mean, got {mean:g}; "
                 "take rows that have a weight above 0"
             )
-        if smallest > 0:
-            return x, y, w / mean
-        counts = to_numpy(w) > 0
-        there = np.flatnonzero(counts)
-        rows = there
-        if training:
-            rows = np.arange(len(counts))
-            rows[~counts] = np.resize(there, len(counts) - len(there))
-        else:
-            w = xp.take(w, device.asarray(there, device.integer_dtype), axis=0)
-            mean = float(to_numpy(xp.mean(w)))
-        index = device.asarray(rows, device.integer_dtype)
-        return xp.take(x, index, axis=0), xp.take(y, index, axis=0), w / mean
+        if smallest == 0:
+            counts = to_numpy(w) > 0
+            rows = there = np.flatnonzero(counts)
+            if training:
+                rows = np.arange(len(counts))
+                rows[~counts] = np.resize(there, len(counts) - len(there))
+            index = device.asarray(rows, device.integer_dtype)
+            x, y = xp.take(x, index, axis=0), xp.take(y, index, axis=0)
+            if not training:
+                w, mean = xp.take(w, index, axis=0), mean * len(counts) / len(there)
+        return x, y, w / mean
 
 
 def preparation(specification: Specification, y: Array, scale: float | None = None) -> Preparation:
