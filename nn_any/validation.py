@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from array_api_compat import array_namespace
 
-from nn_any.backends import Device, is_host, to_numpy
+from nn_any.backends import Device, check_unmasked, is_host, to_numpy
 from nn_any.core import options
 from nn_any.core.errors import InvalidTypeError, InvalidValueError
 from nn_any.core.evaluation import extremes, is_finite
@@ -68,11 +68,7 @@ def as_host_array(name: str, obj: Any) -> np.ndarray:
 def _without_masks(name: str, obj: Any) -> Any:
     """Host data without arrays of other libraries within lists; what is masked is refused."""
     if isinstance(obj, np.ma.MaskedArray):
-        if masked := int(np.count_nonzero(np.ma.getmaskarray(obj))):
-            raise InvalidValueError(
-                f"{name}: expected numbers everywhere, got {masked} of {obj.size} masked; fill them with "
-                ".filled(value), or leave those examples out"
-            )
+        check_unmasked(name, obj)
         return obj.data
     if isinstance(obj, list | tuple):
         plain = set(map(type, obj)) <= {int, float, bool, str}
@@ -109,9 +105,8 @@ def _found(name: str, obj: Any, array: np.ndarray) -> str:
             return f"{kind}{where}; name the classes: nn_any.Dataset(x, y, classes=sorted(set(y)))"
         place, value = next((at, value) for at, value in np.ndenumerate(array) if not _is_number(value))
         at = ", ".join(map(str, place))
-        return (
-            f"{kind}{where}, such as {value!r} at [{at}]; put numbers in the place of such entries, or leave them out"
-        )
+        shown = f"{value!r}"[:80]
+        return f"{kind}{where}, such as {shown} at [{at}]; put numbers in the place of such entries, or leave them out"
     return f"{kind}{where}; convert them with .astype('float32')"
 
 

@@ -647,3 +647,44 @@ def test_the_book_takes_arrays_of_pairs_and_nested_lists(capsys):
     first.SGD(ragged, 1, 4, 0.5, test_data=ragged)
     assert first.evaluate(ragged) == first.evaluate([(x[:, None], y) for x, y in zip(X, Y.tolist(), strict=True)])
     capsys.readouterr()
+
+
+# relatives
+
+
+def test_devices_themselves_take_nothing_masked_and_wrap_nothing(backend):
+    refused(lambda: nn.to_numpy(masked(X)), ValueError, "array: expected numbers everywhere, got 2 of 48 masked")
+    refused(lambda: nn.to_device(masked(X), backend.device), ValueError, "array: expected numbers everywhere, got 2")
+    if backend.device.integer_dtype == "int32":
+        for dtype in (None, "int64"):
+            message = "array: expected integers that int32 can hold"
+            refused(lambda: backend.device.asarray([2**40], dtype), ValueError, message)  # noqa: B023
+    else:
+        assert nn.to_numpy(nn.to_device([2**40], backend.device)).tolist() == [2**40]
+
+
+def test_functions_of_the_book_take_nothing_masked():
+    from nn_any.book import network
+
+    refused(lambda: network.sigmoid(masked(X)), ValueError, "z: expected numbers everywhere, got 2 of 48 masked")
+
+
+def test_a_batch_is_a_pair(backend):
+    net = classifier(backend.device)
+    data = nn.Dataset(X, Y, device=backend.device)
+    message = r"batch: expected a tuple \(x, y\) of arrays, got Dataset; use nn_any.train_steps"
+    refused(lambda: nn.train_step(net, net.state, data, 0.1), TypeError, message)
+    assert nn.to_numpy(nn.train_steps(net, net.state, data, [[0, 1]], 0.1)[1]).shape == (1,)  # the remedy
+
+
+def test_text_in_a_column_and_gaps_among_text():
+    column = np.array([["a"], ["b"], ["c"]] * 4)
+    np.testing.assert_array_equal(nn.Dataset(X, column, classes=["a", "b", "c"]).y, Y)
+    refused(lambda: nn.Dataset(X, ["a", "b", None] * 4, classes=["a", "b"]), ValueError, "y: .*, got None at row 2")
+
+
+def test_the_classes_of_a_single_column():
+    """Yes and no in one column: 4 of 12 are no, so they weigh 12 / (2 * 4)."""
+    data = nn.Dataset(X, (Y > 0).astype("float32")[:, None], classes=1).weighted(class_weight="balanced")
+    np.testing.assert_allclose(data.sample_weight, np.where(Y > 0, 0.75, 1.5))
+    assert [len(part) for part in data.split(1.0)] == [12]

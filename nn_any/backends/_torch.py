@@ -159,6 +159,8 @@ class Backend(StandardBackend):
     def objection(self, array: Array) -> tuple[str, str] | None:
         if array.is_quantized:
             return "a quantized tensor", "use .dequantize()"
+        if array.is_nested:
+            return "a nested tensor", "use .to_padded_tensor(0.0)"
         return None if array.layout == torch.strided else ("a sparse tensor", "use .to_dense()")
 
     def move(self, array: Array, name: str) -> Array:

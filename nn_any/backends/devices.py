@@ -141,7 +141,9 @@ class Device:
 
     def _host(self, obj: Any, dtype: str | None) -> np.ndarray:
         """`obj` as a C-contiguous NumPy array of a dtype that the device has, in the machine's byte order."""
-        array = np.asarray(obj)
+        array = to_numpy(obj)
+        if self.integer_dtype == "int32" and dtype in (None, "int64", "uint64"):
+            self._check_integers(array)
         if dtype is None and array.dtype == np.float64 and not (hasattr(obj, "dtype") and self.supports("float64")):
             dtype = "float32"
         if dtype is None and array.dtype == np.float16 and not hasattr(self.xp, "float16"):
@@ -149,6 +151,14 @@ class Device:
         wanted = array.dtype.newbyteorder("=") if dtype is None else np.dtype(dtype)
         with np.errstate(over="ignore"):  # whoever casts looks for infinity
             return array.astype(wanted, order="C", copy=False)  # rows are taken from it: keep each in one piece
+
+    def _check_integers(self, array: np.ndarray) -> None:
+        """Integers of 64 bits lie within 32, where the device has no more: they would wrap around."""
+        if array.dtype in (np.int64, np.uint64) and array.size and (array.min() < -(2**31) or array.max() >= 2**31):
+            raise InvalidValueError(
+                f"array: expected integers that int32 can hold, the widest of {self}, got {array.min()} … "
+                f"{array.max()}; convert them to real numbers with .astype('float32')"
+            )
 
     def place(self, tree: Any, dtype: str) -> Any:
         """A tree of arrays of any library as one on this device: copies, the real ones in `dtype`."""
@@ -344,4 +354,14 @@ def to_numpy(array: Any) -> np.ndarray:
     >>> to_numpy([1, 2, 3])
     array([1, 2, 3])
     """
+    check_unmasked("array", array)
     return np.asarray(array) if is_host(array) else backend_of(array).to_host(array)
+
+
+def check_unmasked(name: str, obj: Any) -> None:
+    """Nothing in a masked array of NumPy is masked: its numbers would be taken for data."""
+    if isinstance(obj, np.ma.MaskedArray) and (masked := int(np.count_nonzero(np.ma.getmaskarray(obj)))):
+        raise InvalidValueError(
+            f"{name}: expected numbers everywhere, got {masked} of {obj.size} masked; fill them with .filled(value), "
+            "or leave those examples out"
+        )

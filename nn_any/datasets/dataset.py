@@ -309,7 +309,9 @@ class Dataset:
         if self.classes is None:
             return None
         y = to_numpy(self.y)
-        return y if self.has_labels else y.argmax(axis=1)
+        if self.has_labels:
+            return y
+        return (y[:, 0] > 0.5).astype(int) if y.shape[1] == 1 else y.argmax(axis=1)
 
     def batches(
         self, batch_size: int, *, seed: int = 0, epoch: int = 0, shuffle: bool = True, dtype: str = "float32"
@@ -339,7 +341,10 @@ def _cheapest(given: Array, placed: Array) -> Array:
 def _numbered(y: Any, names: tuple[Any, ...]) -> Any:
     """Text labels by the place of their names; other labels as they are."""
     labels = check.as_host_array("y", y) if is_host(y) else None
-    if labels is None or labels.ndim != 1 or not all(isinstance(label, str | bytes) for label in labels.tolist()):
+    if labels is None or labels.ndim == 0 or labels.shape[1:] not in ((), (1,)):
+        return y
+    labels = labels.ravel()
+    if not any(isinstance(label, str | bytes) for label in labels.tolist()):
         return y
     numbers = {name: i for i, name in enumerate(names)}
     if len(numbers) < len(names):
@@ -356,12 +361,12 @@ def _numbered(y: Any, names: tuple[Any, ...]) -> Any:
 def _counts(sizes: tuple[float, ...], n: int) -> list[int]:
     """Numbers of examples of n, given as such or as fractions."""
     for size in sizes:
-        fraction = isinstance(size, float | np.floating) and 0 < size < 1
+        fraction = isinstance(size, float | np.floating) and 0 < size <= 1
         if not fraction and (isinstance(size, bool) or not isinstance(size, int | np.integer) or size < 1):
             raise InvalidValueError(
                 f"sizes: expected numbers of examples or fractions between 0 and 1, got {size!r}; use such numbers"
             )
-    fractions = [float(size) for size in sizes if size < 1]
+    fractions = [float(size) for size in sizes if isinstance(size, float | np.floating)]
     left = 1 - math.fsum(fractions)
     if left < -1e-6:
         return [n + 1]
@@ -370,7 +375,7 @@ def _counts(sizes: tuple[float, ...], n: int) -> list[int]:
         numbers[numbers.index(max(numbers))] -= 1
         numbers[numbers.index(0)] += 1
     rounded = iter(numbers)
-    return [int(size) if size >= 1 else max(1, next(rounded)) for size in sizes]
+    return [max(1, next(rounded)) if isinstance(size, float | np.floating) else int(size) for size in sizes]
 
 
 def _apportioned(shares: np.ndarray, total: int) -> list[int]:
