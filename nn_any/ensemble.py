@@ -102,7 +102,7 @@ class Ensemble(Model):
         loss: str | Loss = QUADRATIC,
         initializer: Any = NORMAL,
         device: str | Device | None = None,
-        dtype: str = FLOAT32,
+        dtype: Any = FLOAT32,
         seed: int | None = None,
         threads: int | None = None,
     ) -> None:
@@ -286,7 +286,7 @@ class Ensemble(Model):
 
     def score(self, data: Any, *metrics: measures.Metric) -> dict[str, Any]:
         """Further measures of how right the mean outputs are, on the host, as `Network.score`."""
-        functions = measures.resolve(metrics, self.is_regression, self.outputs)
+        functions = self._functions(metrics)
         examples = self._classified_examples(data) if measures.count_classes(functions) else self._examples(data)
         x, y, *_ = examples.arrays
         outputs = to_numpy(

@@ -13,8 +13,7 @@ from nn_any.backends.blocks import block_engines
 from nn_any.core import functional, options
 from nn_any.core.errors import InvalidTypeError, InvalidValueError, prefix_errors
 from nn_any.core.optimizers import SGD, Optimizer
-from nn_any.datasets import as_dataset
-from nn_any.datasets.network_input import own_examples
+from nn_any.datasets.network_input import network_data, own_examples
 from nn_any.network import Network
 from nn_any.training.states import moved_snapshot, with_optimizer, with_optimizer_state
 
@@ -112,7 +111,7 @@ def time_devices(
         raise InvalidTypeError(
             f"optimizer: expected one that takes batches, such as nn_any.SGD(0.5), got {optimizer!r}"
         )
-    dataset = as_dataset("data", data, network.device, network.dtype)
+    dataset = network_data(network.specification, network.device, "data", data)
     own_examples(network.specification, network.device, "data", dataset)  # bad data are not a device's fault
     timings = []
     for device in _devices(places):
@@ -167,7 +166,7 @@ def fastest_device(
     _check_network(network)
     if epochs is not None:
         epochs = options.integer("epochs", epochs)
-    dataset = as_dataset("data", data, network.device, network.dtype)
+    dataset = network_data(network.specification, network.device, "data", data)
     timings = time_devices(
         network, dataset, batch_size, optimizer=optimizer, seconds=seconds, places=places, engine=engine
     )
@@ -212,7 +211,7 @@ def _time(
 ) -> DeviceTiming:
     """Segments of steps on a copy of the network, until the time is up."""
     snapshot = moved_snapshot(network.snapshot, device, network.dtype)
-    examples = own_examples(network.specification, device, "data", dataset)
+    examples = own_examples(network.specification, device, "data", dataset, training=True)
     n, batch_size = examples.size, min(batch_size, examples.size)
     steps = n // batch_size
     rows = np.random.default_rng(0).permutation(n)[: steps * batch_size].reshape(steps, batch_size)

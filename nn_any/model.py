@@ -18,8 +18,16 @@ from nn_any.core.specification import Specification
 from nn_any.core.state import Snapshot, TrainState
 from nn_any.core.summary import parameter_count, shape_text
 from nn_any.core.typing import Array, Params
-from nn_any.datasets import as_dataset
-from nn_any.datasets.network_input import Examples, own_array, own_batch, own_examples, own_targets, preparation
+from nn_any.datasets.network_input import (
+    Examples,
+    network_data,
+    own_array,
+    own_batch,
+    own_examples,
+    own_targets,
+    preparation,
+    weighted,
+)
 from nn_any.files import describe, name_tensors, save_model
 from nn_any.training import Checkpoint, History
 from nn_any.training.display import ProgressDisplay
@@ -263,7 +271,7 @@ class Model:
         """A network of its own with the same numbers, on the same device, at the same point of its training."""
         return self.astype(self.dtype)
 
-    def astype(self, dtype: str) -> Self:
+    def astype(self, dtype: Any) -> Self:
         """A copy whose parameters and arithmetic have another dtype, ``"float32"`` or ``"float64"``."""
         dtype = options.dtype(dtype)
         self._device.check_dtype(dtype)
@@ -305,7 +313,7 @@ class Model:
     def fit(
         self,
         training_data: Any,
-        *,
+        *misplaced: Any,
         epochs: int,
         batch_size: int | None = None,
         optimizer: Optimizer,
@@ -328,6 +336,7 @@ class Model:
         ----------
         training_data, validation_data, test_data : Dataset, tuple ``(x, y)`` of arrays, or iterable of pairs of columns
             Moved to the network's device once. After each epoch the validation and test data are evaluated.
+            Where the network predicts numbers, integers y are numbers.
         epochs : int
             How many more epochs; 0 does nothing. Epochs are counted through, so ``fit(epochs=2)`` and then
             ``fit(epochs=3)`` is the same as ``fit(epochs=5)``.
@@ -349,7 +358,8 @@ class Model:
         sample_weight : array, (n,), optional
             How much each training example counts; only the proportions matter, for they are brought to a mean of 1.
         class_weight : dict, sequence (classes,), or "balanced", optional
-            How much the training examples of each class count, as `Dataset.weighted` has it.
+            How much the training examples of each class count, as `Dataset.weighted` has it; the network says how
+            many classes there are.
         metrics : iterable of str or function
             Further measures of the evaluated data, as `nn_any.metrics` has them: ``["f1", "top_5_accuracy"]``.
         monitor_training : bool
@@ -383,13 +393,18 @@ class Model:
         >>> net.predict([[0, 0], [0, 1], [1, 0], [1, 1]])
         array([0, 1, 1, 0], dtype=int32)
         """
+        if misplaced:
+            raise InvalidTypeError(
+                f"training_data: expected one argument, got {1 + len(misplaced)}; put x and y into a tuple: "
+                "fit((x, y), ...)"
+            )
         with only_run(self):
             epochs = options.integer("epochs", epochs, minimum=0)
             options.choice("engine", engine, *MODES)
             following = as_callbacks(callbacks) + ([ProgressDisplay()] if options.flag("verbose", verbose) else [])
-            training = as_dataset("training_data", training_data, self._device, self.dtype)
+            training = network_data(self.specification, self._device, "training_data", training_data)
             if sample_weight is not None or class_weight is not None:
-                training = training.weighted(sample_weight, class_weight)
+                training = weighted(self.specification, training, sample_weight, class_weight)
             evaluated = {"training": training if monitor_training else None}
             evaluated |= {"validation": validation_data, "test": test_data}
             plan = make_plan(self, training, evaluated, batch_size, optimizer, shuffle, metrics)
@@ -433,7 +448,7 @@ class Model:
         """∂C/∂a for outputs a (n, outputs) and labels or targets y: ``a - y`` for the quadratic loss."""
         given = own_array("output_activations", output_activations, self._device, self.dtype)
         a = self._device.asarray(given, self.dtype)
-        targets = own_array("y", y, self._device, self.dtype)
+        targets = own_array("y", y, self._device, self.dtype, numbers=self.is_regression)
         if single := a.ndim == 1:
             a, targets = a[None, :], targets[None, ...]
         if a.ndim != 2 or a.shape[1] != self.outputs:
@@ -466,6 +481,16 @@ class Model:
         examples = self._examples(data)
         evaluation.warn_of_unclear_targets(self.specification, self._device, {"data": examples})
         return examples
+
+    def _functions(self, metrics: tuple[Any, ...]) -> dict[str, measures.Function]:
+        """The measures that a call of `score` names."""
+        for metric in metrics:
+            if hasattr(metric, "__len__") and not isinstance(metric, str) and not callable(metric):
+                raise InvalidTypeError(
+                    f"metrics: expected names and functions, got {type(metric).__name__}; put x and y into a tuple: "
+                    "score((x, y), ...)"
+                )
+        return measures.resolve(metrics, self.is_regression, self.outputs)
 
     def _check_classifies(self, method: str, remedy: str) -> None:
         if self.is_regression:

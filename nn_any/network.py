@@ -40,7 +40,7 @@ class Network(Model):
         and their kin, ``"lecun_normal"``, ``"orthogonal"``, ``"zeros"``, or your own.
     device : str or Device, optional
         As `select_device` has it; by default ``NN_ANY_DEVICE``, else a CUDA GPU that works, else the CPU.
-    dtype : str
+    dtype : str or dtype
         ``"float32"`` or ``"float64"``.
     seed : int, optional
         The same seed is the same run on every device: initial weights, batch order, draws. By default a new one, which
@@ -83,7 +83,7 @@ class Network(Model):
         loss: str | Loss = QUADRATIC,
         initializer: Any = NORMAL,
         device: str | Device | None = None,
-        dtype: str = FLOAT32,
+        dtype: Any = FLOAT32,
         seed: int | None = None,
     ) -> None:
         if isinstance(layers, Snapshot):
@@ -191,7 +191,7 @@ class Network(Model):
         >>> sorted(net.score(([[0.0, 1.0], [1.0, 0.0]], [0, 2]), "f1", "top_2_accuracy"))
         ['f1', 'top_2_accuracy']
         """
-        functions = measures.resolve(metrics, self.is_regression, self.outputs)
+        functions = self._functions(metrics)
         examples = self._classified_examples(data) if measures.count_classes(functions) else self._examples(data)
         return evaluation.scores(self.snapshot, self.device, examples, functions)
 

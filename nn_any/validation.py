@@ -11,11 +11,12 @@ from typing import Any
 import numpy as np
 from array_api_compat import array_namespace
 
-from nn_any.backends import Device, is_host, to_numpy
+from nn_any.backends import Device, check_unmasked, is_host, to_numpy
 from nn_any.core import options
 from nn_any.core.errors import InvalidTypeError, InvalidValueError
-from nn_any.core.evaluation import is_finite
-from nn_any.core.specification import Members
+from nn_any.core.evaluation import extremes, is_finite
+from nn_any.core.losses import Loss
+from nn_any.core.specification import Members, Specification
 from nn_any.core.typing import Array, Shape
 
 
@@ -37,35 +38,119 @@ def describe(array: Array) -> str:
 
 def as_array(name: str, obj: Any) -> Array:
     """`obj` as an array of real numbers, integers or booleans: host objects as NumPy arrays, others as they are."""
-    try:
-        array = np.asarray(obj) if is_host(obj) else obj
-    except ValueError as error:
-        raise InvalidValueError(
-            f"{name}: expected rows of one length, got ragged ones ({error}); pad or cut them"
-        ) from error
-    wide = isinstance(array, np.ndarray) and array.dtype.kind == "f" and array.dtype.itemsize > 8
-    if isinstance(array, np.ndarray) and (wide or array.dtype.kind not in "buif"):
-        kind = {"c": "complex numbers", "O": "Python objects", "U": "text", "S": "bytes"}.get(array.dtype.kind, "")
-        raise InvalidTypeError(
-            f"{name}: expected real numbers, got {kind or array.dtype} (dtype {array.dtype}, shape {array.shape}); "
-            "convert them with .astype('float32')"
-        )
+    array = as_host_array(name, obj) if is_host(obj) else obj
+    if isinstance(array, np.ndarray):
+        if array.dtype.kind not in "buif" or (array.dtype.kind == "f" and array.dtype.itemsize > 8):
+            raise InvalidTypeError(f"{name}: expected real numbers, got {_found(name, obj, array)}")
+        return array
+    if objection := Device.of(array).objection(array):
+        raise InvalidTypeError(f"{name}: expected an array of real numbers, got {objection[0]}; {objection[1]}")
     xp = array_namespace(array)
     if not xp.isdtype(array.dtype, ("bool", "integral", "real floating")):
-        kind = "complex numbers, " if xp.isdtype(array.dtype, "complex floating") else ""
-        raise InvalidTypeError(f"{name}: expected real numbers, got {kind}{describe(array)}; convert them to float32")
+        whole = xp.isdtype(array.dtype, "complex floating")
+        kind, remedy = ("complex numbers, ", "take their real parts") if whole else ("", "convert them to float32")
+        raise InvalidTypeError(f"{name}: expected real numbers, got {kind}{describe(array)}; {remedy}")
     return array
 
 
-def check_integers_fit(name: str, array: Array, device: Device) -> None:
-    """Integers of 64 bits from the host lie within 32 where the device has no more: they would wrap around."""
-    if isinstance(array, np.ndarray) and array.dtype in (np.int64, np.uint64) and device.integer_dtype == "int32":
-        smallest, largest = int(array.min()), int(array.max())
-        if smallest < -(2**31) or largest >= 2**31:
-            raise InvalidValueError(
-                f"{name}: expected integers that int32 can hold, the widest of {device}, got {smallest} … {largest}; "
-                "convert them to real numbers with .astype('float32')"
-            )
+def as_host_array(name: str, obj: Any) -> np.ndarray:
+    """`obj` as a NumPy array, whatever it holds, without a mask; arrays of any library may be entries of lists."""
+    plain = _without_masks(name, obj)
+    try:
+        array = np.asarray(plain)
+    except (ValueError, RuntimeError, TypeError) as error:
+        raise InvalidValueError(
+            f"{name}: expected rows of one length, got ragged ones ({error}); pad or cut them"
+        ) from error
+    return array
+
+
+def _without_masks(name: str, obj: Any) -> Any:
+    """Host data without arrays of other libraries within lists; what is masked is refused."""
+    if isinstance(obj, np.ma.MaskedArray):
+        check_unmasked(name, obj)
+        return obj.data
+    if isinstance(obj, list | tuple):
+        plain = set(map(type, obj)) <= {int, float, bool, str}
+        return obj if plain else [_without_masks(name, entry) for entry in obj]
+    return obj if is_host(obj) else to_numpy(as_array(name, obj))
+
+
+_REMEDIES = {
+    "c": ("complex numbers", "take their real parts with .real"),
+    "M": ("dates", "count days with (x - x.min()) / np.timedelta64(1, 'D')"),
+    "m": ("spans of time", "count days with x / np.timedelta64(1, 'D')"),
+    "f": ("", "convert them with .astype('float32')"),
+}
+_KINDS = {"O": "Python objects", "U": "text", "S": "bytes", "T": "text"}
+
+
+def _found(name: str, obj: Any, array: np.ndarray) -> str:
+    """What is in an array that holds no real numbers, and the remedy, for messages."""
+    where = f" (dtype {array.dtype}, shape {array.shape})"
+    if hasattr(obj, "toarray"):
+        return "a sparse matrix; use .toarray()"
+    if array.dtype.names:
+        return f"fields {array.dtype.names}; use numpy.lib.recfunctions.structured_to_unstructured"
+    if (column := _bad_column(obj)) is not None:
+        return f"column {column!r} without numbers{where}; leave it out, or put numbers in its place"
+    if array.dtype.kind in _REMEDIES:
+        kind, remedy = _REMEDIES[array.dtype.kind]
+        return f"{kind or array.dtype}{where}; {remedy}"
+    kind = _KINDS.get(array.dtype.kind, str(array.dtype))
+    if array.ndim == 0 and kind == "Python objects":
+        return f"{kind} ({type(obj).__name__}); pass an array, or a list of numbers"
+    if not _is_number(array) or any(value is None for value in array.ravel().tolist()):
+        if name == "y" and array.ndim == 1 and all(isinstance(label, str | bytes) for label in array.tolist()):
+            return f"{kind}{where}; name the classes: nn_any.Dataset(x, y, classes=sorted(set(y)))"
+        place, value = next((at, value) for at, value in np.ndenumerate(array) if not _is_number(value))
+        at = ", ".join(map(str, place))
+        shown = f"{value!r}"[:80]
+        return f"{kind}{where}, such as {shown} at [{at}]; put numbers in the place of such entries, or leave them out"
+    return f"{kind}{where}; convert them with .astype('float32')"
+
+
+def _bad_column(frame: Any) -> Any:
+    """The name of a frame's first column that holds no real numbers, if `frame` is one and has such a column."""
+    names = getattr(frame, "columns", None)
+    if isinstance(names, Iterable) and not isinstance(names, str) and hasattr(frame, "__getitem__"):
+        for name in names:
+            column = np.asarray(frame[name])
+            if column.dtype.kind not in "buif" and not all(map(_is_number, column.ravel().tolist())):
+                return name
+    return None
+
+
+def _is_number(value: Any) -> bool:
+    """Whether NumPy makes real numbers of a value, or of each entry of an array; it would read None as NaN."""
+    if value is None:
+        return False
+    try:
+        np.asarray(value).astype("float32")
+    except (ValueError, TypeError, OverflowError):
+        return False
+    return True
+
+
+def check_integers_fit(name: str, array: Array, device: Device, dtype: str | None = None) -> None:
+    """Integers keep their values as `dtype`, or by default as the widest integers of `device`: they would wrap around.
+
+    Only where they could wrap are they looked at.
+    """
+    own, widest = options.dtype_name(array.dtype), device.integer_dtype
+    if dtype is None and (own not in ("int64", "uint64") or widest != "int32"):
+        return
+    limits = np.iinfo(dtype or widest)
+    if own == "bool" or 0 in array.shape or (limits.min <= np.iinfo(own).min and np.iinfo(own).max <= limits.max):
+        return
+    host = to_numpy(array)
+    smallest, largest = int(host.min()), int(host.max())
+    if smallest < limits.min or largest > limits.max:
+        raise InvalidValueError(
+            f"{name}: expected integers that {limits.dtype} can hold, the widest of {device}, got "
+            f"{smallest} … {largest}; convert them to real numbers with .astype('float32')"
+            f"{', or number the classes from 0' if name == 'y' else ''}"
+        )
 
 
 def check_same_place(name: str, array: Array, other_name: str, other: Array) -> None:
@@ -83,17 +168,48 @@ def is_real(array: Array) -> bool:
     return bool(array_namespace(array).isdtype(array.dtype, "real floating"))
 
 
-def check_finite(name: str, array: Array) -> None:
-    """No NaN and no infinity; the message says where the first one is. Reads one value back."""
+def check_finite(name: str, array: Array, given: Array | None = None) -> None:
+    """No NaN and no infinity; the message says where the first one is. Reads one value back.
+
+    `given` is what `array` was cast from: numbers that were finite there are beyond the dtype.
+    """
     if not is_real(array) or bool(to_numpy(Device.of(array).engine.compile(is_finite)(array))):
         return
     host = to_numpy(array)
     bad = ~np.isfinite(host)
     place = tuple(int(i) for i in np.unravel_index(int(np.argmax(bad)), host.shape))
     where = f"row {place[0]}, column {place[1]}" if host.ndim == 2 else f"index {place}"
+    source = host if given is None else to_numpy(given).reshape(host.shape)
+    if np.isfinite(source[place]):
+        raise InvalidValueError(
+            f"{name}: expected numbers that {host.dtype} can hold, at most {np.finfo(host.dtype).max:.2g}, got "
+            f"{source[place]:g} at {where}, which is beyond {host.dtype}; scale them down, or use dtype='float64'"
+        )
     raise InvalidValueError(
         f"{name}: expected finite numbers, got {host[place]} at {where} ({np.count_nonzero(bad)} such values in all); "
         "drop those rows or fill the gaps"
+    )
+
+
+def check_range(name: str, y: Array, loss: Loss) -> None:
+    """Real targets within the range that a loss has a meaning for; reads one value back."""
+    low, high = loss.target_range
+    if low == -math.inf and high == math.inf:
+        return
+    device = Device.of(y)
+    smallest, largest = to_numpy(device.engine.compile(extremes)(y)).tolist()
+    if not (smallest < low or largest > high * (1 + 1e-6)):  # what softmax gives may be beyond 1 by rounding
+        return
+    expected = f"of at least {low:g}" if high == math.inf else f"within {low:g} … {high:g}"
+    if smallest >= low:
+        remedy = f"divide them by {largest:g}"
+    elif high == math.inf or smallest == largest:
+        other = "mean_squared_error" if loss.task == "numbers" else "quadratic"
+        remedy = f"use a loss for numbers of any sign, such as {other!r}"
+    else:
+        remedy = f"bring them there with (y - ({smallest:g})) / {largest - smallest:g}"
+    raise InvalidValueError(
+        f"{name}: expected targets {expected} for the loss {loss.name!r}, got {smallest:g} … {largest:g}; {remedy}"
     )
 
 
@@ -136,30 +252,39 @@ def check_same_length(name: str, n: int, other_name: str, other_n: int) -> None:
 def check_labels(name: str, smallest: int, largest: int, classes: int, remedy: str) -> None:
     """Labels within 0 … classes - 1."""
     if smallest < 0:
-        raise InvalidValueError(f"{name}: expected labels from 0 on, got {smallest}; number the classes from 0")
+        raise InvalidValueError(
+            f"{name}: expected labels from 0 on, got {smallest}; number the classes from 0, or convert numbers to "
+            "predict with .astype('float32')"
+        )
     if largest >= classes:
         raise InvalidValueError(
             f"{name}: expected labels within 0 … {classes - 1}, got labels from {smallest} to {largest}; {remedy}"
         )
 
 
-def check_targets(name: str, y: Array, n: int, outputs: int) -> Array:
+def check_targets(name: str, y: Array, n: int, specification: Specification) -> Array:
     """Targets for a network: integer labels (n,), or targets (n, outputs); reals (n,) become a column."""
     if y.ndim == 1 and is_real(y):
         y = y[:, None]
-    shape = tuple(y.shape)
-    if y.ndim != 1 and (y.ndim != 2 or shape[1] != outputs):
-        column = "; labels must be integers (n,): use y.ravel(), and .astype('int64') if they are real"
+    shape, outputs, numbers = tuple(y.shape), specification.outputs, specification.is_regression
+    if (y.ndim == 1 and numbers and outputs > 1) or (y.ndim != 1 and (y.ndim != 2 or shape[1] != outputs)):
+        column = not numbers and shape[1:] == (1,)
+        kinds = "" if numbers else "integer labels (n,) or "
+        remedy = f"pass {outputs} column(s), or build the network with {shape[-1] if len(shape) == 2 else 1} output(s)"
+        if column:
+            remedy = "labels must be integers (n,): use y.ravel(), and .astype('int64') if they are real"
         raise InvalidValueError(
-            f"{name}: expected integer labels (n,) or targets (n, {outputs}), for {outputs} output(s), "
-            f"got shape {shape}{column if shape[1:] == (1,) else ''}"
+            f"{name}: expected {kinds}targets (n, {outputs}), for {outputs} output(s), got shape {shape}; {remedy}"
         )
     check_same_length("x", n, name, shape[0])
     return y
 
 
 def check_weights(name: str, weights: Any, n: int, thing: str = "example") -> np.ndarray:
-    """One weight an example: float64 on the host, finite, 0 or more, not all 0."""
+    """One weight an example: float64 on the host, finite, 0 or more, not all 0.
+
+    Only their proportions matter, so weights that no float32 holds are all brought near 1 by one power of 2.
+    """
     array = to_numpy(as_array(name, weights)).astype("float64")
     if array.shape != (n,):
         raise InvalidValueError(f"{name}: expected one weight for each {thing}, ({n},), got shape {array.shape}")
@@ -168,7 +293,8 @@ def check_weights(name: str, weights: Any, n: int, thing: str = "example") -> np
         raise InvalidValueError(
             f"{name}: expected weights of 0 or more, and not all 0, got {array.min():g} … {array.max():g}"
         )
-    return array
+    exponent = int(np.frexp(array.max())[1])
+    return array if abs(exponent) < 50 else np.ldexp(array, -exponent)
 
 
 def check_class_weight(class_weight: Any, labels: np.ndarray, classes: int) -> np.ndarray:
@@ -201,21 +327,31 @@ def as_columns(name: str, data: Any) -> tuple[Any, Any]:
     if isinstance(data, tuple) and len(data) == 2 and not any(isinstance(part, tuple) for part in data):
         return data
     forms = "a Dataset, a tuple (x, y) of arrays, or an iterable of (x, y) pairs of columns"
-    if isinstance(data, str | bytes | dict) or not isinstance(data, Iterable) or hasattr(data, "shape"):
-        raise InvalidTypeError(f"{name}: expected {forms}, got {type(data).__name__}")
+    if isinstance(data, str | bytes | dict) or not isinstance(data, Iterable):
+        raise InvalidTypeError(f"{name}: expected {forms}, got {type(data).__name__}; write (x, y)")
+    if hasattr(data, "shape") and not _holds_pairs(data):
+        raise InvalidTypeError(f"{name}: expected {forms}, got {type(data).__name__} alone; write (x, y)")
     pairs = list(data)
     if not pairs:
         raise InvalidValueError(f"{name}: expected at least one (x, y) pair, got none; a zip can be read only once")
     for i, pair in enumerate(pairs):
-        if not isinstance(pair, tuple | list) or len(pair) != 2:
-            raise InvalidTypeError(f"{name}: expected {forms}, got {type(pair).__name__} as entry {i}")
+        if not isinstance(pair, tuple | list | np.ndarray) or len(pair) != 2:
+            two = isinstance(data, list) and len(data) == 2
+            remedy = "write (x, y) instead of [x, y]" if two else "make each entry a pair (x, y)"
+            raise InvalidTypeError(f"{name}: expected {forms}, got {type(pair).__name__} as entry {i}; {remedy}")
     xs, ys = zip(*pairs, strict=True)
     return _stack(f"x of {name}", xs), _stack(f"y of {name}", ys)
 
 
+def _holds_pairs(array: Any) -> bool:
+    """Whether an array is a list of pairs of columns: (n, 2, k, 1), or (n, 2) of Python objects."""
+    shape, objects = tuple(array.shape), isinstance(array, np.ndarray) and array.dtype.kind == "O"
+    return shape[1:2] == (2,) and ((len(shape) == 4 and shape[3] == 1) or (len(shape) == 2 and objects))
+
+
 def _stack(name: str, entries: Iterable[Any]) -> np.ndarray:
     """Columns (k, 1) as rows (n, k); numbers as (n,)."""
-    arrays = [to_numpy(entry) for entry in entries]
+    arrays = [as_host_array(name, entry) if is_host(entry) else to_numpy(as_array(name, entry)) for entry in entries]
     for i, array in enumerate(arrays):
         if array.shape != arrays[0].shape:
             raise InvalidValueError(

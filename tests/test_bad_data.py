@@ -92,7 +92,7 @@ OBJECTS = {  # what only NumPy and lists can hold
     "long doubles": (X.astype("longdouble"), Y, TypeError, "x: expected real numbers, got float(96|128)"),
     "text": (X.astype(str), Y, TypeError, "x: expected real numbers, got text"),
     "bytes": (X.astype("S4"), Y, TypeError, "x: expected real numbers, got bytes"),
-    "dates": (X.astype("int64").astype("M8[s]"), Y, TypeError, "x: expected real numbers, got datetime64"),
+    "dates": (X.astype("int64").astype("M8[s]"), Y, TypeError, "x: expected real numbers, got dates .*; count days"),
     "text labels": (X, np.array(["a", "b", "c"])[Y], TypeError, "y: expected real numbers, got text"),
     "objects as labels": (X, Y.astype(object), TypeError, "y: expected real numbers, got Python objects"),
     "None among numbers": (

@@ -1,6 +1,14 @@
 """The one place that names array libraries: devices, and how each library runs an epoch of steps."""
 
-from nn_any.backends.devices import Device, DeviceNotAvailableError, is_host, select_device, to_device, to_numpy
+from nn_any.backends.devices import (
+    Device,
+    DeviceNotAvailableError,
+    check_unmasked,
+    is_host,
+    select_device,
+    to_device,
+    to_numpy,
+)
 from nn_any.backends.engine import MODES, Engine, EngineError
 from nn_any.backends.programs import ProgramCache
 from nn_any.backends.survey import LibraryReport, devices, survey
@@ -13,6 +21,7 @@ __all__ = [
     "EngineError",
     "LibraryReport",
     "ProgramCache",
+    "check_unmasked",
     "devices",
     "is_host",
     "select_device",

@@ -181,7 +181,8 @@ class Backend(StandardBackend):
     move = from_host
 
     def to_host(self, array: Array) -> np.ndarray:
-        return np.asarray(array)
+        host = np.asarray(array)
+        return host.astype("float32") if host.dtype.kind == "V" else host  # bfloat16 is no dtype of NumPy's own
 
     def thread_settings(self) -> Callable[[], AbstractContextManager[Any]]:
         """Return contexts with this thread's x64 switch, which may differ from the process's."""

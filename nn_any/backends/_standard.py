@@ -125,6 +125,10 @@ class StandardBackend:
         """An array of this library as a NumPy array; the two may share memory."""
         return np.asarray(array_api_compat.to_device(array, self.raw("cpu")))
 
+    def objection(self, array: Array) -> tuple[str, str] | None:
+        """What keeps an array from being taken as numbers in rows and columns, and the remedy; None: nothing."""
+        return None
+
     def move(self, array: Array, name: str) -> Array:
         """An array of this library on another of its devices."""
         return array_api_compat.to_device(array, self.raw(name))

@@ -78,6 +78,12 @@ def _channels_last(images: Array) -> Array:
     return images.permute(0, 2, 3, 1)
 
 
+def _plain(tensor: Array) -> Array:
+    """The numbers themselves: without gradients, and without a sign or a conjugation that is still to be applied."""
+    return tensor.detach().resolve_conj().resolve_neg()
+
+
+_NUMPYS = torch.float16, torch.float32, torch.float64
 _aten = torch.ops.aten
 _REPLACEMENTS: dict[str, Callable[..., Any]] = {
     "sigmoid": lambda z, *, xp: torch.sigmoid(z),
@@ -148,11 +154,21 @@ class Backend(StandardBackend):
         return torch.asarray(array, device=torch.device(name))
 
     def to_host(self, array: Array) -> np.ndarray:
-        host: np.ndarray = array.detach().cpu().numpy()
+        array = _plain(array)
+        if array.is_floating_point() and array.dtype not in _NUMPYS:
+            array = array.to(torch.float32)  # which holds every bfloat16
+        host: np.ndarray = array.cpu().numpy()
         return host
 
+    def objection(self, array: Array) -> tuple[str, str] | None:
+        if array.is_quantized:
+            return "a quantized tensor", "use .dequantize()"
+        if array.is_nested:
+            return "a nested tensor", "use .to_padded_tensor(0.0)"
+        return None if array.layout == torch.strided else ("a sparse tensor", "use .to_dense()")
+
     def move(self, array: Array, name: str) -> Array:
-        return array.detach().to(torch.device(name))
+        return _plain(array).to(torch.device(name))
 
     def is_out_of_memory(self, error: BaseException) -> bool:
         """PyTorch's own error for GPUs; on the CPU it is told by its text alone."""

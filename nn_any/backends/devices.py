@@ -17,6 +17,7 @@ from nn_any.backends._standard import StandardBackend
 from nn_any.backends.engine import Engine, quiet
 from nn_any.backends.libraries import CUDA_LIBRARIES, INSTALL, LIBRARIES, backend_of, get_backend, is_known
 from nn_any.backends.programs import ProgramCache
+from nn_any.core import options
 from nn_any.core.errors import InvalidTypeError, InvalidValueError, NnAnyError
 from nn_any.core.trees import tree_map
 from nn_any.core.typing import Array, Namespace
@@ -113,41 +114,54 @@ class Device:
     def _backend(self) -> StandardBackend:
         return get_backend(self.library)
 
-    def asarray(self, obj: Any, dtype: str | None = None) -> Array:
+    def asarray(self, obj: Any, dtype: Any = None) -> Array:
         """`obj` as an array on this device; it may share memory with `obj`.
 
         Parameters
         ----------
         obj : array of any library, or nested sequence of numbers, any shape
-        dtype : str, optional
-            Such as ``"float32"``. By default arrays keep theirs and Python floats become float32.
+        dtype : str or dtype, optional
+            A name such as ``"float32"``, a dtype of NumPy, or one of the device's library. By default arrays keep
+            theirs and Python floats become float32.
 
         Raises
         ------
         TypeError
-            If `dtype` is float64 and the device has none.
+            If there is no such dtype, or `dtype` is float64 and the device has none.
         """
         if dtype is not None:
-            self.check_dtype(dtype)
+            dtype = self._checked_dtype(dtype)
+            if dtype not in np.sctypeDict and (is_host(obj) or backend_of(obj) is not self._backend):
+                obj = self.asarray(obj, "float32")  # NumPy has no bfloat16
         if is_host(obj):
             return self._backend.from_host(self._host(obj, dtype), self.name)
         backend = backend_of(obj)
         if backend is not self._backend:
             return self._backend.from_host(self._host(backend.to_host(obj), dtype), self.name)
         array = backend.move(obj, self.name)
-        with self.scope():
+        with self.scope(), np.errstate(over="ignore"):
             return array if dtype is None else self.xp.astype(array, getattr(self.xp, dtype), copy=False)
 
     def _host(self, obj: Any, dtype: str | None) -> np.ndarray:
         """`obj` as a C-contiguous NumPy array of a dtype that the device has, in the machine's byte order."""
-        array = np.asarray(obj)
+        array = to_numpy(obj)
+        if self.integer_dtype == "int32" and dtype in (None, "int64", "uint64"):
+            self._check_integers(array)
         if dtype is None and array.dtype == np.float64 and not (hasattr(obj, "dtype") and self.supports("float64")):
             dtype = "float32"
         if dtype is None and array.dtype == np.float16 and not hasattr(self.xp, "float16"):
             dtype = "float32"
         wanted = array.dtype.newbyteorder("=") if dtype is None else np.dtype(dtype)
-        with quiet():
+        with quiet():  # whoever casts looks for infinity
             return array.astype(wanted, order="C", copy=False)  # rows are taken from it: keep each in one piece
+
+    def _check_integers(self, array: np.ndarray) -> None:
+        """Integers of 64 bits lie within 32, where the device has no more: they would wrap around."""
+        if array.dtype in (np.int64, np.uint64) and array.size and (array.min() < -(2**31) or array.max() >= 2**31):
+            raise InvalidValueError(
+                f"array: expected integers that int32 can hold, the widest of {self}, got {array.min()} … "
+                f"{array.max()}; convert them to real numbers with .astype('float32')"
+            )
 
     def place(self, tree: Any, dtype: str) -> Any:
         """A tree of arrays of any library as one on this device: copies, the real ones in `dtype`."""
@@ -177,6 +191,20 @@ class Device:
         """Raise TypeError, with the remedy, if the device has no float64 and that is the dtype."""
         if dtype == "float64" and not self.supports(dtype):
             raise InvalidTypeError(f"dtype: device {self} has no float64; {self._backend.float64_remedy}")
+
+    def _checked_dtype(self, dtype: Any) -> str:
+        """The name of a dtype that the device has."""
+        name = options.dtype_name(dtype)
+        if not hasattr(self.xp, name) or name not in (*np.sctypeDict, "bfloat16"):
+            raise InvalidTypeError(
+                f"dtype: expected one that {self} has, such as 'float32' or 'int64', got {dtype!r}; use such a name"
+            )
+        self.check_dtype(name)
+        return name
+
+    def objection(self, array: Array) -> tuple[str, str] | None:
+        """What keeps an array of this library from being taken as numbers, and the remedy; None: nothing."""
+        return self._backend.objection(array)
 
     def is_out_of_memory(self, error: BaseException) -> bool:
         """Whether an error of the library says that memory did not suffice here."""
@@ -323,9 +351,21 @@ def to_device(array: Any, device: "Device | str") -> Array:
 def to_numpy(array: Any) -> np.ndarray:
     """`array`, of any library and device, as a NumPy array of the same shape and dtype; it may share its memory.
 
+    NumPy has no bfloat16, which becomes float32.
+
     Examples
     --------
     >>> to_numpy([1, 2, 3])
     array([1, 2, 3])
     """
+    check_unmasked("array", array)
     return np.asarray(array) if is_host(array) else backend_of(array).to_host(array)
+
+
+def check_unmasked(name: str, obj: Any) -> None:
+    """Nothing in a masked array of NumPy is masked: its numbers would be taken for data."""
+    if isinstance(obj, np.ma.MaskedArray) and (masked := int(np.count_nonzero(np.ma.getmaskarray(obj)))):
+        raise InvalidValueError(
+            f"{name}: expected numbers everywhere, got {masked} of {obj.size} masked; fill them with .filled(value), "
+            "or leave those examples out"
+        )

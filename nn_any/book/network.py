@@ -6,7 +6,7 @@ from typing import Any, TextIO
 
 import nn_any.network
 from nn_any import validation as check
-from nn_any.backends import Device, is_host, to_numpy
+from nn_any.backends import Device, is_host
 from nn_any.core import activations
 from nn_any.core.errors import InvalidValueError
 from nn_any.core.typing import Array
@@ -154,7 +154,7 @@ def as_row(name: str, column: Any) -> Array:
 
 def as_reals(z: Any) -> tuple[Array, Any]:
     """`z` with its namespace; lists and numbers as NumPy arrays, integers as reals."""
-    array = to_numpy(z) if is_host(z) else z
+    array = check.as_array("z", z)
     if is_host(array) and array.dtype.kind != "f":
         array = array.astype("float64")
     return array, Device.of(array).xp

@@ -80,6 +80,12 @@ def learned(layers: Sequence[Layer], state: TrainState) -> Params:
     return state.params + tuple(averages)
 
 
+def extremes(x: Array) -> Array:
+    """The smallest and the largest number of one array: (2,)."""
+    xp = array_namespace(x)
+    return xp.stack([xp.min(x), xp.max(x)])
+
+
 def all_finite(params: Params) -> Array:
     """Whether every number is finite: (), bool."""
     leaves = list(tree_leaves(params))

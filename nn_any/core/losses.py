@@ -4,6 +4,7 @@ A loss of your own is a subclass of `Loss` with a value and a derivative; pass a
 name with ``nn_any.losses.register("mine", Mine())`` so that model files can hold it.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -35,6 +36,8 @@ class Loss(Named):
     suits : str or None
         The output activation that goes with it, which a last layer that names none gets; None leaves that to the
         network's default.
+    target_range : (float, float)
+        The smallest and the largest target that the loss has a meaning for.
     task : {"classes", "numbers", None}
         Whether it is for classification or for regression; None leaves that to the last activation (linear is for
         regression).
@@ -43,6 +46,7 @@ class Loss(Named):
     kind = "loss"
     ranges: tuple[str, ...] = ("real", "positive", "unit_interval", "distribution")
     suits: str | None = None
+    target_range: tuple[float, float] = (-math.inf, math.inf)
     task: str | None = None
 
     def __call__(self, a: Array, y: Array, *, xp: Namespace) -> Array:
@@ -139,6 +143,7 @@ class CrossEntropy(_ClassLoss):
     name = "cross_entropy"
     ranges = ("unit_interval",)
     suits = "sigmoid"
+    target_range = (0.0, 1.0)
 
     def __call__(self, a: Array, y: Array, *, xp: Namespace) -> Array:
         """-Σ [y ln a + (1 - y) ln(1 - a)]."""
@@ -162,7 +167,8 @@ class LogLikelihood(_ClassLoss):
     """C = -Σ y ln a, over outputs that are a distribution over classes (Nielsen, chapter 3, equation 80).
 
     With softmax outputs it is computed from the logits, ``Σ y (ln Σ exp z - z)``, and δ = a Σ y - y. Elsewhere it is
-    called categorical cross-entropy.
+    called categorical cross-entropy. Targets are 0 or more; a row that does not sum to 1 counts like an example of
+    weight Σ y, and one of zeros adds nothing.
 
     Parameters
     ----------
@@ -177,6 +183,7 @@ class LogLikelihood(_ClassLoss):
     name = "log_likelihood"
     ranges = ("distribution",)
     suits = "softmax"
+    target_range = (0.0, math.inf)
 
     def __call__(self, a: Array, y: Array, *, xp: Namespace) -> Array:
         """-Σ y ln a."""
@@ -273,6 +280,7 @@ class Poisson(_LogitLoss):
     name = "poisson"
     ranges = ("positive", "unit_interval", "distribution")
     suits = "exponential"
+    target_range = (0.0, math.inf)
     task = "numbers"
 
     def __call__(self, a: Array, y: Array, *, xp: Namespace) -> Array:

@@ -76,12 +76,20 @@ def choice(name: str, value: Any, *choices: str) -> str:
     return str(value)
 
 
+def dtype_name(value: Any) -> str:
+    """The name of a dtype: of a name, a dtype of NumPy, or one of any array library."""
+    try:
+        return "" if value is None else np.dtype(value).name  # NumPy reads None as float64
+    except TypeError:
+        return str(getattr(value, "__name__", str(value).rpartition(".")[2]))
+
+
 def dtype(value: Any) -> str:
     """The name of a dtype that networks can have."""
-    name = value if isinstance(value, str) else getattr(value, "__name__", str(value).rpartition(".")[2])
+    name = dtype_name(value)
     if name not in ("float32", "float64"):
-        raise InvalidValueError(f"dtype: expected 'float32' or 'float64', got {value!r}")
-    return str(name)
+        raise InvalidValueError(f"dtype: expected 'float32' or 'float64', got {value!r}; use one of these names")
+    return name
 
 
 def check_held(owner: Any, dtype: str) -> None:

@@ -1,6 +1,7 @@
 """Dataset: examples that live on a device."""
 
 import copy
+import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -9,7 +10,7 @@ from array_api_compat import array_namespace
 
 from nn_any import validation as check
 from nn_any.backends import Device, is_host, select_device, to_numpy
-from nn_any.core import options
+from nn_any.core import options, random
 from nn_any.core.batches import Preparation
 from nn_any.core.errors import InvalidTypeError, InvalidValueError
 from nn_any.core.random import epoch_order
@@ -26,17 +27,19 @@ class Dataset:
         images, become reals batch by batch.
     y : array or nested sequence
         Integer labels (n,), or targets (n, outputs): one-hot rows or real numbers. Real numbers (n,) become a column.
-    classes : int, list or tuple, optional
+        Text labels (n,) are numbered in the order of `classes`, which must name them.
+    classes : int, or sequence of names, optional
         The number of classes, or their names; by default one more than the largest label, or the number of columns of
         one-hot targets.
     device : str or Device, optional
         Where the data shall live; by default where `x` lives, or ``select_device(None)`` for NumPy arrays and lists.
     scale : float, optional
         What stored integers are divided by when they become reals: 255 for 8-bit images.
-    dtype : str, optional
+    dtype : str or dtype, optional
         ``"float32"`` or ``"float64"``, for real numbers; by default arrays keep theirs, and lists become float32.
     sample_weight : array or sequence, (n,), optional
-        How much each example counts in the loss: 0 or more. Only the proportions matter.
+        How much each example counts in the loss: 0 or more. Only the proportions matter. A row of weight 0 adds
+        nothing to losses, gradients and measures, whatever its finite numbers.
     check_finite : bool
         Look for NaN and infinity in real numbers. False trusts the data.
 
@@ -55,8 +58,8 @@ class Dataset:
     Raises
     ------
     ValueError, TypeError
-        For empty data, lengths that differ, NaN or infinity, labels out of range, text, complex numbers, ragged rows,
-        and arrays of two libraries or devices.
+        For empty data, lengths that differ, NaN or infinity, masked entries, labels out of range or not among
+        `classes`, text, complex numbers, ragged rows, and arrays of two libraries or devices.
 
     Examples
     --------
@@ -70,17 +73,22 @@ class Dataset:
         x: Any,
         y: Any,
         *,
-        classes: int | list[Any] | tuple[Any, ...] | None = None,
+        classes: int | list[Any] | tuple[Any, ...] | np.ndarray | None = None,
         device: str | Device | None = None,
         scale: float | None = None,
-        dtype: str | None = None,
+        dtype: Any = None,
         sample_weight: Any = None,
         check_finite: bool = True,
     ) -> None:
         self.scale = check.check_scale(scale)
         self.class_names: tuple[Any, ...] | None = None
-        if isinstance(classes, list | tuple):
-            self.class_names, classes = tuple(classes), len(classes)
+        for name, part in (("x", x), ("y", y)):
+            if isinstance(part, Dataset):
+                raise InvalidTypeError(f"{name}: expected an array, got {part!r}; pass dataset.{name}")
+        if isinstance(classes, list | tuple) or (isinstance(classes, np.ndarray) and classes.ndim == 1):
+            self.class_names = tuple(classes.tolist() if isinstance(classes, np.ndarray) else classes)
+            y = _numbered(y, self.class_names)
+        count: Any = len(self.class_names) if self.class_names is not None else classes
         dtype = None if dtype is None else options.dtype(dtype)
         listed = [isinstance(part, list | tuple) for part in (x, y)]
         x_dtype, y_dtype = (dtype or ("float32" if each else None) for each in listed)
@@ -102,6 +110,8 @@ class Dataset:
             )
 
         check.check_integers_fit("x", x, self.device)
+        if y.ndim == 1 and not check.is_real(y):
+            check.check_integers_fit("y", y, self.device, self.device.integer_dtype)
         self.x: Array = self.device.asarray(x, x_dtype if check.is_real(x) else None)
         if check.is_real(y):
             self.y: Array = self.device.asarray(y, y_dtype)
@@ -109,15 +119,15 @@ class Dataset:
         else:
             self.y = self.device.asarray(y, self.device.integer_dtype if y.ndim == 1 else dtype or "float32")
         if options.flag("check_finite", check_finite):
-            check.check_finite("x", _cheapest(x, self.x))
-            check.check_finite("y", _cheapest(y, self.y))
+            check.check_finite("x", _cheapest(x, self.x), x)
+            check.check_finite("y", _cheapest(y, self.y), y)
         with self.device.scope():
             self.label_range: tuple[int, int] | None = None
             if self.has_labels:
-                labels = y if is_host(y) else self.y  # the device's integers might not hold those of the host
+                labels = y if is_host(y) else self.y  # the host finds these without compiling
                 xp = array_namespace(labels)
                 self.label_range = int(xp.min(labels)), int(xp.max(labels))
-            self.classes = self._classes(classes)
+            self.classes = self._classes(count)
         smallest, largest = self.label_range or (0, 1)
         self.one_class = classes is None and len(self) > 1 and smallest == largest
         self.sample_weight: Array | None = self._weights(sample_weight)
@@ -128,7 +138,7 @@ class Dataset:
         weights = check.check_weights("sample_weight", sample_weight, len(self))
         return self.device.asarray(weights, "float64" if self.x.dtype == self.device.xp.float64 else "float32")
 
-    def weighted(self, sample_weight: Any = None, class_weight: Any = None) -> "Dataset":
+    def weighted(self, sample_weight: Any = None, class_weight: Any = None, *, classes: int | None = None) -> "Dataset":
         """This data set with other weights: those it has, times these.
 
         Parameters
@@ -138,6 +148,8 @@ class Dataset:
         class_weight : dict, sequence (classes,), or "balanced", optional
             How much the examples of each class count; classes that a dict leaves out count 1. ``"balanced"`` lets all
             classes count the same in all, n / (classes · examples of the class).
+        classes : int, optional
+            How many classes there are, if more than the labels here tell.
 
         Examples
         --------
@@ -152,7 +164,8 @@ class Dataset:
             labels = self._host_labels()
             if labels is None or self.classes is None:
                 raise InvalidValueError("class_weight: expected data with classes, got real targets; use sample_weight")
-            weights = weights * check.check_class_weight(class_weight, labels, self.classes)[labels]
+            known = max(self.classes, 2 if classes is None else classes)
+            weights = weights * check.check_class_weight(class_weight, labels, known)[labels]
         other = copy.copy(self)
         other.sample_weight = self._weights(weights)
         return other
@@ -202,8 +215,14 @@ class Dataset:
         device = select_device(device)
         if device == self.device:
             return self
+        check.check_integers_fit("x", self.x, device)
+        if self.has_labels:
+            check.check_integers_fit("y", self.y, device, device.integer_dtype)
         y_dtype = device.integer_dtype if self.has_labels else None
         other = self.with_arrays(device.asarray(self.x), device.asarray(self.y, y_dtype), device)
+        for name, moved, given in (("x", other.x, self.x), ("y", other.y, self.y)):
+            if options.dtype_name(given.dtype) == "float64" != options.dtype_name(moved.dtype):
+                check.check_finite(name, moved, given)
         other.sample_weight = None if self.sample_weight is None else device.asarray(self.sample_weight)
         return other
 
@@ -215,7 +234,7 @@ class Dataset:
         IndexError
             If a number is out of range.
         """
-        rows = np.asarray(rows)
+        rows = to_numpy(check.as_array("rows", rows))
         if rows.size == 0:
             raise InvalidValueError("rows: expected at least one number, got none")
         if rows.ndim != 1 or rows.dtype.kind not in "iu":
@@ -236,7 +255,8 @@ class Dataset:
         Parameters
         ----------
         *sizes : int or float
-            Numbers of examples, or fractions between 0 and 1.
+            Numbers of examples, or fractions between 0 and 1. Fractions are rounded so that they add up (by largest
+            remainder, with one example a part at least): those that sum to 1 give exactly as many parts.
         seed : int
             The same seed gives the same split on every device.
         stratify : bool, optional
@@ -245,33 +265,43 @@ class Dataset:
         Raises
         ------
         ValueError
-            If the sizes exceed the data, or a class is too small to be divided.
+            If the sizes exceed the data, or a class has one example and cannot be divided.
 
         Examples
         --------
         >>> data = Dataset([[0.0], [1.0]] * 10, [0, 1] * 10, device="numpy")
         >>> [len(part) for part in data.split(0.7, 0.2, seed=1)]
         [14, 4, 2]
+        >>> [len(part) for part in data.take(range(13)).split(0.8, 0.1, 0.1, seed=1)]
+        [11, 1, 1]
         """
         from sklearn.model_selection import train_test_split
 
         n, seed = len(self), options.integer("seed", seed, minimum=0)
-        counts = [_count(size, n) for size in sizes]
+        counts = _counts(sizes, n)
         if not counts or sum(counts) > n:
-            raise InvalidValueError(f"sizes: expected parts that sum to at most {n} examples, got {sizes}")
+            raise InvalidValueError(
+                f"sizes: expected parts that sum to at most {n} examples, one in each at least, got {sizes}; "
+                "use smaller or fewer parts"
+            )
         labels = self._host_labels() if stratify is None or stratify else None
         if stratify and labels is None:
             raise InvalidValueError("stratify: expected data with classes, got real targets; use stratify=False")
         rest, parts = np.arange(n), []
-        for count in counts:
+        for i, count in enumerate(counts):
+            strata = None if labels is None else labels[rest]
             if count == len(rest):
                 part, rest = rest, rest[:0]
+            elif labels is not None and strata is not None and _too_fine(strata, count):
+                if (sizes_of_classes := np.bincount(labels))[labels].min() < 2:
+                    alone = int(np.argmax(sizes_of_classes == 1))
+                    raise InvalidValueError(
+                        f"sizes: expected two examples or more of each class to divide, got one of class {alone}; "
+                        "use stratify=False"
+                    )
+                part, rest = _drawn(random.stream(seed, "split", i), rest, strata, count)
             else:
-                try:
-                    strata = None if labels is None else labels[rest]
-                    part, rest = train_test_split(rest, train_size=count, stratify=strata, random_state=seed % 2**32)
-                except ValueError as error:
-                    raise InvalidValueError(f"sizes: {sizes} cannot be had ({error}); use stratify=False") from error
+                part, rest = train_test_split(rest, train_size=count, stratify=strata, random_state=seed % 2**32)
             parts.append(part)
         return tuple(self.take(part) for part in [*parts, rest] if len(part))
 
@@ -279,7 +309,9 @@ class Dataset:
         if self.classes is None:
             return None
         y = to_numpy(self.y)
-        return y if self.has_labels else y.argmax(axis=1)
+        if self.has_labels:
+            return y
+        return (y[:, 0] > 0.5).astype(int) if y.shape[1] == 1 else y.argmax(axis=1)
 
     def batches(
         self, batch_size: int, *, seed: int = 0, epoch: int = 0, shuffle: bool = True, dtype: str = "float32"
@@ -306,18 +338,83 @@ def _cheapest(given: Array, placed: Array) -> Array:
     return given if same else placed
 
 
-def _count(size: float, n: int) -> int:
-    """A number of examples of n, given as such or as a fraction."""
-    if isinstance(size, float | np.floating) and 0 < size < 1:
-        return max(1, round(size * n))
-    if isinstance(size, int | np.integer) and not isinstance(size, bool) and size >= 1:
-        return int(size)
-    raise InvalidValueError(f"sizes: expected numbers of examples or fractions between 0 and 1, got {size!r}")
+def _numbered(y: Any, names: tuple[Any, ...]) -> Any:
+    """Text labels by the place of their names; other labels as they are."""
+    labels = check.as_host_array("y", y) if is_host(y) else None
+    if labels is None or labels.ndim == 0 or labels.shape[1:] not in ((), (1,)):
+        return y
+    labels = labels.ravel()
+    if not any(isinstance(label, str | bytes) for label in labels.tolist()):
+        return y
+    numbers = {name: i for i, name in enumerate(names)}
+    if len(numbers) < len(names):
+        raise InvalidValueError(f"classes: expected names that differ, got {names}; name each class once")
+    for row, label in enumerate(labels.tolist()):
+        if label not in numbers:
+            raise InvalidValueError(
+                f"y: expected labels among the classes {', '.join(map(repr, names))}, got {label!r} at row {row}; "
+                "add it to classes, or leave that row out"
+            )
+    return np.array([numbers[label] for label in labels.tolist()], dtype="int64")
 
 
-def as_dataset(name: str, data: Any, device: Device, dtype: str) -> Dataset:
-    """Data in any accepted form, on `device`: a Dataset, a tuple ``(x, y)``, or an iterable of pairs of columns."""
+def _counts(sizes: tuple[float, ...], n: int) -> list[int]:
+    """Numbers of examples of n, given as such or as fractions."""
+    for size in sizes:
+        fraction = isinstance(size, float | np.floating) and 0 < size <= 1
+        if not fraction and (isinstance(size, bool) or not isinstance(size, int | np.integer) or size < 1):
+            raise InvalidValueError(
+                f"sizes: expected numbers of examples or fractions between 0 and 1, got {size!r}; use such numbers"
+            )
+    fractions = [float(size) for size in sizes if isinstance(size, float | np.floating)]
+    left = 1 - math.fsum(fractions)
+    if left < -1e-6:
+        return [n + 1]
+    numbers = _apportioned(n * np.array([*fractions, max(left, 0.0)]), n)
+    while 0 in numbers[:-1] and max(numbers) > 1:  # each part has an example, the rest need not
+        numbers[numbers.index(max(numbers))] -= 1
+        numbers[numbers.index(0)] += 1
+    rounded = iter(numbers)
+    return [max(1, next(rounded)) if isinstance(size, float | np.floating) else int(size) for size in sizes]
+
+
+def _apportioned(shares: np.ndarray, total: int) -> list[int]:
+    """Whole numbers near the shares that sum to `total`: the largest remainders are rounded up."""
+    shares = np.round(shares, 6)  # 0.1 + 0.2 is a little above 0.3
+    whole = np.floor(shares).astype(int)
+    order = np.argsort(whole - shares, kind="stable")
+    whole[order[: total - int(whole.sum())]] += 1
+    return [int(number) for number in whole]
+
+
+def _too_fine(strata: np.ndarray, count: int) -> bool:
+    """Whether scikit-learn refuses to divide classes so: one has a single example, or a part has fewer than classes."""
+    sizes = np.bincount(strata)
+    return bool(sizes[sizes > 0].min() < 2 or min(count, len(strata) - count) < np.count_nonzero(sizes))
+
+
+def _drawn(rng: np.random.Generator, rows: np.ndarray, strata: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """`count` of the rows, as many of each class as its share allows, and the others; both shuffled."""
+    sizes = np.bincount(strata)
+    shuffled = rng.permutation(len(rows))
+    chosen = []
+    for label, wanted in enumerate(_apportioned(sizes * (count / len(rows)), count)):
+        chosen.append(shuffled[strata[shuffled] == label][:wanted])
+    part = np.isin(shuffled, np.concatenate(chosen))
+    return rows[shuffled[part]], rows[shuffled[~part]]
+
+
+def as_dataset(name: str, data: Any, device: Device, dtype: str, *, numbers: bool = False) -> Dataset:
+    """Data in any accepted form, on `device`: a Dataset, a tuple ``(x, y)``, or an iterable of pairs of columns.
+
+    Where y holds `numbers` to predict, integers are no labels.
+    """
     if isinstance(data, Dataset):
         return data.to(device)
     x, y = check.as_columns(name, data)
+    if numbers:
+        array = check.as_array("y", y)
+        if not check.is_real(array):
+            array = Device.of(array).asarray(array, dtype)
+            y = array.tolist() if isinstance(y, list | tuple) else array
     return Dataset(x, y, device=device, dtype=dtype)

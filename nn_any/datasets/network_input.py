@@ -3,6 +3,8 @@
 import math
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from nn_any import validation as check
 from nn_any.backends import Device, is_host, to_numpy
 from nn_any.core.batches import Preparation
@@ -26,17 +28,33 @@ class Examples(NamedTuple):
         return int(self.arrays[0].shape[0])
 
 
-def own_array(name: str, obj: Any, device: Device, dtype: str) -> Array:
-    """`obj`, from the host or on `device`, as a finite array on `device`; reals in `dtype`."""
+def network_data(specification: Specification, device: Device, name: str, data: Any) -> Dataset:
+    """Data in any accepted form as a `Dataset` on `device`; where a network predicts numbers, integers are numbers."""
+    return as_dataset(name, data, device, specification.dtype, numbers=specification.is_regression)
+
+
+def weighted(specification: Specification, dataset: Dataset, sample_weight: Any, class_weight: Any) -> Dataset:
+    """The data set with weights; the network says how many classes there are, not the labels at hand."""
+    classes = None if specification.is_regression else max(specification.outputs, 2)
+    return dataset.weighted(sample_weight, class_weight, classes=classes)
+
+
+def own_array(name: str, obj: Any, device: Device, dtype: str, *, numbers: bool = False) -> Array:
+    """`obj`, from the host or on `device`, as a finite array on `device`; reals, and all `numbers`, in `dtype`."""
+    if isinstance(obj, Dataset):
+        raise InvalidTypeError(f"{name}: expected an array, got {obj!r}; pass its arrays, dataset.x and dataset.y")
     array = check.as_array(name, obj)
     if not is_host(array) and (here := Device.of(array)) != device:
         raise InvalidValueError(
             f"{name}: expected a NumPy array, a list, or an array on {device}, got one on {here}; "
             f"move it with nn_any.to_device(..., {str(device)!r}), or the network with net.to({str(here)!r})"
         )
-    array = device.asarray(array, dtype if check.is_real(array) else None)
-    check.check_finite(name, array)
-    return array
+    real = numbers or check.is_real(array)
+    if not real:
+        check.check_integers_fit(name, array, device)
+    own = device.asarray(array, dtype if real else None)
+    check.check_finite(name, own, array)
+    return own
 
 
 def own_inputs(specification: Specification, device: Device, x: Any) -> tuple[Array, bool]:
@@ -51,47 +69,86 @@ def own_inputs(specification: Specification, device: Device, x: Any) -> tuple[Ar
 def own_targets(specification: Specification, device: Device, y: Array, n: int) -> Array:
     """Targets (n, outputs) as reals, or labels (n,) within range in the default integer dtype."""
     xp = device.xp
-    y = check.check_targets("y", y, n, specification.outputs)
+    y = check.check_targets("y", y, n, specification)
     if check.is_real(y):
+        check.check_range("y", y, specification.loss)
         return y
+    if y.ndim == 1:
+        check.check_integers_fit("y", y, device, device.integer_dtype)
     with device.scope():
         y = xp.astype(y, getattr(xp, device.integer_dtype if y.ndim == 1 else specification.dtype))
         if y.ndim == 1:
             _check_label_range(specification, int(xp.min(y)), int(xp.max(y)))
+        else:
+            check.check_range("y", y, specification.loss)
     return y
 
 
 def own_batch(specification: Specification, device: Device, x: Any, y: Any) -> Examples:
     """One example or a batch, checked, on `device`."""
     inputs, single = own_inputs(specification, device, x)
-    targets = own_array("y", y, device, specification.dtype)
+    targets = own_array("y", y, device, specification.dtype, numbers=specification.is_regression)
     if single and (targets.ndim == 0 or tuple(targets.shape) == (specification.outputs,)):
         targets = targets[None, ...]  # a label, or a row of targets
     targets = own_targets(specification, device, targets, inputs.shape[0])
     return Examples((inputs, targets), preparation(specification, targets))
 
 
-def own_examples(specification: Specification, device: Device, name: str, data: Any) -> Examples:
-    """Data in any accepted form as arrays on `device` that fit the network."""
-    dataset = as_dataset(name, data, device, specification.dtype)
+def own_examples(
+    specification: Specification, device: Device, name: str, data: Any, *, training: bool = False
+) -> Examples:
+    """Data in any accepted form as arrays on `device` that fit the network.
+
+    Rows of weight 0 are left out; for `training`, where rows have numbers, others stand in their places.
+    """
+    dataset = network_data(specification, device, name, data)
     if name == "training_data" and dataset.one_class and not specification.is_regression:
         raise InvalidValueError(
             f"y: expected two classes or more to learn from, got one for all {len(dataset)} examples; "
             f"if that is meant, say nn_any.Dataset(x, y, classes={specification.outputs})"
         )
-    x = check.check_inputs("x", dataset.x, specification.input_shape)
-    y = check.check_targets("y", dataset.y, len(dataset), specification.outputs)
+    arrays: Batch = (dataset.x, dataset.y)
+    if dataset.sample_weight is not None:
+        arrays = _weighted_arrays(name, dataset, specification.dtype, training=training)
+    x = check.check_inputs("x", arrays[0], specification.input_shape)
+    y = check.check_targets("y", arrays[1], x.shape[0], specification)
+    if isinstance(data, Dataset) and specification.dtype == "float32":
+        for each, array in (("x", x), ("y", y)):
+            if array.dtype == device.xp.float64:  # steps cast rows as they come
+                check.check_finite(each, device.asarray(array, "float32"), array)
     if dataset.label_range is not None:
         _check_label_range(specification, *dataset.label_range)
-    arrays: Batch = (x, y)
-    if dataset.sample_weight is not None:
-        w = device.asarray(dataset.sample_weight, specification.dtype)
-        with device.scope():
-            mean = float(to_numpy(device.xp.mean(w)))
-            if not 0 < mean < math.inf:  # rows taken from weighted data may all have weight 0
-                raise InvalidValueError(f"{name}: expected sample weights of a positive, finite mean, got {mean:g}")
-            arrays = (x, y, w / mean)
-    return Examples(arrays, preparation(specification, y, dataset.scale))
+    else:
+        check.check_range("y", y, specification.loss)
+    return Examples((x, y, *arrays[2:]), preparation(specification, y, dataset.scale))
+
+
+def _weighted_arrays(name: str, dataset: Dataset, dtype: str, *, training: bool) -> Batch:
+    """``(x, y, weights)``, the weights of mean 1; no row of weight 0 counts, whatever its numbers.
+
+    While training, a row of weight 0 has the numbers of one that counts (each of these in turn), so that the examples
+    keep their places and a `BatchNorm` sees data that are meant. Elsewhere rows of weight 0 are left out.
+    """
+    device, xp = dataset.device, dataset.device.xp
+    with device.scope():
+        x, y, w = dataset.x, dataset.y, device.asarray(dataset.sample_weight, dtype)
+        mean, smallest = to_numpy(xp.stack([xp.mean(w), xp.min(w)])).tolist()
+        if not 0 < mean < math.inf:  # rows taken from weighted data may all have weight 0
+            raise InvalidValueError(
+                f"{name}: expected sample weights of a positive, finite mean, got {mean:g}; "
+                "take rows that have a weight above 0"
+            )
+        if smallest == 0:
+            counts = to_numpy(w) > 0
+            rows = there = np.flatnonzero(counts)
+            if training:
+                rows = np.arange(len(counts))
+                rows[~counts] = np.resize(there, len(counts) - len(there))
+            index = device.asarray(rows, device.integer_dtype)
+            x, y = xp.take(x, index, axis=0), xp.take(y, index, axis=0)
+            if not training:
+                w, mean = xp.take(w, index, axis=0), mean * len(counts) / len(there)
+        return x, y, w / mean
 
 
 def preparation(specification: Specification, y: Array, scale: float | None = None) -> Preparation:
@@ -101,6 +158,12 @@ def preparation(specification: Specification, y: Array, scale: float | None = No
 
 def _check_label_range(specification: Specification, smallest: int, largest: int) -> None:
     outputs = specification.outputs
-    if not (specification.is_regression and outputs == 1):
+    if specification.is_regression:
+        if smallest < specification.loss.target_range[0]:
+            raise InvalidValueError(
+                f"y: expected targets of 0 or more for the loss {specification.loss.name!r}, got {smallest} … "
+                f"{largest}; use a loss for numbers of any sign, such as 'mean_squared_error'"
+            )
+    else:
         remedy = f"the network has {outputs} output(s): number the classes from 0, or build it with more"
         check.check_labels("y", smallest, largest, max(outputs, 2), remedy)

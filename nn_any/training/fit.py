@@ -48,7 +48,7 @@ def make_plan(
         options.check_held(optimizer, specification.dtype)
     shuffle = options.flag("shuffle", shuffle)
     functions = measures.resolve(metrics, specification.is_regression, specification.outputs)
-    examples = own_examples(specification, device, "training_data", training_data)
+    examples = own_examples(specification, device, "training_data", training_data, training=True)
     batch_size = _batch_size(batch_size, optimizer, examples.size)
     evaluated = {}
     for name, data in evaluated_data.items():

@@ -44,7 +44,7 @@ def descend(network: Trainable, mini_batch: Any, eta: float) -> Snapshot:
 def train_step(
     network: Trainable,
     state: TrainState,
-    batch: tuple[Any, Any],
+    batch: Any,
     learning_rate: float,
     *,
     optimizer: Optimizer | None = None,
@@ -86,6 +86,9 @@ def train_step(
     >>> net.steps
     1
     """
+    if not isinstance(batch, tuple | list) or len(batch) != 2:
+        got = type(batch).__name__
+        raise InvalidTypeError(f"batch: expected a tuple (x, y) of arrays, got {got}; use nn_any.train_steps for data")
     device, specification = network.device, network.snapshot.specification
     rate = place_rates(SGD(learning_rate).rates(0, 1), device, specification.dtype)[0, ...]
     x, y = _pair("batch", tuple(batch) if isinstance(batch, list) else batch)
@@ -144,7 +147,7 @@ def train_steps(
     options.choice("engine", engine, *MODES)
     device, snapshot = network.device, network.snapshot
     specification = snapshot.specification
-    examples = own_examples(specification, device, "data", data)
+    examples = own_examples(specification, device, "data", data, training=True)
     members = () if specification.members is None else (len(specification.members),)
     rows = to_numpy(check.as_array("order", order))
     if rows.dtype.kind not in "iu" or rows.ndim != 2 + len(members) or rows.shape[1:-1] != members or not rows.size:

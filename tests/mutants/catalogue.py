@@ -193,7 +193,10 @@ DATA = [
         "self.sample_weight",
         "rows that are taken have the weights of others",
     ),
-    Mutant("datasets/dataset.py", "round(size * n)", "int(size * n)", "a fraction of the examples is rounded down"),
+    Mutant("datasets/dataset.py", "whole - shares", "shares - whole", "the smallest remainders are rounded up"),
+    Mutant("datasets/network_input.py", "smallest == 0", "smallest < 0", "rows of weight 0 make losses NaN"),
+    Mutant("backends/devices.py", "masked := int(", "masked := 0 * int(", "masked entries are taken"),
+    Mutant("core/losses.py", "target_range = (0.0, 1.0)", "target_range = (-1.0, 1.0)", "targets below 0 are taken"),
     Mutant("datasets/network_input.py", "w / mean", "w", "the weights of examples are not brought to a mean of 1"),
     Mutant("datasets/mnist.py", "len(x) // 6", "len(x) // 5", "too much of MNIST is for validation"),
     Mutant(
