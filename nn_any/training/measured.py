@@ -47,9 +47,9 @@ def measure(network: Trainable, state: TrainState, data: Any) -> TrainState:
     --------
     >>> import nn_any as nn
     >>> net = nn.Network([2, nn.Standardize(), 1], device="numpy", seed=0)
-    >>> net.state = nn.measure(net, net.state, ([[0, 500], [1, 900]], [0, 1]))
+    >>> net.state = nn.measure(net, net.state, ([[0, 50], [1, 90]], [0, 1]))
     >>> net.state.layer_state[0][0]
-    array([  0.5, 700. ], dtype=float32)
+    array([ 0.5, 70. ], dtype=float32)
     """
     device, specification = network.device, network.snapshot.specification
     check_state(network.snapshot, device, state)

@@ -35,10 +35,10 @@ class Standardize(ShapedLayer):
     --------
     >>> import nn_any as nn
     >>> net = nn.Network([2, nn.Standardize(), 3, 1], device="numpy", seed=0)
-    >>> history = net.fit(([[0, 500], [1, 900]], [0, 1]), epochs=1, batch_size=2, optimizer=nn.SGD(0.5))
+    >>> history = net.fit(([[0, 50], [1, 90]], [0, 1]), epochs=1, batch_size=2, optimizer=nn.SGD(0.5))
     >>> mean, deviation, _ = net.state.layer_state[0]
     >>> mean, deviation
-    (array([  0.5, 700. ], dtype=float32), array([  0.5, 200. ], dtype=float32))
+    (array([ 0.5, 70. ], dtype=float32), array([ 0.5, 20. ], dtype=float32))
     """
 
     invert: bool = False
