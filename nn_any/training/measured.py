@@ -4,6 +4,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from nn_any import evaluation
 from nn_any.backends import Device, to_numpy
 from nn_any.core import functional
@@ -100,7 +102,7 @@ def _measured_layer(
 ) -> TrainState:
     """A state whose layer i has measured these examples; the members of an ensemble measure the same."""
     layer, old = specification.layers[i], state.layer_state[i]
-    with device.scope():
+    with device.scope(), np.errstate(over="ignore", invalid="ignore"):
         found = layer.measure(_Blocks(specification, device, state, examples, i), xp=device.xp)
         found = tree_map(lambda before, now: device.xp.zeros_like(before) + now, old, found)
     if not evaluation.is_finite(device, (found,)):
