@@ -75,6 +75,15 @@ def test_rows_of_weight_0_and_stored_integers_and_images(device):
     np.testing.assert_allclose(statistics(net)[1], rows.std(axis=0), rtol=1e-5)
 
 
+def test_rows_of_weight_0_may_hold_anything(device):
+    x = np.concatenate([np.full((5000, 4), 1e20), 1e3 + RNG.random((1000, 4))]).astype("float32")
+    net = network(device)
+    fit(net, (x, np.arange(6000) % 3), sample_weight=[0.0] * 5000 + [1.0] * 1000)
+    oracle = StandardScaler().fit(x[5000:].astype("float64"))
+    np.testing.assert_allclose(statistics(net)[0], oracle.mean_, rtol=1e-6)
+    np.testing.assert_allclose(statistics(net)[1], oracle.scale_, rtol=1e-4)
+
+
 def test_it_stands_after_augmentation_which_leaves_the_measured_inputs_alone():
     stack = [(3, 3, 1), nn.RandomAffine(rotation=5), nn.Standardize(), nn.Flatten(), 2]
     net = nn.Network(stack, device="numpy", seed=0)

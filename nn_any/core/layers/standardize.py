@@ -71,11 +71,13 @@ class Standardize(ShapedLayer):
         numbers lie apart. The second one corrects the mean, and sums squares of numbers that are at most 2, so that
         neither large nor small ones leave the range of the dtype.
         """
-        x, w = next(iter(blocks))
-        origin = x[:1, ...] if w is None else xp.take(x, _first(w, xp), axis=0)
+        x, _ = next(iter(blocks))
+        origin, total = x[:1, ...], _count(x[:1, ...], None, xp) * 0
         zero = xp.zeros_like(origin)
-        total, mean, spread = _count(x[:1, ...], None, xp) * 0, zero, zero
+        mean = spread = zero
         for x, w in blocks:
+            if w is not None:  # rows that do not count may hold anything
+                origin = xp.where(total > 0, origin, xp.take(x, _first(w, xp), axis=0))
             offset, count = _counted(x - origin, w, xp), _count(x, w, xp)
             total = total + count
             mean = mean + (_sum(offset, w, xp) - mean * count) / _or_one(total, xp)
