@@ -27,6 +27,7 @@ from nn_any.core.layers import (
     LayerNorm,
     MaxPool2D,
     RandomAffine,
+    Standardize,
 )
 from nn_any.core.optimizers import SGD, Adagrad, Adam, AdamW, RMSprop
 from nn_any.core.state import Snapshot, TrainState
@@ -41,6 +42,7 @@ from nn_any.training import (
     EarlyStopping,
     History,
     TrainingInterrupted,
+    measure,
     train_step,
     train_steps,
 )
@@ -82,6 +84,7 @@ __all__ = [
     "RMSprop",
     "RandomAffine",
     "Snapshot",
+    "Standardize",
     "TrainState",
     "TrainingDivergedError",
     "TrainingInterrupted",
@@ -92,6 +95,7 @@ __all__ = [
     "initializers",
     "layers",
     "losses",
+    "measure",
     "metrics",
     "optimizers",
     "schedules",

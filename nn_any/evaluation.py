@@ -23,9 +23,9 @@ CHUNK_ELEMENTS = 2**23
 """How many numbers evaluation and prediction hold at a time, in all layers together."""
 
 
-def chunks(footprint: int, n: int) -> list[slice]:
-    """Slices of n examples, each so short that the layers' outputs fit in memory."""
-    rows = max(1, CHUNK_ELEMENTS // footprint)
+def chunks(footprint: int, n: int, most: int = CHUNK_ELEMENTS) -> list[slice]:
+    """Slices of n examples, at most so many each, and so short that the layers' outputs fit in memory."""
+    rows = max(1, min(CHUNK_ELEMENTS // footprint, most))
     return [slice(start, min(start + rows, n)) for start in range(0, n, rows)]
 
 

@@ -15,6 +15,7 @@ from nn_any.core.errors import InvalidTypeError, InvalidValueError, prefix_error
 from nn_any.core.optimizers import SGD, Optimizer
 from nn_any.datasets.network_input import network_data, own_examples
 from nn_any.network import Network
+from nn_any.training.measured import with_measurements
 from nn_any.training.states import moved_snapshot, with_optimizer, with_optimizer_state
 
 _FEWEST = 3  # how many segments are timed at least; the median counts
@@ -218,6 +219,7 @@ def _time(
     order = device.asarray(rows, device.integer_dtype)
     rates = device.asarray(np.zeros(steps), network.dtype)  # nothing is learned, so nothing diverges
     step = functional.train_step(network.layers, network.specification.loss, optimizer.update_rule(), examples.prepare)
+    snapshot = with_measurements(snapshot, device, examples)
     state = with_optimizer_state(with_optimizer(snapshot, optimizer), device).blocks[0]
     engine = block_engines(device, mode, 1, [])[0]
 

@@ -6,14 +6,14 @@ from dataclasses import replace
 from datetime import datetime
 from math import isfinite, nan
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, TypeAlias
 
 from cyclopts import Parameter
 
 from nn_any.backends import MODES, Device, to_numpy
 from nn_any.core import activations, initializers, losses
 from nn_any.core.errors import InvalidValueError
-from nn_any.core.layers import Dense, Dropout, Layer
+from nn_any.core.layers import Dense, Dropout, Layer, Standardize
 from nn_any.core.optimizers import SGD, Adagrad, Adam, AdamW, Optimizer, RMSprop
 from nn_any.core.options import integer
 from nn_any.core.schedules import Cosine, HalveOnNoImprovement, OneCycle, Schedule
@@ -61,9 +61,37 @@ else:  # every registered name, for the help to list
 
 # Options that mean the same to every command that has them, with their help.
 LayersOption = Annotated[
-    str | None, Parameter(help="The sizes, input first, such as 784,30,10. By default one hidden layer of 30.")
+    str | None,
+    Parameter(
+        help="The sizes, input first, such as 784,30,10. By default one hidden layer of 30, for tables and numbers 100."
+    ),
 ]
-InitializerOption = Annotated[InitializerName, Parameter(help="How weights and biases begin.")]
+ActivationOption = Annotated[
+    ActivationName | None,
+    Parameter(
+        help="Of the hidden layers: by default sigmoid, for tables and numbers relu. The output layer has the "
+        "one that goes with the loss: sigmoid or linear for quadratic."
+    ),
+]
+LossOption = Annotated[
+    LossName | None,
+    Parameter(
+        help="The loss function: quadratic for everything, cross_entropy or log_likelihood for classes, the "
+        "others for numbers. By default quadratic, for tables log_likelihood, for numbers mean_squared_error."
+    ),
+]
+InitializerOption = Annotated[
+    InitializerName | None,
+    Parameter(help="How weights and biases begin: by default scaled_normal, for tables and numbers glorot_uniform."),
+]
+StandardizeOption = Annotated[
+    bool,
+    Parameter(
+        negative="--no-standardize",
+        help="A first layer brings each column of a table to mean 0 and deviation 1, and a last one gives numbers in "
+        "the units of the targets. Both are part of the model, which takes and gives raw numbers.",
+    ),
+]
 DropoutOption = Annotated[
     float, Parameter(help="The share of neurons left out at random after each hidden layer, from 0 to below 1.")
 ]
@@ -101,11 +129,76 @@ def load_data(data: str, device: Device) -> Splits:
     return load_table(data, device=device)
 
 
-def build_layers(training: Dataset, layers: str | None, dropout: float, loss: str) -> list[int | Layer]:
+class Defaults(NamedTuple):
+    """What a command uses where nothing is said; docs/results.md has the measurements behind them."""
+
+    hidden: int
+    activation: str
+    loss: str
+    initializer: str
+    optimizer: Any
+    epochs: int
+    sweep_epochs: int
+    batch_size: int
+    patience: int | None
+    standardize: bool
+
+
+_IMAGES = Defaults(30, "sigmoid", "quadratic", "scaled_normal", "sgd", 30, 10, 10, None, False)
+_TABLE = Defaults(100, "relu", "log_likelihood", "glorot_uniform", "adam", 200, 50, 32, 20, True)
+_RATES = {"adam": 0.003, "adamw": 0.003}
+_LEARNING_RATES = {"sgd": (0.3, 1.0, 3.0, 10.0), "adagrad": (0.003, 0.01, 0.03, 0.1)}
+_LEARNING_RATES |= dict.fromkeys(("adam", "adamw", "rmsprop"), (0.0003, 0.001, 0.003, 0.01))
+
+
+def is_image_data(training: Dataset) -> bool:
+    """Whether the inputs are images in stored integers, with the scale that brings them to 0 … 1."""
+    return training.scale is not None
+
+
+def defaults(training: Dataset) -> Defaults:
+    """The defaults for these data: images of classes, a table of classes, or numbers to predict."""
+    images = is_image_data(training)
+    if training.classes:
+        return _IMAGES if images else _TABLE
+    return _TABLE._replace(loss="mean_squared_error", standardize=not images)
+
+
+def default_rate(name: str, training: Dataset, loss: str, *, standardize: bool) -> float | None:
+    """The learning rate where none is said; None for the optimizer's own."""
+    if name == "sgd":
+        return 3.0 * _sgd_share(training, loss, standardize)
+    return None if is_image_data(training) and training.classes else _RATES.get(name)
+
+
+def default_rates(name: str, training: Dataset, loss: str, *, standardize: bool) -> list[float]:
+    """The learning rates that a sweep tries where none are said."""
+    share = _sgd_share(training, loss, standardize) if name == "sgd" else 1.0
+    return [float(f"{share * rate:.3g}") for rate in _LEARNING_RATES[name]]
+
+
+def _sgd_share(training: Dataset, loss: str, standardize: bool) -> float:
+    """How much smaller than for images the rates of sgd are: they depend on how steep the loss is.
+
+    The last layer multiplies by the deviation of the targets, σ, so errors have it as a factor, and squared ones twice.
+    """
+    if training.classes:
+        return 1.0 if is_image_data(training) else 1 / 30
+    y = to_numpy(training.y).astype("float64")
+    if losses.get(loss).suits != "linear":
+        return 1 / 300 / max(1.0, float(y.mean()))
+    deviation = float(y.std(axis=0).max()) if standardize else 1.0
+    power = 1 if loss in ("mean_absolute_error", "huber") else 2
+    return 1 / 100 / (deviation or 1.0) ** power
+
+
+def build_layers(
+    training: Dataset, layers: str | None, dropout: float, loss: str, *, standardize: bool = False
+) -> list[int | Layer]:
     """Dense layers between the inputs and the outputs of the data; the last activation is the one for the loss."""
     inputs = to_numpy(training.x[0, ...]).size
     outputs = training.classes or int(training.y.shape[1])
-    sizes = [inputs, 30, outputs] if layers is None else _parse_sizes(layers)
+    sizes = [inputs, defaults(training).hidden, outputs] if layers is None else _parse_sizes(layers)
     if (sizes[0], sizes[-1]) != (inputs, outputs):
         raise InvalidValueError(
             f"layers: expected {inputs} first and {outputs} last, as the data have it, got {layers}"
@@ -119,7 +212,10 @@ def build_layers(training: Dataset, layers: str | None, dropout: float, loss: st
     hidden: list[int | Layer] = []
     for size in sizes[1:-1]:
         hidden += [size, Dropout(dropout)] if dropout else [size]
-    return [sizes[0], *hidden, Dense(sizes[-1], activation=last)]
+    front: list[int | Layer] = [Standardize()] if standardize and not is_image_data(training) else []
+    invert = standardize and not training.classes and last == "linear"
+    end: list[int | Layer] = [Standardize(invert=True)] if invert else []
+    return [sizes[0], *front, *hidden, Dense(sizes[-1], activation=last), *end]
 
 
 def _parse_sizes(layers: str) -> list[int]:
@@ -145,9 +241,9 @@ def parse_numbers(name: str, text: str, *, allow_zero: bool = False) -> list[flo
 
 
 def build_optimizer(name: str, **given: float | None) -> Optimizer:
-    """The optimiser of that name, with its own defaults for what is None; sgd, which has none, learns at 3."""
+    """The optimiser of that name, with its own defaults for what is None."""
     takers = {"learning_rate": [*_OPTIMIZERS], "weight_decay": [*_OPTIMIZERS], "momentum": ["sgd", "rmsprop"]}
-    settings: dict[str, Any] = {"learning_rate": 3.0} if name == "sgd" else {}
+    settings: dict[str, Any] = {"learning_rate": 1.0} if name == "sgd" else {}
     for option, value in given.items():
         if value is not None and name not in takers[option]:
             raise InvalidValueError(
@@ -172,15 +268,20 @@ def with_schedule(optimizer: Optimizer, name: str, training: Dataset, epochs: in
     return replace(optimizer, learning_rate=schedules[name])  # type: ignore[type-var]
 
 
-def check_batch_size(batch_size: int | None, optimizer: Optimizer, net: Network, examples: int) -> int:
-    """How many examples a step takes: 10 by default, and all of them where the optimiser needs them."""
+def check_batch_size(batch_size: int | None, optimizer: Optimizer, net: Network, training: Dataset) -> int:
+    """How many examples a step takes: the data's default, and all of them where the optimiser needs them."""
     if not optimizer.whole_batch:
-        return integer("batch_size", 10 if batch_size is None else batch_size)
+        return integer("batch_size", defaults(training).batch_size if batch_size is None else batch_size)
     if batch_size is not None:
         raise InvalidValueError(f"batch_size: expected none for lbfgs, which takes all examples, got {batch_size}")
     if any(layer.random for layer in net.layers):
         raise InvalidValueError("dropout: expected none for lbfgs, whose loss must not change by chance; use adam")
-    return examples
+    return len(training)
+
+
+def standardized(layers: tuple[Layer, ...]) -> list[str]:
+    """What the layers standardise: inputs, targets, both or nothing."""
+    return [str(layer.measures) for layer in layers if isinstance(layer, Standardize)]
 
 
 def class_names(training: Dataset) -> list[Any] | None:

@@ -17,21 +17,19 @@ from nn_any.core.options import integer
 from nn_any.files import write_atomically
 from nn_any.training.display import ProgressDisplay
 
-_LEARNING_RATES = {"sgd": "0.3,1,3,10", "adagrad": "0.003,0.01,0.03,0.1"}
-_LEARNING_RATES |= dict.fromkeys(("adam", "adamw", "rmsprop"), "0.0003,0.001,0.003,0.01")
-
 
 def sweep(
     *,
     data: str = "digits",
     layers: options.LayersOption = None,
-    activation: options.ActivationName = "sigmoid",
-    loss: options.LossName = "quadratic",
-    initializer: options.InitializerOption = "scaled_normal",
+    standardize: options.StandardizeOption = True,
+    activation: options.ActivationOption = None,
+    loss: options.LossOption = None,
+    initializer: options.InitializerOption = None,
     dropout: options.DropoutOption = 0.0,
-    epochs: options.Integer = 10,
-    batch_size: options.Integer = 10,
-    optimizer: Literal["sgd", "adam", "adamw", "rmsprop", "adagrad"] = "sgd",
+    epochs: options.Integer | None = None,
+    batch_size: options.Integer | None = None,
+    optimizer: Literal["sgd", "adam", "adamw", "rmsprop", "adagrad"] | None = None,
     learning_rates: str | None = None,
     weight_decays: str = "0,0.0001,0.001",
     seeds: options.Integer = 3,
@@ -53,18 +51,15 @@ def sweep(
     ----------
     data
         digits, mnist, or a file, as for train.
-    activation
-        Of the hidden layers; the output layer has the one that goes with the loss.
-    loss
-        The loss function.
     epochs
-        How many times to go through the training data.
+        How many times to go through the training data, by default 10, for tables and numbers 50.
     batch_size
-        Examples a step.
+        Examples a step, by default 10, for tables and numbers 32.
     optimizer
-        How gradients move the weights.
+        How gradients move the weights: by default sgd, for tables and numbers adam.
     learning_rates
-        Those to try, such as 0.1,0.3,1,3; for a schedule the largest. By default four that suit the optimizer.
+        Those to try, such as 0.1,0.3,1,3; for a schedule the largest. By default four that suit the optimizer
+        and the data.
     weight_decays
         Those to try, such as 0,1e-4; each goes with each learning rate.
     seeds
@@ -86,21 +81,26 @@ def sweep(
     with options.usage_errors():
         chosen_device = nn.select_device(device)
         folder = options.output_folder(output, f"sweep-{Path(data).stem}", overwrite)
-        integer("epochs", epochs)
-        integer("seeds", seeds)
-        integer("batch_size", batch_size)
-        listed = _LEARNING_RATES[optimizer] if learning_rates is None else learning_rates
-        rates = options.parse_numbers("learning_rates", listed)
+        for name, value in {"epochs": epochs, "seeds": seeds, "batch_size": batch_size, "random": draws}.items():
+            if value is not None:
+                integer(name, value)
+        listed = None if learning_rates is None else options.parse_numbers("learning_rates", learning_rates)
         decays = options.parse_numbers("weight_decays", weight_decays, allow_zero=True)
+    splits = training, validation, test = options.load_data(data, chosen_device)
+    usual = options.defaults(training)
+    epochs, batch_size = epochs or usual.sweep_epochs, batch_size or usual.batch_size
+    optimizer = optimizer or usual.optimizer
+    model: dict[str, Any] = {"activation": activation or usual.activation, "loss": loss or usual.loss}
+    model["initializer"] = initializer or usual.initializer
+    with options.usage_errors():
+        layers_of_each = options.build_layers(training, layers, dropout, model["loss"], standardize=standardize)
+        rates = listed or options.default_rates(optimizer, training, model["loss"], standardize=standardize)
         candidates = [search.Candidate(*pair) for pair in product(rates, decays)]
         if draws is not None:
-            candidates = search.draw_candidates(integer("random", draws), rates, decays, seed)
+            candidates = search.draw_candidates(draws, rates, decays, seed)
         members = [(candidate, seed + i) for candidate in candidates for i in range(seeds)]
-    splits = training, validation, test = options.load_data(data, chosen_device)
-    model: dict[str, Any] = {"activation": activation, "loss": loss, "initializer": initializer}
-    with options.usage_errors():
         ensemble = nn.Ensemble(
-            options.build_layers(training, layers, dropout, loss),
+            layers_of_each,
             len(members),
             learning_rates=[candidate.learning_rate for candidate, _ in members],
             weight_decays=[candidate.weight_decay for candidate, _ in members],
@@ -116,6 +116,8 @@ def sweep(
         pairs = f"{len(candidates)} pairs of learning rate and weight decay"
         print_line(console, f"{pairs}, {seeds} seed(s) each: {len(ensemble)} networks")
         print_line(console, f"{data}: {count_examples(splits)}")
+        if what := " and ".join(options.standardized(ensemble.layers)):
+            print_line(console, f"{what} standardised; --no-standardize leaves them as they are")
         print_line(console, f"device {ensemble.device} ({ensemble.device.reason})")
     history, seconds, exit_code = fit(
         ensemble,
@@ -135,6 +137,7 @@ def sweep(
     ensemble[best["member"]].save(path)
     results: dict[str, Any] = {"data": data, "scale": training.scale, "classes": options.class_names(training)}
     results |= {**model, "dropout": dropout, "optimizer": optimizer, "momentum": momentum, "schedule": schedule}
+    results["standardized"] = options.standardized(ensemble.layers)
     results |= {"batch_size": batch_size, "dtype": dtype, "device": str(chosen_device), "engine": history.engine}
     results |= {"epochs": len(history), "interrupted": exit_code != 0, "seconds": seconds, "networks": len(ensemble)}
     results |= {"rows": rows, "best": best, "model": str(path)}
@@ -169,9 +172,11 @@ def _report(results: dict[str, Any]) -> str:
         table.add_row(*cells, *[str(row["diverged"])] * diverged, style="bold green" if i == 0 else None)
     value, test = (_number(best[f"{part}_{what}"], accuracy) for part in ("validation", "test"))
     pair = f"learning rate {best['learning_rate']:.4g}, weight decay {best['weight_decay']:.4g}"
+    what = " and ".join(results["standardized"])
     fields = [("interrupted", f"after {results['epochs']} epochs")] if results["interrupted"] else []
     fields += [
         ("best", f"{pair}, seed {best['seed']}: validation {what} {value}, test {what} {test}"),
+        *([(what, "standardised by the saved network, which takes and gives raw numbers")] if what else []),
         ("time", f"{results['seconds']:.2f} s for {results['networks']} networks, {results['epochs']} epochs each"),
         ("device", results["device"]),
         ("saved", results["model"]),

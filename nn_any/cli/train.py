@@ -22,13 +22,14 @@ def train(
     *,
     data: str = "digits",
     layers: options.LayersOption = None,
-    activation: options.ActivationName = "sigmoid",
-    loss: options.LossName = "quadratic",
-    initializer: options.InitializerOption = "scaled_normal",
+    standardize: options.StandardizeOption = True,
+    activation: options.ActivationOption = None,
+    loss: options.LossOption = None,
+    initializer: options.InitializerOption = None,
     dropout: options.DropoutOption = 0.0,
-    epochs: options.Integer = 30,
+    epochs: options.Integer | None = None,
     batch_size: options.Integer | None = None,
-    optimizer: options.OptimizerName = "sgd",
+    optimizer: options.OptimizerName | None = None,
     learning_rate: float | None = None,
     schedule: options.ScheduleName = "constant",
     momentum: options.MomentumOption = None,
@@ -53,28 +54,25 @@ def train(
         digits (1,797 images, built in), mnist (from NN_ANY_DATA, else downloaded), or a file: .npz with x and y, .csv
         with the class in the last column. Classes are whole numbers (integers in .npz) or text; real numbers are to be
         predicted. uint8 is divided by 255.
-    activation
-        Of the hidden layers. The output layer has the one that goes with the loss: for quadratic sigmoid, or linear for
-        real targets.
-    loss
-        The loss function: quadratic for everything, cross_entropy or log_likelihood for classes, the others for real
-        targets.
     epochs
-        How many times to go through the training data; for lbfgs, how many iterations.
+        How many times to go through the training data; for lbfgs, how many iterations. By default 30, for tables and
+        numbers 200.
     batch_size
-        Examples a step, 10 by default; lbfgs takes all of them.
+        Examples a step, by default 10, for tables and numbers 32; lbfgs takes all of them.
     optimizer
-        How gradients move the weights.
+        How gradients move the weights: by default sgd, for tables and numbers adam.
     learning_rate
-        The step size, for a schedule the largest. By default 3 for sgd, which suits the quadratic loss (the
-        cross-entropy wants a smaller one, such as 0.5), and for the others their usual one, such as 0.001 for adam.
+        The step size, for a schedule the largest. By default for sgd 3, which suits images and the quadratic loss (the
+        cross-entropy wants a smaller one, such as 0.5), 0.1 for tables of classes, and for numbers what suits their
+        spread; 0.003 for adam and adamw on tables and numbers; else the optimizer's usual one, such as 0.001 for adam.
     schedule
         How the learning rate changes: cosine and one-cycle over all epochs; halving whenever the validation data have
         not become better for 10 epochs, which also ends the training when 1/128 is reached.
     weight_decay
         The L2 penalty on weights. By default 0, for adamw 0.01.
     patience
-        End when the validation loss has not become better for so many epochs, and keep the best weights.
+        End when the validation loss has not become better for so many epochs, and keep the best weights. By
+        default 20 for tables and numbers; else training goes on to the end.
     device
         auto, cpu, cuda, cuda:1, numpy, cupy, torch, jax, torch:cuda:0, ... By default NN_ANY_DEVICE, else auto. Or
         fastest: time some steps on every device first, which takes seconds.
@@ -93,21 +91,31 @@ def train(
     with options.usage_errors():
         chosen_device = nn.select_device("cpu" if device == "fastest" else device)
         folder = options.output_folder(output, data, overwrite)
-        stopping = None if patience is None else nn.EarlyStopping(patience=patience)
-        integer("epochs", epochs, minimum=0)
+        if patience is not None:
+            nn.EarlyStopping(patience=patience)  # refuses before data are read
+        if epochs is not None:
+            integer("epochs", epochs, minimum=0)
         if resume and checkpoint is None:
             raise InvalidValueError("resume: expected --checkpoint FILE with it, got none")
         saver = None if checkpoint is None else _checkpoint(checkpoint, folder, resume, overwrite)
     splits = training, validation, test = options.load_data(data, chosen_device)
-    model: dict[str, Any] = {"activation": activation, "loss": loss, "initializer": initializer}
+    usual = options.defaults(training)
+    epochs = usual.epochs if epochs is None else epochs
+    patience = usual.patience if patience is None else patience
+    optimizer = optimizer or usual.optimizer
+    model: dict[str, Any] = {"activation": activation or usual.activation, "loss": loss or usual.loss}
+    model["initializer"] = initializer or usual.initializer
+    stopping = None if patience is None else nn.EarlyStopping(patience=patience)
+    if learning_rate is None:
+        learning_rate = options.default_rate(optimizer, training, model["loss"], standardize=standardize)
     rates = {"learning_rate": learning_rate, "momentum": momentum, "weight_decay": weight_decay}
     with options.usage_errors():
-        stack = options.build_layers(training, layers, dropout, loss)
+        stack = options.build_layers(training, layers, dropout, model["loss"], standardize=standardize)
         net = nn.Network(stack, **model, device=chosen_device, dtype=dtype, seed=seed)
         method = options.build_optimizer(optimizer, **rates)
         rates = {name: getattr(method, name, None) for name in rates}
         method = options.with_schedule(method, schedule, training, epochs)
-        batch_size = options.check_batch_size(batch_size, method, net, len(training))
+        batch_size = options.check_batch_size(batch_size, method, net, training)
         if device == "fastest":
             count = epochs or None
             net.to(nn.fastest_device(net, training, batch_size, optimizer=method, epochs=count, engine=engine))
@@ -132,6 +140,7 @@ def train(
     saved_epoch = (stopping and stopping.best_epoch) or len(history)
     results: dict[str, Any] = {"data": data, "scale": training.scale, "classes": options.class_names(training)}
     results |= {"layers": _layer_sizes(net), **model, "dropout": dropout}
+    results["standardized"] = options.standardized(net.layers)
     results |= {"optimizer": optimizer, **rates, "schedule": schedule}
     results |= {"batch_size": batch_size, "patience": patience, "dtype": dtype, "seed": net.seed}
     results |= {"device": str(net.device), "interrupted": exit_code != 0, "steps": net.steps, "seconds": seconds}
@@ -174,6 +183,8 @@ class _Beginning(nn.Callback):
             )
         if self._console is not None:
             print_line(self._console, f"{_layer_sizes(net)} on {self._data}: {count_examples(self._splits)}")
+            if what := " and ".join(options.standardized(net.layers)):
+                print_line(self._console, f"{what} standardised; --no-standardize leaves them as they are")
             print_line(self._console, f"device {net.device} ({net.device.reason})")
             if self._saver is not None and self._saver.start is not None:
                 print_line(self._console, self._saver.start)
@@ -211,6 +222,8 @@ def _report(results: dict[str, Any]) -> str:
         fields.append(("test loss", f"{results['test_loss']:.5f} after {when}"))
     if results["scale"]:
         fields.append(("inputs", f"divided by {results['scale']:g}, as whatever you give the saved network must be"))
+    if what := results["standardized"]:
+        fields.append((" and ".join(what), "standardised by the saved network, which takes and gives raw numbers"))
     fields.append(("time", f"{results['seconds']:.2f} s for {epochs} epochs"))
     fields += [("device", results["device"]), ("saved", results["model"])]
     lines = [Text.assemble((f"{name:15}", "bold"), text) for name, text in fields]

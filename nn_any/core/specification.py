@@ -207,7 +207,18 @@ def build(
                 f"layers, entry {place}, {layer!r}: expected at the front, got it after {layers[-1]!r}; "
                 "put what distorts the inputs first"
             )
+        if layer.measures == "inputs" and any(other.passes_gradients for other in layers):
+            raise InvalidValueError(
+                f"layers, entry {place}, {layer!r}: expected at the front, where the inputs are raw, got it after "
+                f"{layers[-1]!r}; put it first, or use nn_any.BatchNorm() here"
+            )
         layers.append(layer)
+    for place, layer in enumerate(layers[:-1], 1):
+        if layer.measures == "targets":
+            raise InvalidValueError(
+                f"layers, entry {place}, {layer!r}: expected at the end, where the outputs are, got {layers[place]!r} "
+                "after it; put it last"
+            )
     if len(shapes[-1]) != 1:
         raise InvalidValueError(
             f"layers: expected a last layer with outputs of one axis, got {shapes[-1]}; end with Flatten and Dense"

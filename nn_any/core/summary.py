@@ -13,7 +13,7 @@ def summary_table(layers: Sequence[Layer], shapes: Sequence[Shape], params: Para
     """A line a layer, counted from 0: what it is, its activation, its output shape and its number of parameters."""
     lines = [("layer", "activation", "output", "parameters"), ("input", "", shape_text(shapes[0]), "")]
     for i, (layer, p) in enumerate(zip(layers, params, strict=True)):
-        about = layer.activation.name + ("" if layer.trainable else ", frozen")
+        about = layer.activation.name + ("" if layer.trainable or layer.measures else ", frozen")
         lines.append((f"{i} {type(layer).__name__}", about, shape_text(shapes[i + 1]), f"{parameter_count(p):,}"))
     lines.append(("total", "", "", f"{parameter_count(params):,}"))
     a, b, c, d = (max(map(len, column)) for column in zip(*lines, strict=True))

@@ -20,6 +20,7 @@ from nn_any.datasets.network_input import own_examples
 from nn_any.training.checkpoint import Checkpoint
 from nn_any.training.history import History
 from nn_any.training.loop import run_epochs
+from nn_any.training.measured import with_measurements
 from nn_any.training.members import MEMBERS, with_member_records
 from nn_any.training.mini_batch import MINI_BATCHES
 from nn_any.training.plan import EpochRunner, Plan
@@ -151,9 +152,9 @@ def _trained_epoch(
     goes_on = earlier is not None and earlier.fits(plan.examples.size, plan.batch_size, plan.shuffle)
     seconds = earlier.seconds if earlier is not None and goes_on else 0.0
     while True:
-        # a callback may have assigned a snapshot with another optimizer
+        # a callback may have assigned a snapshot with another optimizer, or one that has measured nothing
         given, begun = (network.device, engines, plan), time.perf_counter()
-        for snapshot, record in runner.run_epoch(with_optimizer(network.snapshot, plan.optimizer), *given):
+        for snapshot, record in runner.run_epoch(_epoch_start(network, plan), *given):
             seconds += time.perf_counter() - begun
             if (unfinished := snapshot.progress.unfinished) is not None:
                 progress = replace(snapshot.progress, unfinished=unfinished._replace(seconds=seconds))
@@ -167,6 +168,11 @@ def _trained_epoch(
                 progress = replace(changed.progress, unfinished=snapshot.progress.unfinished)
                 network.snapshot = changed._replace(progress=progress)
                 break
+
+
+def _epoch_start(network: Trainable, plan: Plan) -> Snapshot:
+    """Where an epoch starts: with the plan's optimizer, and with what layers measure once on the training data."""
+    return with_optimizer(with_measurements(network.snapshot, network.device, plan.examples), plan.optimizer)
 
 
 def _check_optimizer(optimizer: Any) -> None:

@@ -161,7 +161,9 @@ def test_members_whose_losses_overflow_count_as_diverged(folder, capsys):
     rows = [f"{a:.3f},{b:.3f},{a + 2 * b:.3f}" for a, b in rng.normal(size=(40, 2))]
     (folder / "numbers.csv").write_text("a,b,sum\n" + "\n".join(rows) + "\n")
     arguments = ["sweep", "--epochs", "1", "--quiet", "--device", "cpu", "--data", "numbers.csv", "--json"]
-    arguments += ["--loss", "mean_squared_error", "--weight-decays", "0", "--seeds", "1", "--output", "out"]
+    arguments += ["--optimizer", "sgd", "--activation", "sigmoid", "--batch-size", "10", "--no-standardize"]
+    arguments += ["--layers", "2,30,1", "--initializer", "scaled_normal"]
+    arguments += ["--weight-decays", "0", "--seeds", "1", "--output", "out"]
     with pytest.raises(SystemExit) as ended:
         main([*arguments, "--learning-rates", "1e-2,1e4"])
     found = json.loads(capsys.readouterr().out)

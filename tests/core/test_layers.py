@@ -311,6 +311,7 @@ CONFIGURED = [
     nn.Activation("gelu"),
     nn.RandomAffine(1, 2, 0.3, 4),
     nn.ElasticDistortion(5, 2),
+    nn.Standardize(invert=True),
 ]
 
 

@@ -9,6 +9,7 @@ from nn_any.core.layers.dropout import Dropout
 from nn_any.core.layers.flatten import Flatten
 from nn_any.core.layers.normalization import BatchNorm, LayerNorm
 from nn_any.core.layers.pooling import AveragePool2D, MaxPool2D
+from nn_any.core.layers.standardize import Standardize
 
 __all__ = [
     "Activation",
@@ -24,6 +25,7 @@ __all__ = [
     "LayerNorm",
     "MaxPool2D",
     "RandomAffine",
+    "Standardize",
     "from_config",
     "names",
     "register",

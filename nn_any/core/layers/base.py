@@ -5,7 +5,7 @@ back; the activation that follows z is an attribute, applied by `core.functional
 that extra leading axes (an ensemble of networks) pass through.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple, Self
 
@@ -67,6 +67,9 @@ class Layer:
         False for a layer without `backward`, which may stand only at the front of a network.
     random : bool
         Whether the layer draws at random in training.
+    measures : str or None
+        ``"inputs"`` or ``"targets"`` for a layer whose state is measured once on those of the training data, by
+        `measure`; the first kind stands at the front of a network, the second at its end.
     """
 
     activation: Any = LINEAR
@@ -75,6 +78,7 @@ class Layer:
     decayed: tuple[bool, ...] = ()
     passes_gradients: bool = True
     random: bool = False
+    measures: str | None = None
 
     def with_defaults(self, activation: Any, initializer: Any, input_shape: Shape) -> "Layer":
         """This layer with what was left open filled in from the network's defaults and the shape of its inputs."""
@@ -106,6 +110,18 @@ class Layer:
     def state_shapes(self, input_shape: Shape) -> tuple[Shape, ...] | None:
         """The shapes of the state, likewise."""
         return () if type(self).init_state is Layer.init_state else None
+
+    def is_measured(self, state: LayerParams) -> Array:
+        """Whether the state has been measured: (), a number other than 0 if so."""
+        raise NotImplementedError(f"{type(self).__name__} measures {self.measures} and must define is_measured(state)")
+
+    def measure(self, blocks: Iterable[tuple[Array, Array | None]], *, xp: Namespace) -> LayerParams:
+        """The state, from the inputs or targets of all training examples, (rows, ...), and their weights (rows,).
+
+        They come in blocks, as reals in the network's dtype, and can be gone through more than once. Weights are None
+        where all examples count alike.
+        """
+        raise NotImplementedError(f"{type(self).__name__} measures {self.measures} and must define measure(blocks, xp)")
 
     def forward(self, params: LayerParams, state: LayerParams, x: Array, context: Context) -> LayerOutput:
         """From inputs to z: returns ``(z, state, saved)``."""
