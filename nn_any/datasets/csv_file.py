@@ -20,7 +20,7 @@ _MISSING = frozenset({"", "na", "n/a", "#n/a", "nan", "-nan", "null", "?"})
 _LARGEST = float(np.finfo(np.float32).max)
 _LONGEST_LINE = 2**22  # characters
 _LONGEST_NAME = 100
-_FEW_CLASSES = 1_000
+_FEW_CLASSES = 20
 
 _GAP, _TEXT, _BROKEN, _CODE, _DECIMAL, _WHOLE = range(6)  # what a field can be; see `_kind`
 _WHOLE_NUMBER = re.compile(r"[+-]?(0|[1-9][0-9]{0,14})")  # float64 tells all of them apart
@@ -70,7 +70,7 @@ def read_csv(
     names = _begins_with_names(first, target) if header is None else header
     layout = _Layout(path, first, _find_target(path, first, target, names), int(bool(names)))
     inputs, answers, kinds = array("f"), array("d"), bytearray()
-    unlike = {i for i, field in enumerate(first) if _kind(field) == _TEXT}  # text above numbers
+    unlike = {i for i, field in enumerate(first) if names is None and _kind(field) == _TEXT}  # text above numbers
     for _, fields in _rows(path):
         field = fields.pop(layout.target)
         kinds.append(_kind(field))
@@ -90,15 +90,15 @@ def read_csv(
     spelling = _spelling(layout, spelled, task)
     _check_numbers(layout, x, [i for i in range(len(first)) if i != layout.target])
     if spelling == "text":
-        y, classes, _ = _labels(layout, len(answers))
+        y, classes, _ = _labels(layout, len(answers), len(answers) if task == "classification" else _FEW_CLASSES)
     else:
         _check_numbers(layout, y[:, None], [layout.target])
         y, classes = y[begin:], []
         y = y.astype(np.int64) if spelling == "whole" else y
     x, notes = x[begin:], []
     if begin and header is None and any(_kind(field) not in (_TEXT, _BROKEN) for field in first):
-        shown = ", ".join(map(_show, first[:10])) + (", …" if len(first) > 10 else "")
-        notes.append(f"line 1 taken for the names of the columns: {shown}; --header no if it is an example")
+        shown = ", ".join(_show(field) or "''" for field in first[:10]) + (", …" if len(first) > 10 else "")
+        notes.append(f"first line taken for the names of the columns: {shown}; --header no if it is an example")
     if begin and layout.target and len(first) > 2 and _is_index(first[0], x[:, 0]):
         x = np.ascontiguousarray(x[:, 1:])
         notes.append("column 1, which has no name and numbers the lines, left out; give it a name to keep it")
@@ -223,7 +223,8 @@ def _begins_with_names(first: list[str], target: str | int | None) -> bool | Non
     """Whether the first line has names, by itself; None where the lines below must tell."""
     if any(len(field) > _LONGEST_NAME for field in first):
         return False
-    if first[0].lstrip().startswith("#") or (isinstance(target, str) and not _DIGITS.fullmatch(target.strip())):
+    named = isinstance(target, str) and not _DIGITS.fullmatch(target.strip()) and target.strip() in map(_show, first)
+    if named or first[0].lstrip().startswith("#"):
         return True
     kinds = [_kind(field) for field in first]
     if _TEXT not in kinds:
@@ -237,22 +238,21 @@ def _is_above(layout: _Layout, unlike: set[int], x: np.ndarray, kinds: np.ndarra
     first, target, rest = layout.first, layout.target, kinds[1:]
     if not len(rest):
         return False
-    if all(_kind(field) != _TEXT for field in first):  # 0 and 1
-        fractions = x[1:] % 1 != 0
-        return bool(np.all(rest == _DECIMAL) or np.any(np.all(fractions, axis=0)))
+    if all(_kind(field) != _TEXT for field in first):  # 0 and 1, which are names above numbers with decimals
+        return bool(np.all(rest == _DECIMAL) or np.any(np.mean(x[1:] % 1 != 0, axis=0) > 0.5))
     numbers = [field for field in first if _kind(field) in (_CODE, _DECIMAL, _WHOLE)]
     if not unlike:
         if _kind(first[target]) != _TEXT or not np.any(rest < _DECIMAL):
             return False
-        labels, _, counts = _labels(layout, len(kinds))
+        labels, _, counts = _labels(layout, len(kinds), len(kinds))
         others = np.delete(counts, labels[0])
         if counts[labels[0]] > 1 or not (np.all(others > 1) or (len(numbers) > 1 and _counts(numbers))):
             return False
     if any(_kind(field) == _DECIMAL for field in numbers):
         text = next(field for field in first if _kind(field) == _TEXT)
         raise DataFileError(
-            f"{layout.path}, line 1: expected names or an example, got {_show(text)!r} beside numbers with decimals; "
-            "if these are names, pass header=True (--header yes), else header=False (--header no)"
+            f"{layout.path}, first line: expected names or an example, got {_show(text)!r} beside numbers with "
+            "decimals; if these are names, pass header=True (--header yes), else header=False (--header no)"
         )
     return True
 
@@ -263,6 +263,7 @@ def _find_target(path: Path, first: list[str], target: str | int | None, names: 
     if target is None:
         return width - 1
     known = [_show(field) for field in first] if names else []
+    listed = ", ".join(_show(field) for field in first[:20]) + (", …" if width > 20 else "")
     if isinstance(target, str) and known.count(target.strip()) > 1:
         places = [i + 1 for i, name in enumerate(known) if name == target.strip()]
         raise InvalidValueError(
@@ -273,8 +274,8 @@ def _find_target(path: Path, first: list[str], target: str | int | None, names: 
         return known.index(target.strip())
     place = int(target) if isinstance(target, int) or re.fullmatch(r"[+-]?[0-9]{1,9}", target.strip()) else 0
     if not 1 <= abs(place) <= width:
-        shown = f"a name ({', '.join(known[:20])}{', …' if width > 20 else ''}) or " if names else ""
-        unnamed = "" if names or isinstance(target, int) else "; there are no names in line 1"
+        shown = "" if names is False else f"a name ({listed}) or "
+        unnamed = "; the first line has no names" if isinstance(target, str) and names is False else ""
         raise InvalidValueError(
             f"target: expected {shown}a place from 1 to {width}, or from -{width} to -1 counted from the end, "
             f"as {path} has columns, got {target!r}{unnamed}"
@@ -305,18 +306,19 @@ def _spelling(layout: _Layout, kinds: np.ndarray, task: str | None) -> str:
     return "text" if spoilt.any() or _CODE in found else "decimal" if _DECIMAL in found else "whole"
 
 
-def _labels(layout: _Layout, n: int) -> tuple[np.ndarray, list[str], np.ndarray]:
+def _labels(layout: _Layout, n: int, most: int) -> tuple[np.ndarray, list[str], np.ndarray]:
     """Classes that are text, numbered in sorted order, their names, and how often each occurs."""
     places: dict[str, int] = {}
     labels = array("q")
     n -= layout.begin
     for number, fields in islice(_rows(layout.path), layout.begin, None):
         labels.append(places.setdefault(fields[layout.target].strip(), len(places)))
-        if len(places) > max(_FEW_CLASSES, n // 2):
+        if len(places) > max(most, n // 2):
             raise DataFileError(
                 f"{layout.path}, line {number}: expected classes in {layout.column(layout.target)}, got more than "
                 f"{len(places) - 1:,} different ones in {n:,} lines; put the class into the last column, or a number "
-                "to predict, or say by target= (--target) which column has it"
+                "to predict, or pass target= (--target) with the column that has it; if these are classes, pass "
+                "task='classification' (--task classification)"
             )
     names = sorted(places)
     order = np.empty(len(names), np.int64)
@@ -335,7 +337,7 @@ def _check_numbers(layout: _Layout, numbers: np.ndarray, columns: Sequence[int])
             number, fields = layout.row(row)
             column, fault = next((i, fault) for i in columns if (fault := _fault(fields[i])))
             names = (
-                "" if row or is_missing(fields[column]) else "; if line 1 has names, pass header=True (--header yes)"
+                "" if row or is_missing(fields[column]) else "; if this line has names, pass header=True (--header yes)"
             )
             raise DataFileError(f"{layout.path}, line {number}, {layout.column(column)}: {fault}{names}")
 

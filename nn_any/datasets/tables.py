@@ -178,7 +178,7 @@ def _decide(
     if not whole and np.all(targets == np.round(targets)):
         kind = "whole numbers written with decimals" if column != "y" else "whole numbers in a real array"
     if task is not None:
-        return Reading(task, column, f"has {kind}, {values}, and --task says so", notes)
+        return Reading(task, column, f"has {kind}, {values}, and the task was given", notes)
     enough = n >= 2 * different if different <= _FEW else n >= _EACH * different and different <= _MANY
     if whole and (different <= 2 or enough):
         reason = f"has {different:,} different whole numbers; --task regression if they are quantities"
