@@ -84,6 +84,8 @@ def read_csv(
     y, spelled = np.frombuffer(answers, np.float64), np.frombuffer(kinds, np.uint8)
     if names is None and _is_above(layout, unlike, x, spelled):
         layout = replace(layout, begin=1)
+    elif names is None and isinstance(target, str):  # which is no name then
+        return read_csv(path, task=task, target=target, header=False)
     begin = layout.begin
     if len(answers) == begin:
         raise _unusable(path, "names alone")
@@ -262,9 +264,9 @@ def _find_target(path: Path, first: list[str], target: str | int | None, names: 
     width = len(first)
     if target is None:
         return width - 1
-    known = [_show(field) for field in first] if names else []
+    known = [] if names is False else [_show(field) for field in first]
     listed = ", ".join(_show(field) for field in first[:20]) + (", …" if width > 20 else "")
-    if isinstance(target, str) and known.count(target.strip()) > 1:
+    if names and isinstance(target, str) and known.count(target.strip()) > 1:
         places = [i + 1 for i, name in enumerate(known) if name == target.strip()]
         raise InvalidValueError(
             f"target: expected a name that one column of {path} has, got {target!r}, which columns "
