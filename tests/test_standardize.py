@@ -132,7 +132,7 @@ def test_a_run_that_is_refused_or_diverges_or_has_no_epochs_measures_nothing():
     fit(net, epochs=0)
     assert statistics(net)[2] == 0
     with pytest.raises(nn.TrainingDivergedError):
-        fit(network(loss="quadratic", activation="linear"), optimizer=nn.SGD(1e30))
+        fit(network(loss="quadratic", activation="linear"), (X, np.eye(3)[Y]), optimizer=nn.SGD(1e30))
 
 
 def test_measure_is_for_a_loop_of_ones_own(device):
@@ -144,6 +144,11 @@ def test_measure_is_for_a_loop_of_ones_own(device):
     fit(fitted)
     np.testing.assert_array_equal(statistics(net)[0], statistics(fitted)[0])
     np.testing.assert_array_equal(nn.to_numpy(nn.measure(fitted, net.state, (X * 2, Y)).layer_state[0][2]), 1)
+
+
+def test_the_layer_before_an_inverted_one_gets_the_activation_that_suits_the_loss():
+    net = nn.Network([2, nn.Standardize(), 3, 1, nn.Standardize(invert=True)], loss="mean_squared_error")
+    assert [layer.activation.name for layer in net.layers] == ["linear", "sigmoid", "linear", "linear"]
 
 
 def test_it_takes_its_place_or_is_refused_with_a_remedy():

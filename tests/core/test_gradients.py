@@ -37,6 +37,7 @@ STACKS = {
     "batch norm": [(4,), nn.Dense(5, activation="linear"), nn.BatchNorm(), nn.Activation("tanh")],
     "image batch norm": [IMAGE, nn.Conv2D(2, 2), nn.BatchNorm(), nn.Conv2D(2, 2), nn.Flatten()],
     "layer norm": [(4,), nn.Dense(5), nn.LayerNorm(), nn.Dense(4)],
+    "standardize": [(4,), nn.Standardize(), nn.Dense(5), nn.Dense(4)],
     "image layer norm": [IMAGE, nn.Conv2D(3, 2), nn.LayerNorm(), nn.Flatten()],
 }
 
