@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import asdict, replace
 from datetime import datetime
 from math import isfinite, nan
 from pathlib import Path
@@ -17,7 +17,8 @@ from nn_any.core.layers import Dense, Dropout, Layer, Standardize
 from nn_any.core.optimizers import SGD, Adagrad, Adam, AdamW, Optimizer, RMSprop
 from nn_any.core.options import integer
 from nn_any.core.schedules import Cosine, HalveOnNoImprovement, OneCycle, Schedule
-from nn_any.datasets import Dataset, load_digits, load_mnist, load_table
+from nn_any.datasets import Dataset, load_digits, load_mnist
+from nn_any.datasets.tables import Reading, read_table
 from nn_any.network import Network
 from nn_any.training import LBFGS
 
@@ -60,6 +61,30 @@ else:  # every registered name, for the help to list
     ActivationName, LossName, InitializerName = (Literal[each.names()] for each in (activations, losses, initializers))
 
 # Options that mean the same to every command that has them, with their help.
+TaskOption = Annotated[
+    Literal["classification", "regression"] | None,
+    Parameter(
+        help="What the targets of a file are: classes, or numbers to predict. By default text is classes, and so are "
+        "whole numbers if few are different: two, at most 20 that occur twice or more on average, or at most 1,000 "
+        "that occur ten times or more; other numbers are to be predicted. The run says what it takes them for."
+    ),
+]
+TargetOption = Annotated[
+    str | None,
+    Parameter(
+        help="The column of a .csv file to predict: its name, or its place, counted from 1, or from the end as -1, "
+        "-2, ... By default the last.",
+        allow_leading_hyphen=True,
+    ),
+]
+HeaderOption = Annotated[
+    Literal["yes", "no"] | None,
+    Parameter(
+        help="Whether the first line of a .csv file has the names of the columns. By default it does if it is all "
+        "text, if a column has text there and numbers everywhere else, if its fields count 0, 1, 2, ..., or if its "
+        "class occurs there only."
+    ),
+]
 LayersOption = Annotated[
     str | None,
     Parameter(
@@ -118,15 +143,24 @@ def output_folder(output: Path | None, data: str, overwrite: bool) -> Path:
     return output
 
 
-def load_data(data: str, device: Device) -> Splits:
-    """Training, validation and test data."""
-    if data == "digits":
-        return load_digits(device)
-    if data == "mnist":
-        return load_mnist(device=device)
+def load_data(
+    data: str, device: Device, *, task: str | None = None, target: str | None = None, header: str | None = None
+) -> tuple[Splits, Reading | None]:
+    """Training, validation and test data, and what a file was taken for."""
+    if data in ("digits", "mnist"):
+        for name, value in (("task", task), ("target", target), ("header", header)):
+            if value is not None:
+                raise UsageError(f"{name}: expected it with a file of your own, got it with {data}; leave it out")
+        return load_digits(device) if data == "digits" else load_mnist(device=device), None
     if Path(data).suffix.lower() not in (".npz", ".csv"):
         raise UsageError(f"data: expected digits, mnist, or a file ending in .npz or .csv, got {data!r}")
-    return load_table(data, device=device)
+    named = None if header is None else header == "yes"
+    return read_table(data, device=device, task=task, target=target, header=named)
+
+
+def describe_reading(reading: Reading | None) -> dict[str, Any] | None:
+    """What a file was taken for, for run.json and sweep.json."""
+    return None if reading is None else asdict(reading)
 
 
 class Defaults(NamedTuple):

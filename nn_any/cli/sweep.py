@@ -21,6 +21,9 @@ from nn_any.training.display import ProgressDisplay
 def sweep(
     *,
     data: str = "digits",
+    task: options.TaskOption = None,
+    target: options.TargetOption = None,
+    header: options.HeaderOption = None,
     layers: options.LayersOption = None,
     standardize: options.StandardizeOption = True,
     activation: options.ActivationOption = None,
@@ -86,7 +89,8 @@ def sweep(
                 integer(name, value)
         listed = None if learning_rates is None else options.parse_numbers("learning_rates", learning_rates)
         decays = options.parse_numbers("weight_decays", weight_decays, allow_zero=True)
-    splits = training, validation, test = options.load_data(data, chosen_device)
+    splits, reading = options.load_data(data, chosen_device, task=task, target=target, header=header)
+    training, validation, test = splits
     usual = options.defaults(training)
     epochs, batch_size = epochs or usual.sweep_epochs, batch_size or usual.batch_size
     optimizer = optimizer or usual.optimizer
@@ -116,6 +120,8 @@ def sweep(
         pairs = f"{len(candidates)} pairs of learning rate and weight decay"
         print_line(console, f"{pairs}, {seeds} seed(s) each: {len(ensemble)} networks")
         print_line(console, f"{data}: {count_examples(splits)}")
+        for line in reading.lines() if reading else ():
+            print_line(console, line)
         if what := " and ".join(options.standardized(ensemble.layers)):
             print_line(console, f"{what} standardised; --no-standardize leaves them as they are")
         print_line(console, f"device {ensemble.device} ({ensemble.device.reason})")
@@ -136,6 +142,7 @@ def sweep(
     path = folder / "model.safetensors"
     ensemble[best["member"]].save(path)
     results: dict[str, Any] = {"data": data, "scale": training.scale, "classes": options.class_names(training)}
+    results["taken_for"] = options.describe_reading(reading)
     results |= {**model, "dropout": dropout, "optimizer": optimizer, "momentum": momentum, "schedule": schedule}
     results["standardized"] = options.standardized(ensemble.layers)
     results |= {"batch_size": batch_size, "dtype": dtype, "device": str(chosen_device), "engine": history.engine}

@@ -13,6 +13,7 @@ from nn_any.cli.console import count_examples, error_console, print_line, print_
 from nn_any.cli.fitting import fit
 from nn_any.core.errors import InvalidValueError
 from nn_any.core.options import integer
+from nn_any.datasets.tables import Reading
 from nn_any.files import write_atomically
 from nn_any.training import TrainingRun
 from nn_any.training.display import ProgressDisplay
@@ -21,6 +22,9 @@ from nn_any.training.display import ProgressDisplay
 def train(
     *,
     data: str = "digits",
+    task: options.TaskOption = None,
+    target: options.TargetOption = None,
+    header: options.HeaderOption = None,
     layers: options.LayersOption = None,
     standardize: options.StandardizeOption = True,
     activation: options.ActivationOption = None,
@@ -52,8 +56,7 @@ def train(
     ----------
     data
         digits (1,797 images, built in), mnist (from NN_ANY_DATA, else downloaded), or a file: .npz with x and y, .csv
-        with the class in the last column. Classes are whole numbers (integers in .npz) or text; real numbers are to be
-        predicted. uint8 is divided by 255.
+        with one example a line and the class, or the number to predict, in the last column. uint8 is divided by 255.
     epochs
         How many times to go through the training data; for lbfgs, how many iterations. By default 30, for tables and
         numbers 200.
@@ -98,7 +101,8 @@ def train(
         if resume and checkpoint is None:
             raise InvalidValueError("resume: expected --checkpoint FILE with it, got none")
         saver = None if checkpoint is None else _checkpoint(checkpoint, folder, resume, overwrite)
-    splits = training, validation, test = options.load_data(data, chosen_device)
+    splits, reading = options.load_data(data, chosen_device, task=task, target=target, header=header)
+    training, validation, test = splits
     usual = options.defaults(training)
     epochs = usual.epochs if epochs is None else epochs
     patience = usual.patience if patience is None else patience
@@ -121,7 +125,7 @@ def train(
             net.to(nn.fastest_device(net, training, batch_size, optimizer=method, epochs=count, engine=engine))
     console = error_console()
     callbacks: list[nn.Callback] = [] if stopping is None else [stopping]
-    callbacks.append(_Beginning(data, splits, seed, saver, None if quiet else console))
+    callbacks.append(_Beginning(data, splits, reading, seed, saver, None if quiet else console))
     callbacks += [] if quiet else [ProgressDisplay(console)]
     history, seconds, exit_code = fit(
         net,
@@ -139,6 +143,7 @@ def train(
     )
     saved_epoch = (stopping and stopping.best_epoch) or len(history)
     results: dict[str, Any] = {"data": data, "scale": training.scale, "classes": options.class_names(training)}
+    results["taken_for"] = options.describe_reading(reading)
     results |= {"layers": _layer_sizes(net), **model, "dropout": dropout}
     results["standardized"] = options.standardized(net.layers)
     results |= {"optimizer": optimizer, **rates, "schedule": schedule}
@@ -170,9 +175,16 @@ class _Beginning(nn.Callback):
     """Tells what is trained, and where a run goes on; refuses to go on with another seed."""
 
     def __init__(
-        self, data: str, splits: options.Splits, seed: int, saver: nn.Checkpoint | None, console: Console | None
+        self,
+        data: str,
+        splits: options.Splits,
+        reading: Reading | None,
+        seed: int,
+        saver: nn.Checkpoint | None,
+        console: Console | None,
     ) -> None:
-        self._data, self._splits, self._seed, self._saver, self._console = data, splits, seed, saver, console
+        self._data, self._splits, self._reading = data, splits, reading
+        self._seed, self._saver, self._console = seed, saver, console
 
     def on_train_begin(self, run: TrainingRun) -> None:
         net = run.network
@@ -183,6 +195,8 @@ class _Beginning(nn.Callback):
             )
         if self._console is not None:
             print_line(self._console, f"{_layer_sizes(net)} on {self._data}: {count_examples(self._splits)}")
+            for line in self._reading.lines() if self._reading else ():
+                print_line(self._console, line)
             if what := " and ".join(options.standardized(net.layers)):
                 print_line(self._console, f"{what} standardised; --no-standardize leaves them as they are")
             print_line(self._console, f"device {net.device} ({net.device.reason})")

@@ -402,7 +402,7 @@ def test_numbers_that_are_not_finite_are_null_and_told_of(folder, capsys, monkey
     """The test data overflow, the training data do not."""
     y = np.random.default_rng(0).normal(size=(20, 1)).astype("float32")
     parts = [nn.Dataset(np.full((20, 1), value, "float32"), y) for value in (0.0, 0.0, 3e38)]
-    monkeypatch.setattr("nn_any.cli.options.load_data", lambda *_, **__: tuple(parts))
+    monkeypatch.setattr("nn_any.cli.options.load_data", lambda *_, **__: (tuple(parts), None))
     arguments = ["--layers", "1,1", "--learning-rate", "0.1", "--epochs", "2", "--output", "out"]
     out, _ = command(capsys, *arguments, "--json", "--quiet")
     results, report = strict_json(out), strict_json((folder / "out/run.json").read_text())

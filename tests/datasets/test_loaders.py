@@ -276,7 +276,7 @@ def test_csv_of_ones_own(tmp_path):
         ("1,2,0\n1,0\n", "line 2: expected 3 columns, got 2"),
         ("1,2,0\n1,2,1\n", "expected at least 3 examples"),
         ("5.1,3.5,0,\n4.9,3.0,1,\n", "line 1, column 4: expected the class, got ''; .* end no line with a delimiter"),
-        ("a,b,kind,\n5.1,3.5,0,\n", "line 1, column 4: expected the class, got ''"),
+        ("a,b,kind,\n5.1,3.5,0,\n", "line 2, column 4: expected the class, got ''"),
         ("1,2,0\n1,2,1\n1,2,\n", "line 3, column 3: expected the class, got ''"),
         ("1,2,0\n1,2,NA\n1,2,1\n", "line 2, column 3: expected the class, got 'NA'"),
         ("1,2,0\n1,2,nan\n1,2,1\n", "line 2, column 3: expected the class, got 'nan'"),
@@ -353,12 +353,13 @@ def test_labels_are_numbered_in_sorted_order(tmp_path, labels, names):
         assert found == answers
 
 
-def test_whole_numbers_are_classes_in_csv_and_real_arrays_are_not(tmp_path):
+def test_whole_numbers_with_decimals_are_to_be_predicted(tmp_path):
     x, y = np.arange(30.0)[:, None], np.arange(30) % 3
     (tmp_path / "mine.csv").write_text("\n".join(f"{a[0]},{b}.0" for a, b in zip(x, y, strict=True)))
-    assert load_table(tmp_path / "mine.csv", device="numpy")[0].classes == 3
     np.savez(tmp_path / "mine.npz", x=x, y=y.astype(float))
-    assert load_table(tmp_path / "mine.npz", device="numpy")[0].classes is None
+    for path in tmp_path.iterdir():
+        assert load_table(path, device="numpy")[0].classes is None
+        assert load_table(path, device="numpy", task="classification")[0].classes == 3
 
 
 @pytest.mark.parametrize(

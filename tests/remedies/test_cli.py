@@ -110,6 +110,13 @@ def test_data_of_another_kind(refused, train):
     assert train(data="data.npz") == 0
 
 
+@place("cli/options.py load_data: {}: expected it with a file of your own, got it", "target", "leave it out")
+def test_a_target_in_built_in_data(refused, train):
+    with refused:
+        train("--target", "1", data="digits")
+    assert train(data="digits") == 0
+
+
 @place(
     "cli/options.py parse_numbers: {}: expected numbers {}, such as 0.1,0.3,1, got {}",
     "learning_rates",

@@ -300,24 +300,22 @@ def test_a_table_in_another_encoding(refused, value, path):
             "field larger than field limit",
             WHOLE + '\n"' + "1" * 140_000,
         ),
-        "datasets/csv_file.py _examples: {}, line {}: expected {} columns, got {}": (
-            "line 13: expected 5 columns",
+        "datasets/csv_file.py _rows: {}, line {}: expected {} columns, got {}; give": (
+            "give every line as many fields as the first",
             WHOLE + "\n1,2,class 1",
         ),
-        "datasets/csv_file.py _examples: {}, line {}, column {}: expected the class, got": (
+        "datasets/csv_file.py _spelling: {}, line {}, {}: expected the class, got {}; leave": (
             "leave such lines out, and end no line with a delimiter",
             WHOLE + "\n1,2,3,4,",
         ),
-        "datasets/csv_file.py _examples: {}: expected lines of numbers parted by commas,": (
-            "with the class in the last column",
-            "only\nnames\n",
-        ),
-        "datasets/csv_file.py _labels: {}, line {}: expected classes in the last column,": (
+        "datasets/csv_file.py read_csv: {}, names alone": ("with the class in the last column", "only,names\n"),
+        "datasets/csv_file.py _rows: {}, {} column(s)": ("with the class in the last column", "1\n2\n"),
+        "datasets/csv_file.py _labels: {}, line {}: expected classes in {}, got more than": (
             "put the class into the last column",
             "\n".join(f"1,class {i}" for i in range(3000)),
         ),
-        "datasets/csv_file.py _check_numbers: {}, line {}, column {}: {}": (
-            "line 13, column 2: expected a number such as 1.5",
+        "datasets/csv_file.py _check_numbers: {}, line {}, {}: {}{}": (
+            "line 13, column 2: expected a number such as 1.5, got 'two'; put numbers into this column",
             WHOLE + "\n1,two,3,4,class 1",
         ),
     },
@@ -332,7 +330,94 @@ def test_a_table_with_a_faulty_line(refused, value, path):
     load_table(path)
 
 
-@place("datasets/tables.py load_table: data: expected a file, found none at {}", "data", "expected a file")
+NUMBERS = "\n".join(f"{i / 7:.2f},{i}.5,{i % 3}" for i in range(30))
+
+
+@pytest.mark.parametrize("mended", ["numbers", "classes"])
+@place(
+    "datasets/csv_file.py _spelling: {}, line {}, {}: {}, or pass task='classification'",
+    "line 31, column 3",
+    "put numbers into this column, or leave it out, or pass task='classification'",
+)
+def test_a_column_of_numbers_and_text(refused, mended, path):
+    path = path.with_suffix(".csv")
+    text = NUMBERS.replace(".5,0", ".5,0.5") + "\n1,2,many"
+    path.write_text(text)
+    with refused:
+        load_table(path)
+    if mended == "numbers":
+        path.write_text(text.replace("many", "9"))
+        assert load_table(path)[0].classes is None
+    else:
+        assert load_table(path, task="classification")[0].classes == 4
+
+
+@place(
+    "datasets/csv_file.py _is_above: {}, first line: expected names or an example, got",
+    "first line",
+    "pass header=True (--header yes), else header=False (--header no)",
+)
+def test_a_line_that_may_be_names(refused, path):
+    path = path.with_suffix(".csv")
+    path.write_text("400.5,401.5,kind\n" + "\n".join(f"{i},{i / 3:.1f},{'ab'[i % 2]}" for i in range(30)))
+    with refused:
+        load_table(path)
+    assert load_table(path, header=True)[0].classes == 2
+    assert load_table(path, header=False)[0].classes == 3
+
+
+@places(
+    {
+        "datasets/csv_file.py _find_target: target: expected a name that one column of {} has,": (
+            "pass the place, such as 1",
+            ("a", 1),
+        ),
+        "datasets/csv_file.py _find_target: target: expected {}a place from 1 to {}, or from": (
+            "expected a name (a, a, kind) or a place from 1 to 3",
+            ("Kind", "kind"),
+        ),
+        "datasets/tables.py read_table: target: expected the name of a column, or its": (
+            "or its place, such as -1",
+            (1.5, -1),
+        ),
+    },
+    "target",
+)
+def test_a_target_that_is_not_there(refused, value, path):
+    bad, good = value
+    path = path.with_suffix(".csv")
+    path.write_text("a,a,kind\n" + NUMBERS)
+    with refused:
+        load_table(path, target=bad)
+    load_table(path, target=good)
+
+
+@places(
+    {
+        "datasets/tables.py read_table: {}: expected it for .csv files only, got {} for": (
+            "leave it out",
+            ({"target": 1}, {}, GOOD),
+        ),
+        "datasets/tables.py _decide: {}: expected numbers in {} for regression, got": (
+            "or leave task out",
+            ({"task": "regression"}, {}, {"x": X, "y": np.array(["a", "b", "c"])[Y]}),
+        ),
+        "datasets/tables.py _found: task: expected {} for y, which {}, got {}; give y": (
+            "expected 'classification' for y, which has 3 columns",
+            ({"task": "regression"}, {"task": "classification"}, {"x": X, "y": np.eye(3)[Y]}),
+        ),
+    },
+    "expected",
+)
+def test_arrays_that_are_not_what_was_asked_for(refused, value, path):
+    bad, good, arrays = value
+    np.savez(path, **arrays)
+    with refused:
+        load_table(path, **bad)
+    load_table(path, **good)
+
+
+@place("datasets/tables.py read_table: data: expected a file, found none at {}", "data", "expected a file")
 def test_a_table_that_is_not_there(refused, path):
     with refused:
         load_table(path)
@@ -340,7 +425,7 @@ def test_a_table_that_is_not_there(refused, path):
     load_table(path)
 
 
-@place("datasets/tables.py load_table: data: expected a file ending in .npz or .csv, got", "data", ".npz or .csv")
+@place("datasets/tables.py read_table: data: expected a file ending in .npz or .csv, got", "data", ".npz or .csv")
 def test_a_table_of_another_kind(refused, path):
     other = path.with_suffix(".txt")
     other.write_text(WHOLE)
@@ -355,11 +440,11 @@ SPLIT = {"x_train": X, "y_train": Y, "x_test": X, "y_test": Y}
 
 @places(
     {
-        "datasets/tables.py load_table: x_train: expected at least 2 examples to train and": (
+        "datasets/tables.py read_table: x_train: expected at least 2 examples to train and": (
             "at least 2 examples to train and validate with",
             (SPLIT | {"x_train": X[:1], "y_train": Y[:1]}, SPLIT),
         ),
-        "datasets/tables.py load_table: data: expected at least 3 examples to train,": (
+        "datasets/tables.py read_table: data: expected at least 3 examples to train,": (
             "at least 3 examples to train, validate and test with",
             ({"x": X[:2], "y": Y[:2]}, GOOD),
         ),
