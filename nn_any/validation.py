@@ -107,7 +107,8 @@ def _found(name: str, obj: Any, array: np.ndarray) -> str:
         at = ", ".join(map(str, place))
         shown = f"{value!r}"[:80]
         return f"{kind}{where}, such as {shown} at [{at}]; put numbers in the place of such entries, or leave them out"
-    return f"{kind}{where}; convert them with .astype('float32')"
+    how = ".astype('float32')" if hasattr(obj, "astype") else "numpy.asarray(..., dtype='float32')"
+    return f"{kind}{where}; convert them with {how}"
 
 
 def _bad_column(frame: Any) -> Any:
