@@ -187,7 +187,7 @@ def _batch_size(batch_size: int | None, optimizer: Optimizer, examples: int) -> 
     if optimizer.whole_batch and batch_size is None:
         return examples
     if batch_size is None:
-        raise InvalidTypeError("batch_size: expected a positive integer, got none; pass one, such as batch_size=10")
+        raise InvalidTypeError("batch_size: expected a positive integer, got None; pass one, such as batch_size=10")
     batch_size = options.integer("batch_size", batch_size)
     if optimizer.whole_batch and batch_size < examples:
         raise InvalidValueError(

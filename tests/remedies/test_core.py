@@ -369,7 +369,7 @@ def test_a_word(refused):
     net.SGD((X, Y), 1, 4, 0.1, engine="eager")
 
 
-@place("core/options.py dtype: dtype: expected 'float32' or 'float64', got {}", "dtype", "'float32' or 'float64'")
+@place("core/options.py dtype: dtype: expected 'float32' or 'float64', got {};", "dtype", "use one of these names")
 def test_a_dtype(refused):
     with refused:
         nn.Network([4, 3], dtype="float16")
@@ -605,7 +605,7 @@ def test_a_monitor_that_is_no_name(refused):
 
 
 @place(
-    "core/schedules/monitoring.py _improvements: monitor: expected one of the recorded {}, got {};",
+    "core/schedules/monitoring.py _check_recorded: monitor: expected one of the recorded {}, got {};",
     "monitor",
     "choose one of these, or pass the data that it is taken from to fit",
 )

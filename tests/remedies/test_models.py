@@ -23,14 +23,14 @@ def test_one_array_for_all_layers(refused, net):
     net.set_weights([np.zeros((5, 4)), np.zeros((3, 5))], net.biases)
 
 
-@place("model.py Model._checked_arrays: {}: expected {} arrays, one a layer, got {}", "weights", "expected 2 arrays")
+@place("model.py Model.set_weights: {}: expected {} arrays, one a layer, got {}", "weights", "expected 2 arrays")
 def test_arrays_that_are_too_few(refused, net):
     with refused:
         net.set_weights(net.weights[:1], net.biases)
     net.set_weights(net.weights, net.biases)
 
 
-@place("model.py Model._checked_arrays: {}[{}]: expected shape {}, got {}", "weights[0]", "expected shape (5, 4)")
+@place("model.py Model._checked_array: {}: expected shape {}, got {}", "weights[0]", "expected shape (5, 4)")
 def test_a_matrix_the_other_way_round(refused, net):
     first, second = net.weights
     with refused:

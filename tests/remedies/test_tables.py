@@ -104,7 +104,9 @@ def test_strata_of_reals(refused):
 
 
 @place(
-    "datasets/dataset.py Dataset.split: sizes: {} cannot be had ({}); use stratify=False", "sizes", "use stratify=False"
+    "datasets/dataset.py Dataset.split: sizes: expected two examples or more of each class",
+    "sizes",
+    "use stratify=False",
 )
 def test_strata_that_are_too_small(refused):
     data = nn.Dataset(X, [0] * 11 + [1])
@@ -114,7 +116,9 @@ def test_strata_that_are_too_small(refused):
 
 
 @place(
-    "datasets/dataset.py _count: sizes: expected numbers of examples or fractions", "sizes", "fractions between 0 and 1"
+    "datasets/dataset.py _counts: sizes: expected numbers of examples or fractions",
+    "sizes",
+    "fractions between 0 and 1",
 )
 def test_a_part_of_negative_size(refused):
     with refused:
@@ -190,7 +194,9 @@ def test_an_archive_that_expands_beyond_measure(refused, path):
 
 
 @place(
-    "datasets/npz.py read_npz: {}: expected an npz file of plain arrays, got", "data.npz", "an npz file of plain arrays"
+    "datasets/npz.py read_npz: {}: expected an npz file of plain arrays, got",
+    "data.npz",
+    "write it with np.savez(path, x=x, y=y)",
 )
 def test_no_archive(refused, path):
     path.write_bytes(b"x,y")
@@ -200,7 +206,9 @@ def test_no_archive(refused, path):
     load_table(path)
 
 
-@place("datasets/npz.py read_npz: {}: expected arrays {}, got {}", "data.npz", "expected arrays x and y")
+@place(
+    "datasets/npz.py read_npz: {}: expected arrays {}, got {}; write it with {}", "data.npz", "np.savez(path, x=x, y=y)"
+)
 def test_arrays_of_other_names(refused, path):
     np.savez(path, inputs=X, labels=Y)
     with refused:

@@ -212,7 +212,7 @@ def test_a_batch_that_is_a_list(refused, net):
 
 @OVERFLOWS
 @place(
-    "training/steps.py descend: this step would make weights infinite or NaN; they",
+    "training/steps.py descend: this step would make weights or running averages",
     "step",
     "Try a smaller learning rate, inputs scaled to about 0 … 1, or initializer='scaled_normal'",
 )

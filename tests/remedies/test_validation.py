@@ -33,7 +33,7 @@ def test_a_scale_out_of_range(refused):
     nn.Dataset(BYTES, [0, 1], scale=255)
 
 
-@place("validation.py as_array: {}: expected rows of one length, got ragged ones", "x: ", "pad or cut them")
+@place("validation.py as_host_array: {}: expected rows of one length, got ragged ones", "x: ", "pad or cut them")
 def test_ragged_rows(refused):
     with refused:
         nn.Dataset([[1.0, 2.0], [3.0]], [0, 1])
@@ -41,7 +41,9 @@ def test_ragged_rows(refused):
     nn.Dataset([[1.0], [3.0]], [0, 1])
 
 
-@place("validation.py check_integers_fit: {}: expected integers that int32 can hold, the", "x: ", ".astype('float32')")
+@place(
+    "validation.py check_integers_fit: {}: expected integers that {} can hold, the widest", "x: ", ".astype('float32')"
+)
 def test_integers_that_jax_cannot_hold(refused):
     need("jax")
     large = np.array([[3_000_000_000], [1]])
@@ -136,7 +138,7 @@ def test_labels_beyond_the_outputs(refused, net):
     nn.Network([4, 5, 4]).loss((X, Y + 1))
 
 
-@place("validation.py check_targets: {}: expected integer labels (n,) or targets (n,", "y: ", "use y.ravel()")
+@place("validation.py check_targets: {}: expected {}targets (n, {}), for {} output(s),", "y: ", "use y.ravel()")
 def test_a_column_of_labels(refused, net):
     y = Y[:, None]
     with refused:
@@ -201,14 +203,15 @@ def in_every_form(net):
     return [net.loss(data) for data in (nn.Dataset(X, Y), (X, Y), PAIRS)]
 
 
-@place("validation.py as_columns: {}: expected {}, got {}", "data", FORMS)
+@place("validation.py as_columns: {}: expected {}, got {}; write (x, y)", "data", "write (x, y)")
 def test_data_of_no_form(refused, net):
     with refused:
         net.loss({"x": X, "y": Y})
+    net.loss((X, Y))
     np.testing.assert_allclose(in_every_form(net), net.loss((X, Y)))
 
 
-@place("validation.py as_columns: {}: expected {}, got {} as entry {}", "data", FORMS)
+@place("validation.py as_columns: {}: expected {}, got {} as entry {}; {}", "data", "make each entry a pair (x, y)")
 def test_pairs_that_are_none(refused, net):
     with refused:
         net.loss([*PAIRS, X])
