@@ -393,3 +393,61 @@ def test_a_table_of_too_little(refused, value, path):
         load_table(path)
     np.savez(path, **good)
     load_table(path)
+
+
+@place("datasets/dataset.py Dataset.__init__: {}: expected an array, got {}; pass dataset.{}", "x: ", "pass dataset.x")
+def test_a_data_set_of_a_data_set(refused):
+    data = nn.Dataset(X, Y)
+    with refused:
+        nn.Dataset(data, Y)
+    nn.Dataset(data.x, Y)
+
+
+@place(
+    "datasets/dataset.py _numbered: classes: expected names that differ, got {}; name",
+    "classes",
+    "name each class once",
+)
+def test_a_class_named_twice(refused):
+    labels = ["a", "b"] * 6
+    with refused:
+        nn.Dataset(X, labels, classes=["a", "b", "a"])
+    assert nn.Dataset(X, labels, classes=["a", "b"]).classes == 2
+
+
+@place(
+    "datasets/dataset.py _numbered: y: expected labels among the classes {}, got {} at",
+    "y: ",
+    "add it to classes, or leave that row out",
+)
+def test_a_class_without_a_name(refused):
+    labels = [*"ababababab", "c", "a"]
+    with refused:
+        nn.Dataset(X, labels, classes=["a", "b"])
+    assert nn.Dataset(X, labels, classes=["a", "b", "c"]).classes == 3
+    rest = np.array([label != "c" for label in labels])
+    nn.Dataset(X[rest], np.array(labels)[rest], classes=["a", "b"])
+
+
+@place(
+    "datasets/network_input.py own_array: {}: expected an array, got {}; pass its arrays,",
+    "y: ",
+    "pass its arrays, dataset.x and dataset.y",
+)
+def test_a_data_set_in_place_of_targets(refused):
+    net, data = nn.Network([4, 3]), nn.Dataset(X, Y)
+    with refused:
+        net.gradients(X, data)
+    net.gradients(data.x, data.y)
+
+
+@place(
+    "datasets/network_input.py _weighted_arrays: {}: expected sample weights of a positive, finite",
+    "training_data",
+    "take rows that have a weight above 0",
+)
+def test_rows_of_weight_0_alone(refused):
+    net, data = nn.Network([4, 3]), nn.Dataset(X, Y, sample_weight=[0.0] * 6 + [1.0] * 6)
+    with refused:
+        net.SGD(data.take(range(6)), 1, 4, 0.1)
+    net.SGD(data.take(np.flatnonzero(data.sample_weight > 0)), 1, 4, 0.1)
