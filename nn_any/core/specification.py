@@ -173,8 +173,8 @@ def build(
     ----------
     spec : sequence
         The input shape (a number of features, or a tuple), then layers; a bare number is a `Dense` layer.
-        A last layer that names no activation gets the one that suits the loss, if the loss says so; a `Standardize`
-        that goes back to the units of the targets may follow it.
+        A last layer that names no activation gets the one that suits the loss, if the loss says so; layers that keep
+        the range, and a `Standardize` that goes back to the units of the targets, may follow it.
     activation, initializer, loss : str, or such an object
     dtype : str
         ``"float32"`` or ``"float64"``.
@@ -194,7 +194,8 @@ def build(
     shapes = [_input_shape(spec[0])]
     layers: list[Layer] = []
     entries = [_layer(entry, place) for place, entry in enumerate(spec[1:], 1)]
-    last = max((place for place, layer in enumerate(entries, 1) if layer.measures != "targets"), default=1)
+    deciding = [layer.measures != "targets" and not layer.keeps_range for layer in entries]
+    last = max((place for place, decides in enumerate(deciding, 1) if decides), default=1)
     for place, layer in enumerate(entries, 1):
         if place == last and loss.suits is not None:
             activation = activations.get(loss.suits)
