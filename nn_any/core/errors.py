@@ -41,6 +41,16 @@ class InvalidTypeError(NnAnyError, TypeError):
     """An argument, or data, of the wrong type; the message names it."""
 
 
+class InvalidIndexError(InvalidValueError, IndexError):
+    """The number of a layer, a member or an example that is not there."""
+
+
+class InvalidKeyError(InvalidValueError, KeyError):
+    """The name of a column that is not there."""
+
+    __str__ = BaseException.__str__  # a KeyError would show the message in quotation marks
+
+
 class ModelFileError(InvalidValueError):
     """A file is not a model file, is damaged, or was written by a newer version; the message names it."""
 

@@ -2,9 +2,11 @@
 
 import math
 import numbers
+import os
 from collections.abc import Callable
 from dataclasses import fields, is_dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -67,6 +69,13 @@ def flag(name: str, value: Any) -> bool:
     if not isinstance(value, bool):
         raise InvalidTypeError(f"{name}: expected True or False, got {value!r}")
     return value
+
+
+def path(name: str, value: Any, example: str) -> Path:
+    """A path, as text or an object that stands for one."""
+    if not isinstance(value, str | os.PathLike):
+        raise InvalidTypeError(f"{name}: expected a path, such as {example!r}, got {value!r}")
+    return Path(value)
 
 
 def choice(name: str, value: Any, *choices: str) -> str:

@@ -313,7 +313,8 @@ class Checkpoint(Callback):
         training: Any = about.get("training")
         if not isinstance(training, dict):
             raise InvalidValueError(
-                f"{self.path}: expected a checkpoint, got a model file without a training run's state"
+                f"{self.path}: expected a checkpoint, got a model file without a training run's state; train on from "
+                f"nn_any.{'Ensemble' if 'ensemble' in about else 'Network'}.load, with another path for the checkpoint"
             )
         for part in _PARTS:
             training[part]  # a KeyError before anything has changed
@@ -408,12 +409,12 @@ def _read_snapshot(
         progress = replace(
             progress, line_search=start._replace(**{name: arrays[f"search.{name}"] for name in start._fields})
         )
-    optimizer_state = None if training["stale"] else _optimizer_state(specification, optimizer, params, arrays)
+    optimizer_state = None if training["stale"] else _optimizer_state(path, specification, optimizer, params, arrays)
     return placed_snapshot(HostSnapshot(specification, params, layer_state, progress, optimizer_state), device)
 
 
 def _optimizer_state(
-    specification: Specification, optimizer: Optimizer, params: HostParams, arrays: dict[str, np.ndarray]
+    path: Path, specification: Specification, optimizer: Optimizer, params: HostParams, arrays: dict[str, np.ndarray]
 ) -> Any:
     """The optimizer's state among the arrays of a checkpoint, which `optimizer.init` says the structure of."""
     members = specification.members
@@ -429,7 +430,10 @@ def _optimizer_state(
     def find(leaf: Any) -> np.ndarray:
         name = f"optimizer.{next(places)}"
         if name not in arrays or arrays[name].shape != tuple(leaf.shape):
-            raise InvalidValueError(f"checkpoint: expected an array {name} of shape {tuple(leaf.shape)}, found none")
+            raise ModelFileError(
+                f"{path}: expected an array {name} of shape {tuple(leaf.shape)} for {optimizer!r}, found none; use "
+                "another copy"
+            )
         return arrays[name]
 
     return tree_map(find, first)

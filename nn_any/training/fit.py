@@ -186,6 +186,8 @@ def _batch_size(batch_size: int | None, optimizer: Optimizer, examples: int) -> 
     """How many examples a step takes."""
     if optimizer.whole_batch and batch_size is None:
         return examples
+    if batch_size is None:
+        raise InvalidTypeError("batch_size: expected a positive integer, got None; pass one, such as batch_size=10")
     batch_size = options.integer("batch_size", batch_size)
     if optimizer.whole_batch and batch_size < examples:
         raise InvalidValueError(

@@ -16,7 +16,7 @@ from nn_any.core.trees import tree_map
 from nn_any.core.typing import Array
 from nn_any.datasets.network_input import Examples, own_examples
 from nn_any.training.run import Trainable
-from nn_any.training.states import check_state
+from nn_any.training.states import check_network, check_state
 
 _ROWS = 4096
 """The most rows of a block: NumPy adds rows up one by one, so long sums of float32 would lose digits."""
@@ -53,6 +53,7 @@ def measure(network: Trainable, state: TrainState, data: Any) -> TrainState:
     >>> net.state.layer_state[0][0]
     array([ 0.5, 70. ], dtype=float32)
     """
+    network = check_network("network", network)
     device, specification = network.device, network.snapshot.specification
     check_state(network.snapshot, device, state)
     examples = own_examples(specification, device, "data", data)

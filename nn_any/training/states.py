@@ -63,6 +63,13 @@ def on_device(name: str, snapshot: Any, device: Device, *, ensemble: bool) -> Sn
     return moved_snapshot(snapshot, device, snapshot.specification.dtype)
 
 
+def check_network(name: str, network: Any) -> Any:
+    """Return what turns out to be a network or an ensemble."""
+    if not isinstance(getattr(network, "snapshot", None), Snapshot):
+        raise InvalidTypeError(f"{name}: expected a Network or an Ensemble, got {type(network).__name__}")
+    return network
+
+
 def check_state(snapshot: Snapshot, device: Device, state: Any) -> None:
     """Raise an error unless the state has the shapes and dtypes of the snapshot's parameters, and lives on `device`."""
     if not isinstance(state, TrainState):
