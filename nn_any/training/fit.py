@@ -107,6 +107,8 @@ def run_plan(
         _train_epoch(run, runner, engines, plan, pause)
 
     try:
+        if epochs:
+            start = with_measurements(start, device, plan.examples)
         network.snapshot = runner.begin(start, device, plan)
         del start  # so that old arrays can be freed
         run_epochs(run, train_epoch, lambda: runner.is_finished(network.snapshot))
