@@ -160,6 +160,14 @@ def test_all_blocks_of_an_ensemble_get_one_measurement(monkeypatch):
     np.testing.assert_array_equal(statistics(ensemble)[2], np.ones(60))
 
 
+def test_a_run_asks_once_whether_its_layers_have_measured(monkeypatch):
+    asked = []
+    is_measured = nn.Standardize.is_measured
+    monkeypatch.setattr(nn.Standardize, "is_measured", lambda *args: asked.append(1) or is_measured(*args))
+    fit(network(), epochs=5)
+    assert len(asked) == 1
+
+
 def test_a_snapshot_that_a_callback_assigns_is_measured_as_well(device):
     net, other = network(device), network(device)
 
