@@ -17,7 +17,7 @@ import numpy as np
 from nn_any.backends import Device, to_numpy
 from nn_any.backends.blocks import join
 from nn_any.core import functional, options
-from nn_any.core.errors import InvalidTypeError, InvalidValueError, ModelFileError
+from nn_any.core.errors import InvalidTypeError, InvalidValueError, ModelFileError, caller_level
 from nn_any.core.optimizers import Optimizer
 from nn_any.core.schedules.directions import closest_column, higher_is_better, monitored_value
 from nn_any.core.specification import HostParams, Specification
@@ -304,7 +304,7 @@ class Checkpoint(Callback):
             save_model(path, {**describe(snapshot), "training": as_json}, name_tensors(snapshot) | tensors)
         except (OSError, ValueError) as error:  # a full disk; or a history that is longer than a file may describe
             message = f"the checkpoint could not be written, training goes on: {error}"
-            warnings.warn(message, RuntimeWarning, stacklevel=2)
+            warnings.warn(message, RuntimeWarning, stacklevel=caller_level())
             return False
         return True
 
