@@ -47,6 +47,7 @@ def _claim(folder: Path, overwrite: bool) -> None:
         raise UsageError(
             f"output: expected a folder that can be written, got {folder} ({error.strerror}); choose another folder"
         ) from error
+    claims.close()  # of an earlier command of the same process
     release = claim(folder / "model.safetensors")
     if release is None:
         raise UsageError(f"output: {folder} is in use by another run; wait for its end, or choose another folder")

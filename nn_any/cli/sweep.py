@@ -192,7 +192,8 @@ def _report(results: dict[str, Any]) -> str:
     networks, epochs = counted(results["networks"], "network"), counted(results["epochs"], "epoch")
     fields = [("interrupted", f"after {epochs}")] if results["interrupted"] else []
     fields += [
-        ("best", f"{pair}, seed {best['seed']}: validation {what} {value}, test {what} {test}"),
+        ("best", f"{pair}, seed {best['seed']}"),
+        ("", f"validation {what} {value}, test {what} {test}"),
         *([("standardised", f"{standardized}: {options.RAW_NUMBERS}")] if standardized else []),
         ("time", f"{results['seconds']:.2f} s for {networks}, {epochs} each"),
         ("device", results["device"]),

@@ -15,7 +15,7 @@ from nn_any.core.errors import InvalidValueError
 from nn_any.core.options import integer
 from nn_any.files import write_atomically
 from nn_any.training import TrainingRun
-from nn_any.training.display import ProgressDisplay
+from nn_any.training.display import ProgressDisplay, loss_text
 
 
 def train(
@@ -215,13 +215,13 @@ def _report(results: dict[str, Any]) -> str:
     if results["interrupted"]:
         done = f"{counted(epochs, 'epoch')}, {counted(results['steps'], 'step')}"
         fields.append(("interrupted", f"after {done}; what was learnt is saved"))
-    when = "the last epoch" if saved == epochs else f"epoch {saved}, the best on the validation data, which is saved"
+    when = "the last epoch" if saved == epochs else f"epoch {saved}, saved as the best on validation data"
     if results["best_epoch"] is not None:
         best = f"after epoch {results['best_epoch']}, chosen on the test data"
         fields.append(("test accuracy", f"{100 * results['test_accuracy']:.2f} % after {when}"))
         fields.append(("best epoch", f"{100 * results['best_test_accuracy']:.2f} % {best}"))
     elif results["test_loss"] is not None:
-        fields.append(("test loss", f"{results['test_loss']:.5f} after {when}"))
+        fields.append(("test loss", f"{loss_text(results['test_loss'])} after {when}"))
     if results["scale"]:
         fields.append(("inputs", f"divided by {results['scale']:g}, as whatever you give the saved network must be"))
     if what := results["standardized"]:

@@ -145,7 +145,7 @@ def test_patience_keeps_the_best_weights_and_their_figures(tmp_path):
     losses = report["history"]["validation_loss"]
     assert report["epochs"] == len(losses) < 100
     assert report["saved_epoch"] == losses.index(min(losses)) + 1 == len(losses) - 2
-    assert f"after epoch {report['saved_epoch']}, the best on the validation data, which is saved" in done.stdout
+    assert f"after epoch {report['saved_epoch']}, saved as the best on validation data" in done.stdout
     net, test = nn.Network.load(tmp_path / "out/model.safetensors", device="numpy"), nn.datasets.load_digits("numpy")[2]
     assert net.accuracy(test) == report["test_accuracy"]
     assert net.loss(test) == pytest.approx(report["test_loss"])
