@@ -4,13 +4,15 @@ import sys
 from collections.abc import Iterable, Sequence
 from typing import Any, TextIO
 
+import numpy as np
+
 import nn_any.network
 from nn_any import validation as check
-from nn_any.backends import Device, is_host
+from nn_any.backends import Device, is_host, to_numpy
 from nn_any.core import activations
 from nn_any.core.errors import InvalidValueError
 from nn_any.core.typing import Array
-from nn_any.datasets import as_dataset
+from nn_any.datasets import Dataset, as_dataset
 from nn_any.training.history import History
 from nn_any.training.run import Callback, TrainingRun
 
@@ -21,7 +23,7 @@ class BookLines(Callback):
     Parameters
     ----------
     test_examples : int or None
-        How many test examples there are, if there are any.
+        How many test examples count, if there are any.
     file : text stream, optional
         Standard output by default.
     """
@@ -119,7 +121,7 @@ class Network:
         device, dtype = self.net.device, self.net.dtype
         training = as_dataset("training_data", training_data, device, dtype)
         test = None if test_data is None else as_dataset("test_data", test_data, device, dtype)
-        lines = BookLines(None if test is None else len(test))
+        lines = BookLines(None if test is None else examples_that_count(test))
         return self.net.SGD(training, epochs, mini_batch_size, eta, test, callbacks=[lines])
 
     def update_mini_batch(self, mini_batch: Iterable[tuple[Any, Any]], eta: float) -> None:
@@ -141,6 +143,11 @@ class Network:
 
     def __repr__(self) -> str:
         return f"{type(self).__module__}.Network({self.sizes}, device={str(self.net.device)!r}, seed={self.net.seed})"
+
+
+def examples_that_count(data: Dataset) -> int:
+    """How many examples have a weight above 0."""
+    return len(data) if data.sample_weight is None else int(np.count_nonzero(to_numpy(data.sample_weight)))
 
 
 def as_row(name: str, column: Any) -> Array:

@@ -23,7 +23,7 @@ from nn_any.core.errors import InvalidTypeError, InvalidValueError
 from nn_any.core.optimizers import SGD
 from nn_any.core.regularization import global_norm
 from nn_any.core.typing import Array
-from nn_any.datasets import as_dataset
+from nn_any.datasets import Dataset, as_dataset
 from nn_any.files import write_atomically
 from nn_any.training import Callback, EarlyStopping, TrainingRun
 
@@ -183,7 +183,7 @@ class Network(network.Network):
         place = self.net.device, self.net.dtype
         training = as_dataset("training_data", training_data, *place)
         evaluation = as_dataset("evaluation_data", evaluation_data, *place) if watched else None
-        monitor = _Monitor(self, lmbda, [len(training), len(evaluation or ())], asked)
+        monitor = _Monitor(self, lmbda, training, evaluation, asked)
         patience = max(1, early_stopping_n)
         stopping = EarlyStopping("validation_accuracy", patience=patience, restore_best=False)
         history = self.net.fit(
@@ -250,20 +250,24 @@ _COLUMNS = ("training_loss", "training_correct", "validation_loss", "validation_
 class _Monitor(Callback):
     """Prints the book's lines after each epoch, and keeps the numbers in them."""
 
-    def __init__(self, net: Network, lmbda: float, sizes: Sequence[int], asked: Sequence[bool]) -> None:
-        self._net, self._lmbda, self._sizes, self._asked = net, lmbda, sizes, asked
+    def __init__(
+        self, net: Network, lmbda: float, training: Dataset, evaluation: Dataset | None, asked: Sequence[bool]
+    ) -> None:
+        parts = [training, training if evaluation is None else evaluation]
+        self._net, self._lmbda, self._asked = net, lmbda, asked
+        self._sizes, self._counts = list(map(len, parts)), list(map(network.examples_that_count, parts))
         self.found: list[list[Any]] = [[] for _ in asked]
 
     def on_epoch_end(self, run: TrainingRun) -> None:
         """Print what is asked for."""
         print(f"Epoch {len(run.history) - 1} training complete")
         for i in (i for i, wanted in enumerate(self._asked) if wanted):
-            part, n = ("training", "evaluation")[i // 2], self._sizes[i // 2]
+            part = ("training", "evaluation")[i // 2]
             value = run.record[_COLUMNS[i]]
             if i % 2:
-                print(f"Accuracy on {part} data: {value} / {n}")
+                print(f"Accuracy on {part} data: {value} / {self._counts[i // 2]}")
             else:
-                value += weight_penalty(self._net, self._lmbda, n)
+                value += weight_penalty(self._net, self._lmbda, self._sizes[i // 2])
                 print(f"Cost on {part} data: {value}")
             self.found[i].append(value)
         print(flush=True)

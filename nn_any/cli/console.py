@@ -34,6 +34,11 @@ def count_examples(splits: Splits) -> str:
     return ", ".join(f"{len(data):,} {name}" for data, name in zip(splits, names, strict=True)) + " examples"
 
 
+def counted(n: int, thing: str) -> str:
+    """So many things, in words: ``1 epoch``, ``30 epochs``."""
+    return f"{n:,} {thing}{'' if n == 1 else 's'}"
+
+
 def render(lines: Iterable[str | Text], table: Table | None = None) -> str:
     """A table and the lines below it as text for standard output, in colour if that shows any."""
     console = unfailing_console(sys.stdout)
@@ -79,9 +84,17 @@ def _spell(error: UnicodeError) -> tuple[str, int]:
     return text.encode("ascii", "backslashreplace").decode("ascii"), error.end
 
 
+codecs.register_error("nn_any.spell", _spell)
+
+
+def spelled(text: str) -> str:
+    """`text` as standard output will spell it, for tables, whose columns are as wide as what is in them."""
+    encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
+    return text.encode(encoding, "nn_any.spell").decode(encoding)
+
+
 def spell_unencodable() -> None:
     """Make standard output and standard error spell what their encodings do not have, where they would fail."""
-    codecs.register_error("nn_any.spell", _spell)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="nn_any.spell")

@@ -134,13 +134,27 @@ _RULES: tuple[type[Optimizer], ...] = (SGD, Adam, AdamW, RMSprop, Adagrad, LBFGS
 _OPTIMIZERS = {kind.__name__.lower(): kind for kind in _RULES}
 
 
+_RESULTS = {"model.safetensors": "a model", "run.json": "run.json", "sweep.json": "sweep.json"}
+"""The files of a run, and what a message calls them."""
+RAW_NUMBERS = "the saved network takes and gives raw numbers"
+"""What it means that a network standardises."""
+
+
 def output_folder(output: Path | None, data: str, overwrite: bool) -> Path:
     """Where to save; it must not hold a model unless that may be replaced."""
     if output is None:
         return Path("runs") / f"{Path(data).stem}-{datetime.now():%Y%m%d-%H%M%S-%f}"
-    if (output / "model.safetensors").exists() and not overwrite:
-        raise InvalidValueError(f"output: {output} holds a model already; choose another folder, or add --overwrite")
+    check_free(output, overwrite)
     return output
+
+
+def check_free(folder: Path, overwrite: bool) -> None:
+    """No run has left its files in the folder, unless they may be replaced."""
+    found = [] if overwrite else [name for name in _RESULTS if (folder / name).exists()]
+    if found:
+        raise InvalidValueError(
+            f"output: {folder} holds {_RESULTS[found[0]]} already; choose another folder, or add --overwrite"
+        )
 
 
 def load_data(
@@ -211,19 +225,30 @@ def default_rates(name: str, training: Dataset, loss: str, *, standardize: bool)
     return [float(f"{share * rate:.3g}") for rate in _LEARNING_RATES[name]]
 
 
+def default_decays(name: str, training: Dataset, loss: str, *, standardize: bool) -> list[float]:
+    """The weight decays that a sweep tries where none are said; adamw's do not meet the loss."""
+    steep = 1.0 if training.classes or name == "adamw" else _steepness(training, loss, standardize)
+    return [0.0, *(float(f"{steep * decay:.3g}") for decay in (0.0001, 0.001))]
+
+
 def _sgd_share(training: Dataset, loss: str, standardize: bool) -> float:
-    """How much smaller than for images the rates of sgd are: they depend on how steep the loss is.
+    """How much smaller than for images the rates of sgd are: they depend on how steep the loss is."""
+    if training.classes:
+        return 1.0 if is_image_data(training) else 1 / 30
+    return 1 / (300 if loss == "poisson" else 100) / _steepness(training, loss, standardize)
+
+
+def _steepness(training: Dataset, loss: str, standardize: bool) -> float:
+    """How many times larger than for targets of deviation 1 the gradients are.
 
     The last layer multiplies by the deviation of the targets, σ, so errors have it as a factor, and squared ones twice.
     """
-    if training.classes:
-        return 1.0 if is_image_data(training) else 1 / 30
     y = to_numpy(training.y).astype("float64")
-    if losses.get(loss).suits != "linear":
-        return 1 / 300 / max(1.0, float(y.mean()))
+    if losses.get(loss).suits not in (None, "linear"):
+        return max(1.0, float(y.mean()))
     deviation = float(y.std(axis=0).max()) if standardize else 1.0
     power = 1 if loss in ("mean_absolute_error", "huber") else 2
-    return 1 / 100 / (deviation or 1.0) ** power
+    return (deviation or 1.0) ** power
 
 
 def build_layers(

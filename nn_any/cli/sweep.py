@@ -11,7 +11,16 @@ from rich.table import Table
 import nn_any as nn
 from nn_any import plotting
 from nn_any.cli import options, search
-from nn_any.cli.console import count_examples, error_console, print_line, print_results, render, to_json
+from nn_any.cli.console import (
+    count_examples,
+    counted,
+    error_console,
+    print_line,
+    print_results,
+    render,
+    spelled,
+    to_json,
+)
 from nn_any.cli.fitting import fit
 from nn_any.core.options import integer
 from nn_any.files import write_atomically
@@ -34,7 +43,7 @@ def sweep(
     batch_size: options.Integer | None = None,
     optimizer: Literal["sgd", "adam", "adamw", "rmsprop", "adagrad"] | None = None,
     learning_rates: str | None = None,
-    weight_decays: str = "0,0.0001,0.001",
+    weight_decays: str | None = None,
     seeds: options.Integer = 3,
     draws: Annotated[options.Integer | None, Parameter(name="--random")] = None,
     schedule: options.ScheduleName = "constant",
@@ -64,7 +73,8 @@ def sweep(
         Those to try, such as 0.1,0.3,1,3; for a schedule the largest. By default four that suit the optimizer
         and the data.
     weight_decays
-        Those to try, such as 0,1e-4; each goes with each learning rate.
+        Those to try, such as 0,1e-4; each goes with each learning rate. By default three that suit the loss: 0, 0.0001
+        and 0.001 for classes; for numbers as many times more as the loss is steeper.
     seeds
         How many seeds each pair is trained with.
     draws
@@ -88,7 +98,9 @@ def sweep(
             if value is not None:
                 integer(name, value)
         listed = None if learning_rates is None else options.parse_numbers("learning_rates", learning_rates)
-        decays = options.parse_numbers("weight_decays", weight_decays, allow_zero=True)
+        decays = None
+        if weight_decays is not None:
+            decays = options.parse_numbers("weight_decays", weight_decays, allow_zero=True)
     splits, reading = options.load_data(data, chosen_device, task=task, target=target, header=header)
     training, validation, test = splits
     usual = options.defaults(training)
@@ -98,7 +110,9 @@ def sweep(
     model["initializer"] = initializer or usual.initializer
     with options.usage_errors():
         layers_of_each = options.build_layers(training, layers, dropout, model["loss"], standardize=standardize)
-        rates = listed or options.default_rates(optimizer, training, model["loss"], standardize=standardize)
+        suited = optimizer, training, model["loss"]
+        rates = listed or options.default_rates(*suited, standardize=standardize)
+        decays = decays or options.default_decays(*suited, standardize=standardize)
         candidates = [search.Candidate(*pair) for pair in product(rates, decays)]
         if draws is not None:
             candidates = search.draw_candidates(draws, rates, decays, seed)
@@ -117,8 +131,8 @@ def sweep(
         method = options.with_schedule(method, schedule, training, epochs)
     console = error_console()
     if not quiet:
-        pairs = f"{len(candidates)} pairs of learning rate and weight decay"
-        print_line(console, f"{pairs}, {seeds} seed(s) each: {len(ensemble)} networks")
+        pairs = f"{counted(len(candidates), 'pair')} of learning rate and weight decay"
+        print_line(console, f"{pairs}, {counted(seeds, 'seed')} each: {counted(len(ensemble), 'network')}")
         print_line(console, f"{data}: {count_examples(splits)}")
         for line in reading.lines() if reading else ():
             print_line(console, line)
@@ -129,6 +143,7 @@ def sweep(
         ensemble,
         training,
         folder,
+        overwrite,
         epochs=epochs,
         batch_size=batch_size,
         optimizer=method,
@@ -148,7 +163,8 @@ def sweep(
     results |= {"batch_size": batch_size, "dtype": dtype, "device": str(chosen_device), "engine": history.engine}
     results |= {"epochs": len(history), "interrupted": exit_code != 0, "seconds": seconds, "networks": len(ensemble)}
     results |= {"rows": rows, "best": best, "model": str(path)}
-    results |= _draw(folder / "sweep.png", rows, f"{Path(data).name}, after {len(history)} epochs", seeds)
+    title = f"{Path(data).name}, after {counted(len(history), 'epoch')}"
+    results |= _draw(folder / "sweep.png", rows, title, seeds)
     report = {**results, "members": scores, "history": history.to_dict()}
     write_atomically(folder / "sweep.json", to_json(report).encode())
     print_results(results, _report, as_json=as_json)
@@ -175,16 +191,18 @@ def _report(results: dict[str, Any]) -> str:
         table.add_column(name, justify="right")
     for i, row in enumerate(rows):
         cells = [f"{row['learning_rate']:.4g}", f"{row['weight_decay']:.4g}"]
-        cells += [_number(row["mean"], accuracy, row["spread"]), _number(row["test"], accuracy)]
+        cells += [spelled(_number(row["mean"], accuracy, row["spread"])), _number(row["test"], accuracy)]
         table.add_row(*cells, *[str(row["diverged"])] * diverged, style="bold green" if i == 0 else None)
     value, test = (_number(best[f"{part}_{what}"], accuracy) for part in ("validation", "test"))
     pair = f"learning rate {best['learning_rate']:.4g}, weight decay {best['weight_decay']:.4g}"
-    what = " and ".join(results["standardized"])
-    fields = [("interrupted", f"after {results['epochs']} epochs")] if results["interrupted"] else []
+    standardized = " and ".join(results["standardized"])
+    networks, epochs = counted(results["networks"], "network"), counted(results["epochs"], "epoch")
+    fields = [("interrupted", f"after {epochs}")] if results["interrupted"] else []
     fields += [
-        ("best", f"{pair}, seed {best['seed']}: validation {what} {value}, test {what} {test}"),
-        *([(what, "standardised by the saved network, which takes and gives raw numbers")] if what else []),
-        ("time", f"{results['seconds']:.2f} s for {results['networks']} networks, {results['epochs']} epochs each"),
+        ("best", f"{pair}, seed {best['seed']}"),
+        ("", f"validation {what} {value}, test {what} {test}"),
+        *([("standardised", f"{standardized}: {options.RAW_NUMBERS}")] if standardized else []),
+        ("time", f"{results['seconds']:.2f} s for {networks}, {epochs} each"),
         ("device", results["device"]),
         ("saved", results["model"]),
         ("picture", results["picture"] or f"not drawn: {results['picture_missing']}"),

@@ -9,14 +9,14 @@ from rich.text import Text
 
 import nn_any as nn
 from nn_any.cli import options
-from nn_any.cli.console import count_examples, error_console, print_line, print_results, render, to_json
+from nn_any.cli.console import count_examples, counted, error_console, print_line, print_results, render, to_json
 from nn_any.cli.fitting import fit
 from nn_any.core.errors import InvalidValueError
 from nn_any.core.options import integer
 from nn_any.datasets.tables import Reading
 from nn_any.files import write_atomically
 from nn_any.training import TrainingRun
-from nn_any.training.display import ProgressDisplay
+from nn_any.training.display import ProgressDisplay, loss_text
 
 
 def train(
@@ -131,6 +131,7 @@ def train(
         net,
         training,
         folder,
+        overwrite,
         epochs=epochs,
         batch_size=batch_size,
         optimizer=method,
@@ -226,19 +227,20 @@ def _report(results: dict[str, Any]) -> str:
     """The results in words and numbers."""
     fields, epochs, saved = [], results["epochs"], results["saved_epoch"]
     if results["interrupted"]:
-        fields.append(("interrupted", f"after {epochs} epochs, {results['steps']:,} steps; what was learnt is saved"))
-    when = "the last epoch" if saved == epochs else f"epoch {saved}, the best on the validation data, which is saved"
+        done = f"{counted(epochs, 'epoch')}, {counted(results['steps'], 'step')}"
+        fields.append(("interrupted", f"after {done}; what was learnt is saved"))
+    when = "the last epoch" if saved == epochs else f"epoch {saved}, saved as the best on validation data"
     if results["best_epoch"] is not None:
         best = f"after epoch {results['best_epoch']}, chosen on the test data"
         fields.append(("test accuracy", f"{100 * results['test_accuracy']:.2f} % after {when}"))
         fields.append(("best epoch", f"{100 * results['best_test_accuracy']:.2f} % {best}"))
     elif results["test_loss"] is not None:
-        fields.append(("test loss", f"{results['test_loss']:.5f} after {when}"))
+        fields.append(("test loss", f"{loss_text(results['test_loss'])} after {when}"))
     if results["scale"]:
         fields.append(("inputs", f"divided by {results['scale']:g}, as whatever you give the saved network must be"))
     if what := results["standardized"]:
-        fields.append((" and ".join(what), "standardised by the saved network, which takes and gives raw numbers"))
-    fields.append(("time", f"{results['seconds']:.2f} s for {epochs} epochs"))
+        fields.append(("standardised", f"{' and '.join(what)}: {options.RAW_NUMBERS}"))
+    fields.append(("time", f"{results['seconds']:.2f} s for {counted(epochs, 'epoch')}"))
     fields += [("device", results["device"]), ("saved", results["model"])]
     lines = [Text.assemble((f"{name:15}", "bold"), text) for name, text in fields]
     for line in lines:

@@ -84,6 +84,17 @@ class ProgressDisplay(Callback):
             self._bar.stop()
 
 
+def loss_text(loss: float) -> str:
+    """A loss in five decimals, or, from 10 on, in six digits, so that a line fits on a terminal.
+
+    Examples
+    --------
+    >>> loss_text(0.04211), loss_text(5127.58642), loss_text(1e9)
+    ('0.04211', '5127.59', '1.00000e+09')
+    """
+    return f"{loss:.5f}" if abs(loss) < 10 else f"{loss:#.6g}"
+
+
 def epoch_line(record: Record, epochs: int) -> str:
     """One epoch in words and numbers, in columns.
 
@@ -92,11 +103,11 @@ def epoch_line(record: Record, epochs: int) -> str:
     >>> epoch_line({"epoch": 3, "loss": 0.04211, "test_accuracy": 0.9444, "seconds": 0.0312}, 30)
     'epoch   3   loss 0.04211   test 94.44 %   0.03 s'
     """
-    parts = [f"epoch {record['epoch']:{max(3, len(str(epochs)))}d}", f"loss {record['loss']:.5f}"]
+    parts = [f"epoch {record['epoch']:{max(3, len(str(epochs)))}d}", f"loss {loss_text(record['loss'])}"]
     for name in ("validation", "test"):
         if f"{name}_accuracy" in record:
             parts.append(f"{name} {100 * record[f'{name}_accuracy']:5.2f} %")
         elif f"{name}_loss" in record:
-            parts.append(f"{name} loss {record[f'{name}_loss']:.5f}")
+            parts.append(f"{name} loss {loss_text(record[f'{name}_loss'])}")
     parts.append(f"{record['seconds']:.2f} s")
     return "   ".join(parts)

@@ -8,7 +8,7 @@ import oracle
 import pytest
 
 import nn_any as nn
-from nn_any.book import network2
+from nn_any.book import network, network2
 
 SIZES = [6, 4, 3]
 COSTS = {"quadratic": network2.QuadraticCost, "cross_entropy": network2.CrossEntropyCost}
@@ -316,3 +316,17 @@ def test_the_modules_small_functions():
     np.testing.assert_array_equal(network2.vectorized_result(7).ravel(), np.eye(10)[7])
     assert float(network2.sigmoid(0)) == 0.5
     assert float(network2.sigmoid_prime(0)) == 0.25
+
+
+def test_the_book_s_lines_count_the_examples_that_count(device, capsys):
+    """Rows of weight 0 are left out of what is right, and of how many there are."""
+    weighted = nn.Dataset([[0.0], [1.0], [2.0], [3.0]], [0, 1, 0, 1], sample_weight=[1, 1, 0, 2], device=device)
+    for book in (network, network2):
+        net = book.Network([1, 2], device=device, seed=0)
+        if book is network:
+            net.SGD(weighted, 1, 2, 0.1, test_data=weighted)
+        else:
+            asked = {"monitor_training_accuracy": True, "monitor_evaluation_accuracy": True}
+            net.SGD(weighted, 1, 2, 0.1, evaluation_data=weighted, **asked)
+        lines = [line for line in capsys.readouterr().out.splitlines() if " / " in line]
+        assert [line.endswith(" / 3") for line in lines] == [True] * (1 if book is network else 2)

@@ -1,11 +1,13 @@
 """``nn-any sweep``: what is tried, the table, and the files."""
 
 import json
+import re
 import signal
 import sys
 
 import numpy as np
 import pytest
+from cli_tools import run as run_process
 
 import nn_any as nn
 from nn_any.cli import main, sweep
@@ -134,7 +136,7 @@ def test_ctrl_c_keeps_what_was_learnt(folder, capsys, monkeypatch):
     with pytest.raises(SystemExit) as ended:
         main(["sweep", "--epochs", "9", "--seeds", "1", "--device", "cpu", "--output", "out"])
     assert ended.value.code == 130
-    assert "interrupted    after 1 epochs" in capsys.readouterr().out
+    assert "interrupted    after 1 epoch\n" in capsys.readouterr().out
     assert (folder / "out" / "model.safetensors").exists()
 
 
@@ -171,3 +173,47 @@ def test_members_whose_losses_overflow_count_as_diverged(folder, capsys):
     assert [row["mean"] is None for row in found["rows"]] == [False, True]
     assert found["best"]["learning_rate"] == 0.01
     assert (folder / "out" / "model.safetensors").exists()
+
+
+def targets(folder, spread):
+    x = np.random.default_rng(0).uniform(0, 1, (60, 3))
+    np.savez(folder / "data.npz", x=x, y=spread * (x @ [1.0, 2.0, 3.0]))
+    return ["--data", "data.npz", "--layers", "3,1", "--seeds", "1", "--output", "out"]
+
+
+def test_the_best_lines_name_the_measure_and_not_what_is_standardised(folder, capsys):
+    out, _ = run(capsys, *targets(folder, 1.0))
+    assert re.search(r"^best {11}learning rate .*, seed 0\n {15}validation loss \S+, test loss \S+$", out, re.MULTILINE)
+    assert "standardised   inputs and targets: the saved network takes and gives raw numbers" in out.splitlines()
+
+
+def test_the_table_is_in_line_where_the_encoding_spells_its_characters(tmp_path):
+    arguments = ["sweep", "--epochs", "1", "--quiet", "--output", "out", "--seeds", "2", "--device", "cpu"]
+    done = run_process(*arguments, cwd=tmp_path, PYTHONIOENCODING="ascii")
+    table = [line for line in done.stdout.splitlines() if line[:1] in ("|", "+")]
+    assert "+/-" in done.stdout
+    assert {len(line) for line in table} == {len(table[0])}
+
+
+def test_weight_decays_of_regressions_are_in_the_units_of_the_loss(folder, capsys):
+    """Errors 10 times as large have 100 times the squares, and as many times the gradients."""
+    decays = []
+    for spread in (1.0, 10.0):
+        out, _ = run(capsys, *targets(folder, spread), "--overwrite", "--json")
+        decays.append(sorted({row["weight_decay"] for row in json.loads(out)["rows"]}))
+    training = nn.datasets.load_table(folder / "data.npz", device="cpu")[0]
+    variance = float(np.var(training.y)) / 100
+    assert decays[0] == pytest.approx([0, 1e-4 * variance, 1e-3 * variance], rel=0.01)
+    assert decays[1] == pytest.approx([0, 1e-2 * variance, 1e-1 * variance], rel=0.01)
+
+
+def test_weight_decay_changes_a_regression(folder, capsys):
+    """Before, 1e-3 beside gradients in the units of the targets left every digit of the losses as it was."""
+    out, _ = run(capsys, *targets(folder, 1000.0), "--optimizer", "sgd", "--json")
+    rows = json.loads(out)["rows"]
+    assert len({row["mean"] for row in rows}) == len(rows) == 12
+
+
+def test_one_of_each_is_no_plural(folder, capsys):
+    out, _ = run(capsys, "--learning-rates", "1", "--weight-decays", "0", "--seeds", "1", "--output", "out")
+    assert re.search(r"s for 1 network, 2 epochs each$", out, re.MULTILINE)

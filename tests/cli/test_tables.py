@@ -82,3 +82,15 @@ def test_no_standardize_and_images_have_no_such_layer(tmp_path, capsys):
         assert found["standardized"] == []
         assert "standardised" not in err
     assert (found["optimizer"], found["learning_rate"], found["layers"]) == ("sgd", 3.0, [64, 30, 10])
+
+
+@pytest.mark.parametrize("name", ["diabetes", "iris"])
+def test_lines_fit_on_a_terminal_of_80_columns(tmp_path, capsys, name):
+    x, y = getattr(datasets, f"load_{name}")(return_X_y=True)
+    np.savez(tmp_path / "table.npz", x=x, y=y)
+    for command in (["train", "--epochs", "30", "--patience", "5"], ["sweep", "--epochs", "2", "--seeds", "2"]):
+        arguments = [*command, "--data", f"{tmp_path}/table.npz", "--output", f"{tmp_path}/out", "--overwrite"]
+        with pytest.raises(SystemExit):
+            main([*arguments, "--device", "numpy"])
+        for line in "".join(capsys.readouterr()).splitlines():
+            assert len(line) <= 80 or str(tmp_path) in line

@@ -5,6 +5,7 @@ import os
 import re
 import signal
 import subprocess
+import sys
 import time
 
 import numpy as np
@@ -144,7 +145,7 @@ def test_patience_keeps_the_best_weights_and_their_figures(tmp_path):
     losses = report["history"]["validation_loss"]
     assert report["epochs"] == len(losses) < 100
     assert report["saved_epoch"] == losses.index(min(losses)) + 1 == len(losses) - 2
-    assert f"after epoch {report['saved_epoch']}, the best on the validation data, which is saved" in done.stdout
+    assert f"after epoch {report['saved_epoch']}, saved as the best on validation data" in done.stdout
     net, test = nn.Network.load(tmp_path / "out/model.safetensors", device="numpy"), nn.datasets.load_digits("numpy")[2]
     assert net.accuracy(test) == report["test_accuracy"]
     assert net.loss(test) == pytest.approx(report["test_loss"])
@@ -471,3 +472,55 @@ def test_a_poor_terminal_gets_every_line(tmp_path, environment):
     assert code == 0
     for words in ("epoch   1", "epoch   3", "test accuracy", "out/model.safetensors"):
         assert words in text
+
+
+def refused(capsys, *arguments):
+    """What an in-process command says before it exits for usage."""
+    with pytest.raises(SystemExit) as ended:
+        main([*arguments, "--quiet", "--device", "numpy"])
+    assert ended.value.code == 2
+    return capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", ["train", "sweep"])
+@pytest.mark.parametrize("name", ["run.json", "sweep.json"])
+def test_results_alone_are_not_overwritten(tmp_path, capsys, command, name):
+    (tmp_path / name).write_text("{}")
+    said = refused(capsys, command, "--epochs", "1", "--output", str(tmp_path))
+    assert f"holds {name} already; choose another folder, or add --overwrite" in said
+    assert [(file.name, file.read_text()) for file in tmp_path.iterdir()] == [(name, "{}")]
+    with pytest.raises(SystemExit) as ended:
+        main([command, "--epochs", "1", "--output", str(tmp_path), "--overwrite", "--quiet", "--device", "numpy"])
+    assert ended.value.code == 0
+
+
+@pytest.mark.parametrize("command", ["train", "sweep"])
+def test_a_folder_that_cannot_be_written_is_refused_before_training(tmp_path, capsys, monkeypatch, command):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setattr(nn.Network, "fit", None)
+    monkeypatch.setattr(nn.Ensemble, "fit", None)
+    places = [tmp_path / "file", tmp_path / "file" / "in"]
+    if os.path.isdir("/proc/self"):
+        places += ["/proc/self"]  # there is nothing that root cannot write elsewhere
+    for place in places:
+        said = refused(capsys, command, "--epochs", "1", "--output", str(place))
+        assert f"output: expected a folder that can be written, got {place}" in said
+        assert "choose another folder" in said
+    assert [file.name for file in tmp_path.iterdir()] == ["file"]
+
+
+@posix
+def test_two_runs_do_not_save_in_one_folder(tmp_path, capsys):
+    code = "import sys; from nn_any.files import claim; claim(sys.argv[1]); print(flush=True); sys.stdin.read()"
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    arguments = ["train", "--epochs", "1", "--output", str(tmp_path)]
+    with subprocess.Popen([sys.executable, "-c", code, str(tmp_path / "model.safetensors")], **pipes) as other:
+        other.stdout.readline()
+        said = refused(capsys, *arguments)
+        other.kill()
+    assert f"output: {tmp_path} is in use by another run; wait for its end, or choose another folder" in said
+    with pytest.raises(SystemExit) as ended:
+        main([*arguments, "--quiet", "--device", "numpy"])
+    assert ended.value.code == 0
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["model.safetensors", "run.json"]
+    assert "for 1 epoch\n" in capsys.readouterr().out

@@ -88,7 +88,7 @@ def test_a_fraction_of_epochs(refused, train):
 
 
 @place(
-    "cli/options.py output_folder: output: {} holds a model already; choose another",
+    "cli/options.py check_free: output: {} holds {} already; choose another folder,",
     "output",
     "choose another folder, or add --overwrite",
 )
