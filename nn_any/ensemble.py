@@ -12,7 +12,7 @@ from nn_any import metrics as measures
 from nn_any import validation as check
 from nn_any.backends import Device, select_device, to_numpy
 from nn_any.core import members, options, random, specification
-from nn_any.core.errors import InvalidTypeError, InvalidValueError
+from nn_any.core.errors import InvalidIndexError, InvalidTypeError, InvalidValueError
 from nn_any.core.losses import Loss
 from nn_any.core.optimizers import Optimizer
 from nn_any.core.specification import Members
@@ -21,7 +21,7 @@ from nn_any.core.summary import summary_table
 from nn_any.core.typing import Array
 from nn_any.datasets.network_input import own_inputs
 from nn_any.files import load_host_snapshot
-from nn_any.model import FLOAT32, NORMAL, QUADRATIC, SIGMOID, Model, refuse_beside_snapshot
+from nn_any.model import FLOAT32, NORMAL, QUADRATIC, SIGMOID, Model, of_data, refuse_beside_snapshot
 from nn_any.network import Network
 from nn_any.training.states import initial_snapshot, member_snapshot, member_state, on_device, placed_snapshot
 
@@ -146,7 +146,7 @@ class Ensemble(Model):
         if not hasattr(i, "__index__") or isinstance(i, bool):
             raise InvalidTypeError(f"i: expected the number of a member, an integer, got {i!r}")
         if not -len(self) <= operator.index(i) < len(self):
-            raise IndexError(f"i: expected a member within 0 … {len(self) - 1}, got {i}")
+            raise InvalidIndexError(f"i: expected a member within 0 … {len(self) - 1}, got {i}")
         return Network(member_snapshot(self.snapshot, self.device, range(len(self))[i]), device=self.device)
 
     def __iter__(self) -> Iterator[Network]:
@@ -218,16 +218,19 @@ class Ensemble(Model):
         both = [evaluation.reduced_outputs(function, self.snapshot, self.device, inputs) for function in functions]
         return Spread(*(part[0, ...] if single else part for part in both))
 
+    @of_data
     def losses(self, data: Any) -> np.ndarray:
         """The loss of each member, averaged over the examples: NumPy array, (m,), float64."""
         return evaluation.losses_and_correct(self.snapshot, self.device, self._examples(data))[0]
 
+    @of_data
     def accuracies(self, data: Any) -> np.ndarray:
         """The share of the examples that each member classifies correctly: NumPy array, (m,), float64."""
         self._check_classifies("accuracies", "use losses(data)")
         examples = self._classified_examples(data)
         return evaluation.losses_and_correct(self.snapshot, self.device, examples)[1] / examples.size
 
+    @of_data
     def best(self, data: Any) -> int:
         """The number of the member with the lowest loss on these (validation) data; ``ensemble[best]`` is the network.
 
@@ -268,17 +271,20 @@ class Ensemble(Model):
         """The `vote`: classes (n,), or for regression the mean outputs (n, outputs)."""
         return self.vote(x)
 
+    @of_data
     def evaluate(self, data: Any) -> int:
         """How many examples the vote classifies correctly."""
         self._check_classifies("evaluate", "use losses(data)")
         return evaluation.correct_votes(self.snapshot, self.device, self._classified_examples(data))
 
+    @of_data
     def accuracy(self, data: Any) -> float:
         """The share of the examples that the vote classifies correctly, 0 … 1."""
         self._check_classifies("accuracy", "use losses(data)")
         examples = self._classified_examples(data)
         return evaluation.correct_votes(self.snapshot, self.device, examples) / examples.size
 
+    @of_data
     def loss(self, data: Any) -> float:
         """The mean of the members' losses, without those of members that have diverged."""
         losses, diverged = self.losses(data), self.diverged

@@ -12,7 +12,7 @@ from nn_any.backends import Device, to_numpy
 from nn_any.backends.blocks import join, run_blocks
 from nn_any.core import evaluation, members
 from nn_any.core.batches import Preparation
-from nn_any.core.errors import InvalidTypeError
+from nn_any.core.errors import InvalidTypeError, caller_level
 from nn_any.core.metrics import count_unclear, predicted_classes
 from nn_any.core.specification import Specification
 from nn_any.core.state import Record, Snapshot, TrainState
@@ -145,7 +145,7 @@ def warn_of_unclear_targets(specification: Specification, device: Device, given:
             f"y: expected one class in each row of targets, got rows with none or several entries above 1/2 that do "
             f"not sum to 1 ({', '.join(found)}); accuracy, f1 and whatever else counts classes takes the largest "
             "entry for the class: go by the loss, or by a metric function of your own",
-            stacklevel=4,
+            stacklevel=caller_level(),
         )
 
 

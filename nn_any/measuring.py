@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from nn_any import evaluation
-from nn_any.backends import MODES, Device, devices, select_device
+from nn_any.backends import MODES, Device, DeviceNotAvailableError, devices, select_device
 from nn_any.backends.blocks import block_engines
 from nn_any.core import functional, options
 from nn_any.core.errors import InvalidTypeError, InvalidValueError, prefix_errors
@@ -152,7 +152,7 @@ def fastest_device(
     ------
     ValueError, TypeError
         For bad arguments and data that do not fit the network.
-    RuntimeError
+    DeviceNotAvailableError
         If every device failed.
 
     Examples
@@ -200,7 +200,9 @@ def choose(timings: Iterable[DeviceTiming], steps: int | None = None) -> Device:
     measured = [timing for timing in timings if timing.seconds_per_step is not None]
     found = ", ".join(timing.describe(steps) for timing in timings)
     if not measured:
-        raise RuntimeError(f"places: no device could run the steps: {found}")
+        raise DeviceNotAvailableError(
+            "fastest", f"none could run the steps: {found}", "choose other places, or engine='auto'"
+        )
     count = f"fastest of {len(measured)} measured" if len(measured) > 1 else "the only one measured"
     how = "" if steps is None else f", for {steps:,} steps with compiling"
     best = measured[0].device

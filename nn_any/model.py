@@ -1,16 +1,17 @@
 """Model: what a network and an ensemble have in common."""
 
 import copy
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from functools import wraps
 from os import PathLike
-from typing import Any, Self
+from typing import Any, Self, TypeVar, cast
 
 from nn_any import evaluation
 from nn_any import metrics as measures
 from nn_any.backends import MODES, Device, Engine, ProgramCache, select_device, to_numpy
 from nn_any.backends.blocks import block_engines, join
 from nn_any.core import options
-from nn_any.core.errors import InvalidTypeError, InvalidValueError
+from nn_any.core.errors import InvalidIndexError, InvalidTypeError, InvalidValueError
 from nn_any.core.layers import Layer
 from nn_any.core.layers.base import name_parameters
 from nn_any.core.optimizers import SGD, Optimizer
@@ -33,11 +34,32 @@ from nn_any.training import Checkpoint, History
 from nn_any.training.display import ProgressDisplay
 from nn_any.training.fit import as_checkpoint, make_plan, only_run, run_plan
 from nn_any.training.run import as_callbacks
-from nn_any.training.states import check_state, in_blocks, moved_snapshot, on_device
+from nn_any.training.states import check_network, check_state, in_blocks, moved_snapshot, on_device
 from nn_any.training.steps import descend
 
 _WEIGHTS, _BIASES = ("weights", "gain"), ("biases", "shift")
 """The names of the parameters that `weights` and `biases` hand out."""
+
+
+Method = TypeVar("Method", bound=Callable[..., Any])
+
+
+def of_data(method: Method) -> Method:
+    """A method of data alone, with an error that says what to do with x and y."""
+
+    @wraps(method)
+    def checked(self: Any, data: Any, *misplaced: Any) -> Any:
+        _refuse_misplaced("data", misplaced, f"{method.__name__}((x, y))")
+        return method(self, data)
+
+    return cast(Method, checked)
+
+
+def _refuse_misplaced(name: str, misplaced: tuple[Any, ...], example: str) -> None:
+    if misplaced:
+        raise InvalidTypeError(
+            f"{name}: expected one argument, got {1 + len(misplaced)}; put x and y into a tuple: {example}"
+        )
 
 
 class Model:
@@ -216,7 +238,7 @@ class Model:
         ValueError
             If the layers have other shapes; nothing has changed then.
         """
-        its = other if isinstance(other, Snapshot) else other.snapshot
+        its = other if isinstance(other, Snapshot) else check_network("other", other).snapshot
         if self.snapshot.shapes != its.shapes:
             raise InvalidValueError(f"other: expected a network of the same layers as {self!r}, got {_sizes(its)}")
         copies = moved_snapshot(its, self._device, self.dtype)
@@ -239,12 +261,12 @@ class Model:
         ValueError
             If a layer of your own has no field `trainable`.
         """
-        self.snapshot = self.snapshot.with_layers_trainable(False, self._checked_places(places))
+        self.snapshot = self.snapshot.with_layers_trainable(False, self._checked_places("freeze", places))
         return self
 
     def unfreeze(self, *places: int) -> Self:
         """Let training change these layers again, or all of them, as `freeze` counts them; returns the network."""
-        self.snapshot = self.snapshot.with_layers_trainable(True, self._checked_places(places))
+        self.snapshot = self.snapshot.with_layers_trainable(True, self._checked_places("unfreeze", places))
         return self
 
     # where it is, and copies
@@ -393,11 +415,7 @@ class Model:
         >>> net.predict([[0, 0], [0, 1], [1, 0], [1, 1]])
         array([0, 1, 1, 0], dtype=int32)
         """
-        if misplaced:
-            raise InvalidTypeError(
-                f"training_data: expected one argument, got {1 + len(misplaced)}; put x and y into a tuple: "
-                "fit((x, y), ...)"
-            )
+        _refuse_misplaced("training_data", misplaced, "fit((x, y), ...)")
         with only_run(self):
             epochs = options.integer("epochs", epochs, minimum=0)
             options.choice("engine", engine, *MODES)
@@ -499,7 +517,7 @@ class Model:
     def _check_probabilities(self) -> None:
         self._check_classifies("predict_proba", "use predict")
         if not self.specification.gives_probabilities:
-            last = self.layers[-1].activation.name
+            last = self.specification.output_activation.name
             raise InvalidTypeError(
                 f"predict_proba: expected outputs within 0 … 1, got a last layer with activation {last!r}; build the "
                 f"network with nn_any.Dense({self.outputs}, activation='sigmoid') as the last layer, or use predict "
@@ -538,12 +556,17 @@ class Model:
         blocks = in_blocks(self.specification, self._device, state._replace(params=tuple(packed)))
         self.snapshot = self.snapshot._replace(blocks=blocks)
 
-    def _checked_places(self, places: tuple[int, ...]) -> list[int]:
+    def _checked_places(self, method: str, places: tuple[Any, ...]) -> list[int]:
         """The layers at these places that have parameters; all of those by default."""
         params = self.snapshot.blocks[0].params
         for place in places:
+            if isinstance(place, list | tuple | range) and place:
+                separate = ", ".join(map(repr, place))
+                raise InvalidTypeError(
+                    f"places: expected each layer as an argument of its own, got {place!r}; write {method}({separate})"
+                )
             if options.integer("places", place, minimum=0) >= len(self.layers):
-                raise IndexError(f"places: expected layers within 0 … {len(self.layers) - 1}, got {place}")
+                raise InvalidIndexError(f"places: expected layers within 0 … {len(self.layers) - 1}, got {place}")
         return [i for i in (places or range(len(self.layers))) if params[i]]
 
 

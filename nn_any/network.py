@@ -14,7 +14,7 @@ from nn_any.core.summary import summary_table
 from nn_any.core.typing import Array
 from nn_any.datasets.network_input import own_inputs
 from nn_any.files import load_host_snapshot
-from nn_any.model import FLOAT32, NORMAL, QUADRATIC, SIGMOID, Model, refuse_beside_snapshot
+from nn_any.model import FLOAT32, NORMAL, QUADRATIC, SIGMOID, Model, of_data, refuse_beside_snapshot
 from nn_any.training.states import initial_snapshot, on_device, placed_snapshot
 
 
@@ -151,6 +151,7 @@ class Network(Model):
         self._check_probabilities()
         return self.feedforward(x)
 
+    @of_data
     def evaluate(self, data: Any) -> int:
         """How many examples the network classifies correctly.
 
@@ -159,12 +160,14 @@ class Network(Model):
         self._check_classifies("evaluate", "use loss(data)")
         return int(evaluation.losses_and_correct(self.snapshot, self.device, self._classified_examples(data))[1])
 
+    @of_data
     def accuracy(self, data: Any) -> float:
         """The share of the examples that the network classifies correctly, 0 … 1; see `evaluate`."""
         self._check_classifies("accuracy", "use loss(data)")
         examples = self._classified_examples(data)
         return int(evaluation.losses_and_correct(self.snapshot, self.device, examples)[1]) / examples.size
 
+    @of_data
     def loss(self, data: Any) -> float:
         """The loss, averaged over the examples, by their weights if the `Dataset` has any."""
         return float(evaluation.losses_and_correct(self.snapshot, self.device, self._examples(data))[0])

@@ -107,7 +107,8 @@ def _found(name: str, obj: Any, array: np.ndarray) -> str:
         at = ", ".join(map(str, place))
         shown = f"{value!r}"[:80]
         return f"{kind}{where}, such as {shown} at [{at}]; put numbers in the place of such entries, or leave them out"
-    return f"{kind}{where}; convert them with .astype('float32')"
+    how = ".astype('float32')" if hasattr(obj, "astype") else "numpy.asarray(..., dtype='float32')"
+    return f"{kind}{where}; convert them with {how}"
 
 
 def _bad_column(frame: Any) -> Any:
@@ -193,11 +194,14 @@ def check_finite(name: str, array: Array, given: Array | None = None) -> None:
 
 def check_range(name: str, y: Array, loss: Loss) -> None:
     """Real targets within the range that a loss has a meaning for; reads one value back."""
+    if loss.target_range != (-math.inf, math.inf):
+        smallest, largest = to_numpy(Device.of(y).engine.compile(extremes)(y)).tolist()
+        check_extremes(name, smallest, largest, loss)
+
+
+def check_extremes(name: str, smallest: float, largest: float, loss: Loss) -> None:
+    """The smallest and the largest target within the range that a loss has a meaning for."""
     low, high = loss.target_range
-    if low == -math.inf and high == math.inf:
-        return
-    device = Device.of(y)
-    smallest, largest = to_numpy(device.engine.compile(extremes)(y)).tolist()
     if not (smallest < low or largest > high * (1 + 1e-6)):  # what softmax gives may be beyond 1 by rounding
         return
     expected = f"of at least {low:g}" if high == math.inf else f"within {low:g} … {high:g}"

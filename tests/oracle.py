@@ -114,7 +114,7 @@ def dropout_mask(key, layer, step, shape, rate):
     return keep / (1 - rate)
 
 
-def torch_forward(torch, layers, params, x, masks=None):
+def torch_forward(torch, layers, params, x, masks=None, measured=()):
     """The layers' outputs in training, and the last weighted inputs, in PyTorch's own operations on float64 tensors."""
     functional = torch.nn.functional
     named = {
@@ -154,6 +154,9 @@ def torch_forward(torch, layers, params, x, masks=None):
             z = x * torch.tensor(masks[i])
         elif kind == "BatchNorm":
             z = functional.batch_norm(x.reshape(-1, x.shape[-1]), None, None, *p, training=True).reshape(x.shape)
+        elif kind == "Standardize":
+            mean, deviation = measured
+            z = (x - torch.tensor(mean)) / torch.tensor(deviation)
         elif kind == "LayerNorm":
             z = functional.layer_norm(x, x.shape[-1:], *p)
         else:

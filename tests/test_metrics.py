@@ -350,6 +350,9 @@ def test_targets_with_none_or_several_classes_are_told_of(backend, several, dtyp
         history = net.fit(data, **given, monitor_training=True, metrics=[exact])
     assert [str(one.message).count(f"{count} of 60 in ") for one in caught] == [2]
     assert "validation_accuracy" in history.columns
+    with pytest.warns(UserWarning, match=UNCLEAR) as caught:
+        net.SGD(data, 1, 10, 0.5)
+    assert [one.filename for one in caught] == [__file__]
 
 
 SOFT = {

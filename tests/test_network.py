@@ -2,6 +2,7 @@
 
 import copy
 import pickle
+from functools import partial
 
 import numpy as np
 import oracle
@@ -255,6 +256,56 @@ def test_copies_made_outside_are_the_same_network(again, tmp_path):
         assert other.loss(data) == net.loss(data)
         other.save(tmp_path / "model")
         assert nn.Network.load(tmp_path / "model", device="numpy").layers == net.layers
+
+
+IMAGE = (2, 2, 1)
+ENDS = {
+    "dropout": ([4, nn.Dense(3, activation="sigmoid"), nn.Dropout(0.5)], False),
+    "two dropouts": ([4, nn.Dense(3, activation="softmax"), nn.Dropout(0.5), nn.Dropout(0.5)], False),
+    "flat images": ([IMAGE, nn.Conv2D(3, 2, activation="sigmoid"), nn.Flatten()], False),
+    "pools": (
+        [IMAGE, nn.Conv2D(3, 1, activation="sigmoid"), nn.MaxPool2D(1), nn.AveragePool2D(2), nn.Flatten()],
+        False,
+    ),
+    "linear": ([4, nn.Dense(3, activation="linear"), nn.Dropout(0.5)], True),
+    "an activation of its own": ([4, nn.Dense(3), nn.Activation("linear"), nn.Dropout(0.5)], True),
+    "a normalization": ([4, nn.Dense(3), nn.LayerNorm(), nn.Dropout(0.5)], True),
+    "numbers in their units": ([4, nn.Dense(3), nn.Dropout(0.5), nn.Standardize(invert=True)], True),
+    "pixels": ([IMAGE, nn.Flatten()], True),
+}
+
+
+@pytest.mark.parametrize(("layers", "numbers"), ENDS.values(), ids=ENDS)
+@pytest.mark.parametrize("kind", [nn.Network, partial(nn.Ensemble, n=2)], ids=["network", "ensemble"])
+def test_layers_that_keep_the_range_do_not_turn_classes_into_numbers(kind, layers, numbers):
+    net = kind(layers, device="numpy", seed=0)
+    assert net.is_regression == numbers
+    assert net.specification.gives_probabilities != numbers
+    x, labels = X[:, :4].reshape(-1, *net.input_shape), Y % net.outputs
+    if numbers:
+        with pytest.raises(TypeError, match="expected a classifier"):
+            net.accuracy((x, np.eye(net.outputs)[labels]))
+        return
+    outputs = np.asarray(net.predict_proba(x))
+    assert outputs.min() >= 0
+    assert outputs.max() <= 1
+    history = net.fit((x, labels), epochs=1, batch_size=5, optimizer=nn.SGD(0.1), validation_data=(x, labels))
+    assert "validation_accuracy" in history.columns
+    assert net.accuracy((x, labels)) == np.mean(np.asarray(net.predict(x)) == labels)
+
+
+@pytest.mark.parametrize("last", [nn.Dropout(0.5), nn.Dropout(0.0)], ids=repr)
+def test_a_bare_number_before_a_dropout_gets_what_suits_the_loss(last):
+    assert nn.Network([4, 5, 1, last], loss="mean_squared_error").layers[1].activation.name == "linear"
+    assert nn.Network([4, 5, 1, last]).layers[1].activation.name == "sigmoid"
+
+
+def test_dropout_at_the_end_of_a_softmax():
+    """In training it leaves the range that the loss needs; a single softmax output is 1 whatever follows it."""
+    with pytest.raises(ValueError, match=r"use nn_any.Dense\(3, activation='softmax'\) as the last layer"):
+        nn.Network([4, nn.Dense(3, activation="softmax"), nn.Dropout(0.5)], loss="log_likelihood")
+    with pytest.raises(ValueError, match="two or more outputs for 'softmax'"):
+        nn.Network([4, nn.Dense(1, activation="softmax"), nn.Dropout(0.5)])
 
 
 def test_a_copy_has_a_schedule_of_its_own():

@@ -135,6 +135,51 @@ def test_a_run_that_is_refused_or_diverges_or_has_no_epochs_measures_nothing():
         fit(network(loss="quadratic", activation="linear"), (X, np.eye(3)[Y]), optimizer=nn.SGD(1e30))
 
 
+def ensemble_of_two(device):
+    return nn.Ensemble([4, nn.Standardize(), 3], 2, device=device)
+
+
+@pytest.mark.parametrize("model", [network, ensemble_of_two])
+def test_data_beyond_the_dtype_are_refused_before_anything_changes(device, tmp_path, model):
+    net = model(device)
+    before = net.snapshot
+    with pytest.raises(nn.InvalidValueError, match="whose mean and deviation float32 can hold"):
+        fit(net, (np.float32([[3e38] * 4, [-3e38] * 4]), [0, 1]), batch_size=2, checkpoint=tmp_path / "run.safetensors")
+    assert net.snapshot is before
+    assert not list(tmp_path.iterdir())
+
+
+def test_all_blocks_of_an_ensemble_get_one_measurement(monkeypatch):
+    calls = []
+    measure = nn.Standardize.measure
+    monkeypatch.setattr(nn.Standardize, "measure", lambda *args, **how: calls.append(1) or measure(*args, **how))
+    ensemble = nn.Ensemble([4, nn.Standardize(), nn.Dense(9000), 3], 60, seed=0, device="numpy")
+    assert len(ensemble.snapshot.blocks) > 1
+    fit(ensemble, (X[:20], Y[:20]), batch_size=10)
+    assert len(calls) == 1
+    np.testing.assert_array_equal(statistics(ensemble)[2], np.ones(60))
+
+
+def test_a_run_asks_once_whether_its_layers_have_measured(monkeypatch):
+    asked = []
+    is_measured = nn.Standardize.is_measured
+    monkeypatch.setattr(nn.Standardize, "is_measured", lambda *args: asked.append(1) or is_measured(*args))
+    fit(network(), epochs=5)
+    assert len(asked) == 1
+
+
+def test_a_snapshot_that_a_callback_assigns_is_measured_as_well(device):
+    net, other = network(device), network(device)
+
+    def assign(run):
+        if len(run.history) == 1:
+            run.network.snapshot = other.snapshot
+
+    fit(net, epochs=2, callbacks=[assign])
+    assert statistics(net)[2] == 1
+    assert statistics(other)[2] == 0
+
+
 def test_measure_is_for_a_loop_of_ones_own(device):
     net = network(device)
     state = nn.measure(net, net.state, (X, Y))

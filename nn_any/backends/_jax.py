@@ -172,6 +172,9 @@ class Backend(StandardBackend):
     def engine(self, name: str, mode: str = "auto", programs: ProgramCache | None = None) -> Engine:
         return PlainEngine() if mode == "eager" else JaxEngine(mode, self._programs)
 
+    def integer_dtype(self, name: str) -> str:
+        return "int64" if jax.config.jax_enable_x64 else "int32"
+
     def supports(self, dtype: str, name: str) -> bool:
         return dtype != "float64" or bool(jax.config.jax_enable_x64)
 

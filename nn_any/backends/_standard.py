@@ -6,6 +6,7 @@ Each of the other modules here says what its own library does differently.
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager, nullcontext
+from functools import cache
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -114,8 +115,7 @@ class StandardBackend:
 
     def integer_dtype(self, name: str) -> str:
         """The name of the library's default integer dtype on the device."""
-        defaults = self.xp.__array_namespace_info__().default_dtypes(device=self.raw(name))
-        return str(defaults["integral"]).rpartition(".")[2]
+        return _integer_dtype(self, name)
 
     def from_host(self, array: np.ndarray, name: str) -> Array:
         """A NumPy array on the device; the two may share memory."""
@@ -151,6 +151,12 @@ class StandardBackend:
 
     def synchronize(self, name: str) -> None:
         """Wait until the device has done all that it was given."""
+
+
+@cache
+def _integer_dtype(backend: StandardBackend, name: str) -> str:
+    defaults = backend.xp.__array_namespace_info__().default_dtypes(device=backend.raw(name))
+    return str(defaults["integral"]).rpartition(".")[2]
 
 
 def _free_on_the_host() -> int | None:

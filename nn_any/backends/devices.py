@@ -195,7 +195,7 @@ class Device:
     def _checked_dtype(self, dtype: Any) -> str:
         """The name of a dtype that the device has."""
         name = options.dtype_name(dtype)
-        if not hasattr(self.xp, name) or name not in (*np.sctypeDict, "bfloat16"):
+        if not hasattr(self.xp, name) or (name not in np.sctypeDict and name != "bfloat16"):
             raise InvalidTypeError(
                 f"dtype: expected one that {self} has, such as 'float32' or 'int64', got {dtype!r}; use such a name"
             )

@@ -1,5 +1,6 @@
 """The family of errors: each is also the built-in error that one would expect for its kind."""
 
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -41,6 +42,16 @@ class InvalidTypeError(NnAnyError, TypeError):
     """An argument, or data, of the wrong type; the message names it."""
 
 
+class InvalidIndexError(InvalidValueError, IndexError):
+    """The number of a layer, a member or an example that is not there."""
+
+
+class InvalidKeyError(InvalidValueError, KeyError):
+    """The name of a column that is not there."""
+
+    __str__ = BaseException.__str__  # a KeyError would show the message in quotation marks
+
+
 class ModelFileError(InvalidValueError):
     """A file is not a model file, is damaged, or was written by a newer version; the message names it."""
 
@@ -76,3 +87,11 @@ def prefix_errors(name: str) -> Iterator[None]:
         if subclass or str(error).startswith(f"{name}:"):
             raise
         raise type(error)(f"{name}: {error}") from error
+
+
+def caller_level() -> int:
+    """The `stacklevel` by which a warning of the function that asks points at the line that called the package."""
+    frame, level = sys._getframe(1), 1
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] == "nn_any":
+        frame, level = frame.f_back, level + 1
+    return level

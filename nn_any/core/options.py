@@ -2,9 +2,11 @@
 
 import math
 import numbers
+import os
 from collections.abc import Callable
 from dataclasses import fields, is_dataclass
-from functools import partial
+from functools import lru_cache, partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -69,6 +71,13 @@ def flag(name: str, value: Any) -> bool:
     return value
 
 
+def path(name: str, value: Any, example: str) -> Path:
+    """A path, as text or an object that stands for one."""
+    if not isinstance(value, str | os.PathLike):
+        raise InvalidTypeError(f"{name}: expected a path, such as {example!r}, got {value!r}")
+    return Path(value)
+
+
 def choice(name: str, value: Any, *choices: str) -> str:
     """One of a few words."""
     if value not in choices:
@@ -78,6 +87,14 @@ def choice(name: str, value: Any, *choices: str) -> str:
 
 def dtype_name(value: Any) -> str:
     """The name of a dtype: of a name, a dtype of NumPy, or one of any array library."""
+    try:
+        return _dtype_name(value)
+    except TypeError:  # it cannot be hashed, so it is none
+        return str(value)
+
+
+@lru_cache(maxsize=128, typed=True)  # some libraries warn where their dtypes are compared with others
+def _dtype_name(value: Any) -> str:
     try:
         return "" if value is None else np.dtype(value).name  # NumPy reads None as float64
     except TypeError:

@@ -68,7 +68,7 @@ def clip_values(gradients: Params, limit: float, *, xp: Namespace) -> Params:
 
 def global_norm(gradients: Params, *, lead: int, xp: Namespace) -> Array:
     """The Euclidean norm of all entries of all arrays, of which there is at least one: (), or (m,) for an ensemble."""
-    scale, norm = _scaled_norm(gradients, lead, xp)
+    scale, _, norm = _scaled(gradients, lead, xp)
     return norm / scale
 
 
@@ -84,33 +84,32 @@ def clip_global_norm(gradients: Params, limit: float, *, lead: int, xp: Namespac
     if not any(True for _ in tree_leaves(gradients)):
         return gradients
     # the 10⁻⁶ is PyTorch's, so that a run can be compared with one there
-    scale, norm = _scaled_norm(gradients, lead, xp)
+    scale, scaled, norm = _scaled(gradients, lead, xp)
     factor = xp.minimum(limit / (norm + 1e-6 * scale), 1 / scale)
-    clipped: Params = tree_map(lambda g: per_parameter(factor, g) * (per_parameter(scale, g) * g), gradients)
+    clipped: Params = tree_map(lambda g: per_parameter(factor, g) * g, scaled)
     return clipped
 
 
-def _scaled_norm(gradients: Params, lead: int, xp: Namespace) -> tuple[Array, Array]:
-    """A scale, and the Euclidean norm of all entries times that scale: (), or (m,) for an ensemble, each."""
+def _scaled(gradients: Params, lead: int, xp: Namespace) -> tuple[Array, Params, Array]:
+    """A scale, (), or (m,) for an ensemble; all entries times that scale; and the Euclidean norm of these."""
     largest = None
     for g in tree_leaves(gradients):
         own = xp.max(xp.abs(g), axis=tuple(range(lead, g.ndim))) if g.ndim > lead else xp.abs(g)
         largest = own if largest is None else xp.maximum(largest, own)
     scale = _scale(largest, xp)
-    scaled = [per_parameter(scale, g) * g for g in tree_leaves(gradients)]
-    return scale, xp.sqrt(sum(_squares(g, lead, keepdims=False, xp=xp) for g in scaled))
+    scaled: Params = tree_map(lambda g: per_parameter(scale, g) * g, gradients)
+    return scale, scaled, xp.sqrt(sum(_squares(g, lead, keepdims=False, xp=xp) for g in tree_leaves(scaled)))
 
 
 def _scale(largest: Array, xp: Namespace) -> Array:
     """A factor that brings numbers up to `largest` to where their squares neither overflow nor vanish.
 
-    It is a power of 2, so that it changes no digits, and 1 for all but extreme numbers.
+    It is exactly 1 for all but extreme numbers.
     """
-    exponent = math.log2(xp.finfo(largest.dtype).max)
-    bound, factor = 2.0 ** (0.375 * exponent), 2.0 ** (0.625 * exponent)
-    same = xp.ones_like(largest)
-    scale = xp.where(largest > bound, same / factor, same)
-    return xp.where(largest < 1 / bound, same * factor, scale)
+    limits = xp.finfo(largest.dtype)
+    bound = 2.0 ** (0.375 * math.log2(limits.max))
+    usual = clip(largest, low=1 / bound, high=bound, xp=xp)
+    return usual / clip(largest, low=limits.smallest_normal, xp=xp)
 
 
 def _squares(x: Array, first: int, *, keepdims: bool, xp: Namespace) -> Array:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from nn_any.core import activations, initializers, losses, options, random
-from nn_any.core.activations import LINEAR
+from nn_any.core.activations import LINEAR, Activation
 from nn_any.core.errors import InvalidTypeError, InvalidValueError, prefix_errors
 from nn_any.core.layers import Dense, Layer
 from nn_any.core.layers.base import name_parameters
@@ -97,12 +97,18 @@ class Specification:
         """Whether the outputs are numbers to predict: the loss decides, or else whether the outputs are linear."""
         if self.loss.task is not None:
             return self.loss.task == "numbers"
-        return bool(self.layers[-1].activation == LINEAR)
+        return bool(self.output_activation == LINEAR)
 
     @property
     def gives_probabilities(self) -> bool:
         """Whether each output lies within 0 … 1, as the last activation says."""
-        return self.layers[-1].activation.range in ("unit_interval", "distribution")
+        return self.output_activation.range in ("unit_interval", "distribution")
+
+    @property
+    def output_activation(self) -> Activation:
+        """The activation that the outputs' range comes from: the last one, but for layers that keep the range."""
+        activation: Activation = _output_layer(self.layers).activation
+        return activation
 
     @property
     def footprint(self) -> int:
@@ -167,8 +173,8 @@ def build(
     ----------
     spec : sequence
         The input shape (a number of features, or a tuple), then layers; a bare number is a `Dense` layer.
-        A last layer that names no activation gets the one that suits the loss, if the loss says so; a `Standardize`
-        that goes back to the units of the targets may follow it.
+        A last layer that names no activation gets the one that suits the loss, if the loss says so; layers that keep
+        the range, and a `Standardize` that goes back to the units of the targets, may follow it.
     activation, initializer, loss : str, or such an object
     dtype : str
         ``"float32"`` or ``"float64"``.
@@ -188,7 +194,8 @@ def build(
     shapes = [_input_shape(spec[0])]
     layers: list[Layer] = []
     entries = [_layer(entry, place) for place, entry in enumerate(spec[1:], 1)]
-    last = max((place for place, layer in enumerate(entries, 1) if layer.measures != "targets"), default=1)
+    deciding = [layer.measures != "targets" and not layer.keeps_range for layer in entries]
+    last = max((place for place, decides in enumerate(deciding, 1) if decides), default=1)
     for place, layer in enumerate(entries, 1):
         if place == last and loss.suits is not None:
             activation = activations.get(loss.suits)
@@ -210,22 +217,25 @@ def build(
                 "put what distorts the inputs first"
             )
         if layer.measures == "inputs" and any(other.passes_gradients for other in layers):
+            twice = any(other.measures == "inputs" for other in layers)
+            remedy = "leave one of them out" if twice else "put it in front of every layer but augmentation"
             raise InvalidValueError(
                 f"layers, entry {place}, {layer!r}: expected at the front, where the inputs are raw, got it after "
-                f"{layers[-1]!r}; put it first, or use nn_any.BatchNorm() here"
+                f"{layers[-1]!r}; {remedy}, or use nn_any.BatchNorm() here"
             )
         layers.append(layer)
     for place, layer in enumerate(layers[:-1], 1):
         if layer.measures == "targets":
+            remedy = "leave one of them out" if layers[place].measures == "targets" else "put it last"
             raise InvalidValueError(
                 f"layers, entry {place}, {layer!r}: expected at the end, where the outputs are, got {layers[place]!r} "
-                "after it; put it last"
+                f"after it; {remedy}"
             )
     if len(shapes[-1]) != 1:
         raise InvalidValueError(
             f"layers: expected a last layer with outputs of one axis, got {shapes[-1]}; end with Flatten and Dense"
         )
-    _check_outputs(layers[-1], shapes[-1][0], loss)
+    _check_outputs(layers, shapes[-1][0], loss)
     dtype = options.dtype(dtype)
     for part in (loss, *layers, *(layer.activation for layer in layers)):
         options.check_held(part, dtype)
@@ -233,15 +243,21 @@ def build(
     return Specification(tuple(layers), tuple(shapes), loss, dtype, seed, members)
 
 
-def _check_outputs(last: Layer, outputs: int, loss: Loss) -> None:
-    """The last activation suits the loss and the number of outputs."""
-    output = last.activation
+def _output_layer(layers: Sequence[Layer]) -> Layer:
+    """The last layer that decides on the range of the outputs."""
+    return next((layer for layer in reversed(layers) if not layer.keeps_range), layers[0])
+
+
+def _check_outputs(layers: Sequence[Layer], outputs: int, loss: Loss) -> None:
+    """The last activation suits the loss, which the outputs reach in training as well, and the number of outputs."""
+    output = layers[-1].activation
     suiting = loss.suits or _SUITING.get(loss.ranges[0], "linear")
     if output.range not in loss.ranges:
         raise InvalidValueError(
             f"loss: {loss.name!r} needs outputs with {_RANGES[loss.ranges[0]]}, got a last layer with activation "
             f"{output.name!r}; use nn_any.Dense({outputs}, activation={suiting!r}) as the last layer, or another loss"
         )
+    output = _output_layer(layers).activation
     if output.range == "distribution" and outputs == 1:
         raise InvalidValueError(
             f"layers: expected two or more outputs for {output.name!r}, which gives 1 for a single one, got {outputs}; "

@@ -12,7 +12,7 @@ from nn_any import validation as check
 from nn_any.backends import Device, is_host, select_device, to_numpy
 from nn_any.core import options, random
 from nn_any.core.batches import Preparation
-from nn_any.core.errors import InvalidTypeError, InvalidValueError
+from nn_any.core.errors import InvalidIndexError, InvalidTypeError, InvalidValueError
 from nn_any.core.random import epoch_order
 from nn_any.core.typing import Array
 
@@ -240,7 +240,7 @@ class Dataset:
         if rows.ndim != 1 or rows.dtype.kind not in "iu":
             raise InvalidTypeError(f"rows: expected integers (k,), got {rows.dtype} of shape {rows.shape}")
         if rows.min() < 0 or rows.max() >= len(self):
-            raise IndexError(f"rows: expected numbers in 0 … {len(self) - 1}, got {rows.min()} to {rows.max()}")
+            raise InvalidIndexError(f"rows: expected numbers in 0 … {len(self) - 1}, got {rows.min()} to {rows.max()}")
         xp = self.device.xp
         index = self.device.asarray(rows, self.device.integer_dtype)
         with self.device.scope():

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from nn_any.backends import Device, select_device
+from nn_any.core import options
 from nn_any.core.errors import DataFileError
 from nn_any.datasets.dataset import Dataset
 from nn_any.datasets.idx import parse_idx
@@ -72,7 +73,7 @@ def mnist_arrays(folder: str | os.PathLike[str] | None = None, *, verify: bool =
     chosen = folder if folder is not None else os.environ.get("NN_ANY_DATA")
     if not chosen:
         return _split({name: _download(name) for name in SHA256}, verify)
-    path = Path(chosen)
+    path = options.path("folder", chosen, "mnist")
     if path.is_dir():
         files = {name: file for name in SHA256 if (file := _find(path, name))}
         if len(files) == len(SHA256):
@@ -138,7 +139,7 @@ def read_mnist_pickle(path: str | os.PathLike[str]) -> tuple[Arrays, Arrays, Arr
 
     A pickle that holds anything but arrays, or arrays of other shapes, is a DataFileError; nothing of it is run.
     """
-    path = Path(path)
+    path = options.path("path", path, "mnist.pkl.gz")
     content = bytes(read_bytes(path))
     try:
         parts = parse_pickle(content)
@@ -163,7 +164,7 @@ def _pair(path: Path, part: Any) -> Arrays:
 
 def read_mnist_npz(path: str | os.PathLike[str]) -> tuple[Arrays, Arrays, Arrays]:
     """Keras's ``mnist.npz``, split as the book does: three pairs of images (n, 784), uint8, and labels (n,)."""
-    path = Path(path)
+    path = options.path("path", path, "mnist.npz")
     return _arranged(path, *read_npz(path, ("x_train", "y_train", "x_test", "y_test")))
 
 

@@ -159,11 +159,7 @@ def preparation(specification: Specification, y: Array, scale: float | None = No
 def _check_label_range(specification: Specification, smallest: int, largest: int) -> None:
     outputs = specification.outputs
     if specification.is_regression:
-        if smallest < specification.loss.target_range[0]:
-            raise InvalidValueError(
-                f"y: expected targets of 0 or more for the loss {specification.loss.name!r}, got {smallest} … "
-                f"{largest}; use a loss for numbers of any sign, such as 'mean_squared_error'"
-            )
+        check.check_extremes("y", smallest, largest, specification.loss)
     else:
         remedy = f"the network has {outputs} output(s): number the classes from 0, or build it with more"
         check.check_labels("y", smallest, largest, max(outputs, 2), remedy)

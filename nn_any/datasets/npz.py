@@ -23,11 +23,12 @@ def read_npz(path: Path, *choices: Sequence[str]) -> list[np.ndarray]:
 
     They hold numbers, booleans or text, and are no larger than `largest_content`; anything else is a DataFileError.
     """
+    write = f"np.savez(path, {', '.join(f'{name}={name}' for name in choices[0])})"
     with path.open("rb") as file:
         if file.read(6) == b"\x93NUMPY":
             raise DataFileError(
-                f"{path}: expected an npz file of plain arrays, got a single array, as .npy files are; write both with "
-                "np.savez(path, x=x, y=y)"
+                f"{path}: expected an npz file of plain arrays, got a single array, as .npy files are; write all with "
+                f"{write}"
             )
         try:
             with zipfile.ZipFile(_Sparing(file)) as archive:
@@ -40,12 +41,12 @@ def read_npz(path: Path, *choices: Sequence[str]) -> list[np.ndarray]:
             raise
         except Exception as error:  # zipfile raises of a dozen kinds
             raise DataFileError(
-                f"{path}: expected an npz file of plain arrays, got another ({error!s:.300})"
+                f"{path}: expected an npz file of plain arrays, got another ({error!s:.300}); write it with {write}"
             ) from error
     if not arrays:
         wanted = ", or ".join(f"{', '.join(names[:-1])} and {names[-1]}" for names in choices)
         found = ", ".join(list(members)[:10]) or "none"
-        raise DataFileError(f"{path}: expected arrays {wanted}, got {found[:200]}")
+        raise DataFileError(f"{path}: expected arrays {wanted}, got {found[:200]}; write it with {write}")
     return arrays
 
 

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-from nn_any.core.errors import InvalidTypeError
+from nn_any.core import options
 
 if sys.platform != "win32":
     import fcntl
@@ -20,10 +20,7 @@ _NO_FOLDER_SYNC = (errno.EINVAL, errno.ENOTSUP)
 
 def as_path(path: str | os.PathLike[str]) -> Path:
     """`path` itself, once it has turned out to be one."""
-    try:
-        return Path(path)
-    except TypeError as error:
-        raise InvalidTypeError(f"path: expected a path, such as 'model.safetensors', got {path!r}") from error
+    return options.path("path", path, "model.safetensors")
 
 
 def write_atomically(path: str | os.PathLike[str], content: bytes) -> None:

@@ -17,7 +17,7 @@ import numpy as np
 from nn_any.backends import Device, to_numpy
 from nn_any.backends.blocks import join
 from nn_any.core import functional, options
-from nn_any.core.errors import InvalidTypeError, InvalidValueError, ModelFileError
+from nn_any.core.errors import InvalidTypeError, InvalidValueError, ModelFileError, caller_level
 from nn_any.core.optimizers import Optimizer
 from nn_any.core.schedules.directions import closest_column, higher_is_better, monitored_value
 from nn_any.core.specification import HostParams, Specification
@@ -304,7 +304,7 @@ class Checkpoint(Callback):
             save_model(path, {**describe(snapshot), "training": as_json}, name_tensors(snapshot) | tensors)
         except (OSError, ValueError) as error:  # a full disk; or a history that is longer than a file may describe
             message = f"the checkpoint could not be written, training goes on: {error}"
-            warnings.warn(message, RuntimeWarning, stacklevel=2)
+            warnings.warn(message, RuntimeWarning, stacklevel=caller_level())
             return False
         return True
 
@@ -313,7 +313,8 @@ class Checkpoint(Callback):
         training: Any = about.get("training")
         if not isinstance(training, dict):
             raise InvalidValueError(
-                f"{self.path}: expected a checkpoint, got a model file without a training run's state"
+                f"{self.path}: expected a checkpoint, got a model file without a training run's state; train on from "
+                f"nn_any.{'Ensemble' if 'ensemble' in about else 'Network'}.load, with another path for the checkpoint"
             )
         for part in _PARTS:
             training[part]  # a KeyError before anything has changed
@@ -408,12 +409,12 @@ def _read_snapshot(
         progress = replace(
             progress, line_search=start._replace(**{name: arrays[f"search.{name}"] for name in start._fields})
         )
-    optimizer_state = None if training["stale"] else _optimizer_state(specification, optimizer, params, arrays)
+    optimizer_state = None if training["stale"] else _optimizer_state(path, specification, optimizer, params, arrays)
     return placed_snapshot(HostSnapshot(specification, params, layer_state, progress, optimizer_state), device)
 
 
 def _optimizer_state(
-    specification: Specification, optimizer: Optimizer, params: HostParams, arrays: dict[str, np.ndarray]
+    path: Path, specification: Specification, optimizer: Optimizer, params: HostParams, arrays: dict[str, np.ndarray]
 ) -> Any:
     """The optimizer's state among the arrays of a checkpoint, which `optimizer.init` says the structure of."""
     members = specification.members
@@ -429,7 +430,10 @@ def _optimizer_state(
     def find(leaf: Any) -> np.ndarray:
         name = f"optimizer.{next(places)}"
         if name not in arrays or arrays[name].shape != tuple(leaf.shape):
-            raise InvalidValueError(f"checkpoint: expected an array {name} of shape {tuple(leaf.shape)}, found none")
+            raise ModelFileError(
+                f"{path}: expected an array {name} of shape {tuple(leaf.shape)} for {optimizer!r}, found none; use "
+                "another copy"
+            )
         return arrays[name]
 
     return tree_map(find, first)

@@ -90,6 +90,7 @@ def run_plan(
     engines = network.training_engines(engine)
     history = History(engines[0].name, str(device))
     before: list[Snapshot] = [network.snapshot]
+    own: list[Snapshot] = []  # what the run itself assigned last
     start = with_optimizer(network.snapshot, plan.optimizer)
     if checkpoint is not None:
         settings = {
@@ -104,10 +105,16 @@ def run_plan(
 
     def train_epoch(pause: Callable[[], None]) -> None:
         before.clear()  # nothing is refused from here on, and the old parameters can be freed
+        if network.snapshot is not own.pop():  # a callback's may have measured nothing
+            network.snapshot = with_measurements(network.snapshot, device, plan.examples)
         _train_epoch(run, runner, engines, plan, pause)
+        own.append(network.snapshot)
 
     try:
+        if epochs:
+            start = with_measurements(start, device, plan.examples)
         network.snapshot = runner.begin(start, device, plan)
+        own.append(network.snapshot)
         del start  # so that old arrays can be freed
         run_epochs(run, train_epoch, lambda: runner.is_finished(network.snapshot))
     except BaseException:
@@ -152,9 +159,9 @@ def _trained_epoch(
     goes_on = earlier is not None and earlier.fits(plan.examples.size, plan.batch_size, plan.shuffle)
     seconds = earlier.seconds if earlier is not None and goes_on else 0.0
     while True:
-        # a callback may have assigned a snapshot with another optimizer, or one that has measured nothing
+        # a callback may have assigned a snapshot with another optimizer
         given, begun = (network.device, engines, plan), time.perf_counter()
-        for snapshot, record in runner.run_epoch(_epoch_start(network, plan), *given):
+        for snapshot, record in runner.run_epoch(with_optimizer(network.snapshot, plan.optimizer), *given):
             seconds += time.perf_counter() - begun
             if (unfinished := snapshot.progress.unfinished) is not None:
                 progress = replace(snapshot.progress, unfinished=unfinished._replace(seconds=seconds))
@@ -166,13 +173,9 @@ def _trained_epoch(
             begun = time.perf_counter()
             if (changed := network.snapshot) is not snapshot:  # by a callback: the epoch goes on from there
                 progress = replace(changed.progress, unfinished=snapshot.progress.unfinished)
+                changed = with_measurements(changed, network.device, plan.examples)
                 network.snapshot = changed._replace(progress=progress)
                 break
-
-
-def _epoch_start(network: Trainable, plan: Plan) -> Snapshot:
-    """Where an epoch starts: with the plan's optimizer, and with what layers measure once on the training data."""
-    return with_optimizer(with_measurements(network.snapshot, network.device, plan.examples), plan.optimizer)
 
 
 def _check_optimizer(optimizer: Any) -> None:
@@ -186,6 +189,8 @@ def _batch_size(batch_size: int | None, optimizer: Optimizer, examples: int) -> 
     """How many examples a step takes."""
     if optimizer.whole_batch and batch_size is None:
         return examples
+    if batch_size is None:
+        raise InvalidTypeError("batch_size: expected a positive integer, got None; pass one, such as batch_size=10")
     batch_size = options.integer("batch_size", batch_size)
     if optimizer.whole_batch and batch_size < examples:
         raise InvalidValueError(

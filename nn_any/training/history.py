@@ -8,6 +8,7 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
+from nn_any.core.errors import InvalidKeyError
 from nn_any.core.schedules.directions import closest_column
 from nn_any.core.state import Record
 from nn_any.files import write_atomically
@@ -55,7 +56,7 @@ class History:
     def __getitem__(self, column: str) -> list[Any]:
         """One column over all epochs; NaN for an epoch that has none, as where a run went on with other data."""
         if self.records and column not in (columns := self.columns):
-            raise KeyError(
+            raise InvalidKeyError(
                 f"column: expected one of {', '.join(columns)}, got {column!r}{closest_column(column, columns)}"
             )
         first: Any = next((record[column] for record in self.records if column in record), None)

@@ -4,8 +4,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
 from nn_any import evaluation
 from nn_any.backends import Device, to_numpy
 from nn_any.core import functional
@@ -13,10 +11,10 @@ from nn_any.core.errors import InvalidValueError
 from nn_any.core.specification import Specification
 from nn_any.core.state import Snapshot, TrainState
 from nn_any.core.trees import tree_map
-from nn_any.core.typing import Array
+from nn_any.core.typing import Array, LayerParams
 from nn_any.datasets.network_input import Examples, own_examples
 from nn_any.training.run import Trainable
-from nn_any.training.states import check_state
+from nn_any.training.states import check_network, check_state
 
 _ROWS = 4096
 """The most rows of a block: NumPy adds rows up one by one, so long sums of float32 would lose digits."""
@@ -53,12 +51,13 @@ def measure(network: Trainable, state: TrainState, data: Any) -> TrainState:
     >>> net.state.layer_state[0][0]
     array([ 0.5, 70. ], dtype=float32)
     """
+    network = check_network("network", network)
     device, specification = network.device, network.snapshot.specification
     check_state(network.snapshot, device, state)
     examples = own_examples(specification, device, "data", data)
     for i, layer in enumerate(specification.layers):
         if layer.measures is not None:
-            state = _measured_layer(specification, device, state, examples, i)
+            state = _with_layer_state(state, i, _measured(specification, device, state, examples, i), device)
     return state
 
 
@@ -67,8 +66,9 @@ def with_measurements(snapshot: Snapshot, device: Device, examples: Examples) ->
     for i, layer in enumerate(snapshot.specification.layers):
         if layer.measures is None or to_numpy(layer.is_measured(snapshot.blocks[0].layer_state[i])).any():
             continue
-        blocks = [_measured_layer(snapshot.specification, device, block, examples, i) for block in snapshot.blocks]
-        snapshot = snapshot._replace(blocks=tuple(blocks))
+        found = _measured(snapshot.specification, device, snapshot.blocks[0], examples, i)
+        blocks = tuple([_with_layer_state(block, i, found, device) for block in snapshot.blocks])
+        snapshot = snapshot._replace(blocks=blocks)
     return snapshot
 
 
@@ -97,18 +97,23 @@ class _Blocks:
             yield (traces[-1].a if traces else x), weights
 
 
-def _measured_layer(
+def _measured(
     specification: Specification, device: Device, state: TrainState, examples: Examples, i: int
-) -> TrainState:
-    """A state whose layer i has measured these examples; the members of an ensemble measure the same."""
-    layer, old = specification.layers[i], state.layer_state[i]
-    with device.scope(), np.errstate(over="ignore", invalid="ignore"):
+) -> LayerParams:
+    """What layer i measures on these examples, in the shapes that it has for one network."""
+    layer = specification.layers[i]
+    with device.scope():
         found = layer.measure(_Blocks(specification, device, state, examples, i), xp=device.xp)
-        found = tree_map(lambda before, now: device.xp.zeros_like(before) + now, old, found)
     if not evaluation.is_finite(device, (found,)):
         raise InvalidValueError(
             f"layers: {layer!r} expected {layer.measures} whose mean and deviation {specification.dtype} can hold, got "
             "others; divide large ones, or use dtype='float64'"
         )
-    layer_state = (*state.layer_state[:i], found, *state.layer_state[i + 1 :])
-    return state._replace(layer_state=layer_state)
+    return found
+
+
+def _with_layer_state(state: TrainState, i: int, found: LayerParams, device: Device) -> TrainState:
+    """A state with that of layer i replaced; the members of an ensemble get the same."""
+    with device.scope():
+        found = tree_map(lambda before, now: device.xp.zeros_like(before) + now, state.layer_state[i], found)
+    return state._replace(layer_state=(*state.layer_state[:i], found, *state.layer_state[i + 1 :]))

@@ -8,7 +8,7 @@ import numpy as np
 
 from nn_any.backends import Device
 from nn_any.backends.blocks import block_sizes, join, split
-from nn_any.core import functional, random
+from nn_any.core import functional, options, random
 from nn_any.core.errors import InvalidTypeError, InvalidValueError
 from nn_any.core.optimizers import Optimizer
 from nn_any.core.optimizers.members import MemberWeightDecays
@@ -63,6 +63,13 @@ def on_device(name: str, snapshot: Any, device: Device, *, ensemble: bool) -> Sn
     return moved_snapshot(snapshot, device, snapshot.specification.dtype)
 
 
+def check_network(name: str, network: Any) -> Any:
+    """Return what turns out to be a network or an ensemble."""
+    if not isinstance(getattr(network, "snapshot", None), Snapshot):
+        raise InvalidTypeError(f"{name}: expected a Network or an Ensemble, got {type(network).__name__}")
+    return network
+
+
 def check_state(snapshot: Snapshot, device: Device, state: Any) -> None:
     """Raise an error unless the state has the shapes and dtypes of the snapshot's parameters, and lives on `device`."""
     if not isinstance(state, TrainState):
@@ -70,7 +77,7 @@ def check_state(snapshot: Snapshot, device: Device, state: Any) -> None:
     if (here := Device.of(state.key)) != device:
         raise InvalidValueError(f"state: expected arrays on {device}, got them on {here}; use net.to({str(here)!r})")
     own = join(device, snapshot.blocks)
-    mine, its = ([(tuple(a.shape), str(a.dtype)) for a in tree_leaves(one[:2])] for one in (own, state))
+    mine, its = ([(tuple(a.shape), options.dtype_name(a.dtype)) for a in tree_leaves(one[:2])] for one in (own, state))
     if mine != its:
         wanted, got = next((a, b) for a, b in zip_longest(mine, its) if a != b)
         raise InvalidValueError(

@@ -18,7 +18,14 @@ from nn_any.core.typing import Array
 from nn_any.datasets.network_input import own_batch, own_examples
 from nn_any.training.plan import place_rates
 from nn_any.training.run import Trainable
-from nn_any.training.states import check_state, in_blocks, update_rule, with_optimizer, with_optimizer_state
+from nn_any.training.states import (
+    check_network,
+    check_state,
+    in_blocks,
+    update_rule,
+    with_optimizer,
+    with_optimizer_state,
+)
 
 _UNIT_SGD = SGD(1.0)  # the rate reaches the step as an array, so one compiled step serves every rate
 
@@ -86,6 +93,7 @@ def train_step(
     >>> net.steps
     1
     """
+    network = check_network("network", network)
     if not isinstance(batch, tuple | list) or len(batch) != 2:
         got = type(batch).__name__
         raise InvalidTypeError(f"batch: expected a tuple (x, y) of arrays, got {got}; use nn_any.train_steps for data")
@@ -145,6 +153,7 @@ def train_steps(
     ((100,), True)
     """
     options.choice("engine", engine, *MODES)
+    network = check_network("network", network)
     device, snapshot = network.device, network.snapshot
     specification = snapshot.specification
     examples = own_examples(specification, device, "data", data, training=True)

@@ -13,6 +13,7 @@ from nn_any.core.trees import tree_leaves, tree_map
 from nn_any.datasets.network_input import preparation
 
 IMAGE = (6, 5, 2)
+MEASURED = np.array([0.5, -1.0, 2.0, 0.0]), np.array([0.5, 2.0, 1.5, 3.0])  # by Standardize
 OUTPUTS = registered(nn.activations)
 LOSSES = registered(nn.losses)
 PAIRS = [
@@ -49,7 +50,11 @@ def network(stack, activation, loss, output, device="numpy"):
     )
     rng = np.random.default_rng(8)  # gains and biases off their beginnings
     params = tree_map(lambda p: nn.to_numpy(p) + 0.1 * rng.standard_normal(p.shape), net.params)
-    net.state = net.state._replace(params=tree_map(lambda p: net.device.asarray(p), params))
+    measured = tuple(
+        tuple(net.device.asarray(array) for array in (*MEASURED, np.ones(()))) if layer.measures else state
+        for layer, state in zip(net.layers, net.state.layer_state, strict=True)
+    )
+    net.state = net.state._replace(params=tree_map(lambda p: net.device.asarray(p), params), layer_state=measured)
     return net
 
 
@@ -123,7 +128,7 @@ def test_every_combination_against_autograd(stack, loss, output):
     for i, layer in enumerate(net.layers):
         if isinstance(layer, nn.Dropout):
             masks[i] = oracle.dropout_mask(key, i, 0, (*shape, *net.specification.shapes[i]), layer.rate)
-    a, z = oracle.torch_forward(torch, net.layers, params, torch.tensor(x), masks)
+    a, z = oracle.torch_forward(torch, net.layers, params, torch.tensor(x), masks, MEASURED)
     value = oracle.torch_loss(torch, loss, a, z, torch.tensor(y))
     value.backward()
     assert training_loss(net, x, y) == pytest.approx(value.item(), rel=1e-12)

@@ -87,8 +87,8 @@ def test_an_arithmetic_that_cuda_has_not(refused, monkeypatch):
 @place("backends/devices.py Device.check_dtype: dtype: device {} has no float64; {}", "dtype", "float64")
 def test_float64_where_there_is_none(refused):
     with refused:
-        nn.Network([4, 3], device="array_api_strict:no_x64", dtype="float64")
-    nn.Network([4, 3], device="array_api_strict:no_x64", dtype="float32")
+        nn.Network([4, 3], device="array_api_strict:no_float64", dtype="float64")
+    nn.Network([4, 3], device="array_api_strict:no_float64", dtype="float32")
 
 
 @place(
@@ -103,9 +103,7 @@ def test_a_library_that_is_not_installed(refused, monkeypatch):
     assert nn.select_device(STRICT).library == STRICT  # now it is installed
 
 
-@place(
-    "backends/devices.py _cuda: {}, this machine has no CUDA driver, {}", "device 'cuda'", "install a CUDA driver and"
-)
+@place("backends/devices.py _cuda: {}, {}, {}", "device 'cuda'", "install a CUDA driver and")
 def test_cuda_without_a_driver(refused, monkeypatch):
     monkeypatch.setattr(devices, "has_cuda_driver", lambda: False)
     with refused:
@@ -114,7 +112,7 @@ def test_cuda_without_a_driver(refused, monkeypatch):
     assert str(nn.select_device("cuda")) == "cupy:cuda:0"
 
 
-@place("backends/devices.py _cuda: {}, {}, {}", "device 'cuda'", "a library for it: ")
+@place("backends/devices.py _cuda: {}, {}, {} (2)", "device 'cuda'", "a library for it: ")
 def test_cuda_without_a_library(refused, monkeypatch):
     monkeypatch.setattr(devices, "has_cuda_driver", lambda: True)
     with monkeypatch.context() as patch, refused:
@@ -176,3 +174,44 @@ def test_a_list_in_place_of_an_array(refused):
     with refused:
         nn.Device.of(numbers)
     assert str(nn.Device.of(nn.to_device(numbers, "numpy"))) == "numpy:cpu"
+
+
+@place(
+    "backends/devices.py Device._check_integers: array: expected integers that int32 can hold, the",
+    "array",
+    "convert them to real numbers with .astype('float32')",
+)
+def test_integers_that_a_device_cannot_hold(refused):
+    need("jax")
+    large, device = np.array([3_000_000_000, 1]), nn.select_device("jax:cpu")
+    with refused:
+        device.asarray(large)
+    assert float(device.asarray(large.astype("float32"))[0]) == 3e9
+
+
+@place(
+    "backends/devices.py Device._checked_dtype: dtype: expected one that {} has, such as 'float32'",
+    "dtype",
+    "use such a name",
+)
+def test_a_dtype_that_a_device_has_not(refused):
+    device = nn.select_device(STRICT)
+    with refused:
+        device.asarray(X, dtype="float8")
+    assert {str(device.asarray(X, dtype=name).dtype) for name in ("float32", "int64")} == {
+        "array_api_strict.float32",
+        "array_api_strict.int64",
+    }
+
+
+@place(
+    "backends/devices.py check_unmasked: {}: expected numbers everywhere, got {} of {}",
+    "x: ",
+    "fill them with .filled(value), or leave those examples out",
+)
+def test_numbers_that_are_masked(refused):
+    x = np.ma.masked_equal([[-9999.0, 1.0], [0.0, 1.0], [1.0, 1.0]], -9999.0)
+    with refused:
+        nn.Dataset(x, [0, 1, 0])
+    assert nn.Dataset(x.filled(0.5), [0, 1, 0]).x[0, 0] == 0.5
+    assert len(nn.Dataset(x[1:], [1, 0])) == 2

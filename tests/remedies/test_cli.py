@@ -146,3 +146,38 @@ def test_results_that_cannot_be_printed(refused, value, train, monkeypatch):
         train("--json")
     [saved] = Path("runs").glob("*/model.safetensors")
     assert nn.Network.load(saved).epoch == 1
+
+
+@place(
+    "cli/train.py _checkpoint: checkpoint: expected another file than the model,",
+    "checkpoint",
+    "choose another name",
+)
+def test_a_checkpoint_in_place_of_the_model(refused, train):
+    with refused:
+        train("--output", "model", "--checkpoint", "model/model.safetensors")
+    assert train("--output", "model", "--checkpoint", "model/run.safetensors") == 0
+
+
+@place(
+    "cli/train.py _checkpoint: checkpoint: {} is there already; add --resume to",
+    "checkpoint",
+    "add --resume to go on with its run, or --overwrite to replace it",
+)
+def test_a_checkpoint_that_is_there_already(refused, train):
+    train("--checkpoint", "run")
+    with refused:
+        train("--checkpoint", "run")
+    assert train("--checkpoint", "run", "--resume") == train("--checkpoint", "run", "--overwrite") == 0
+
+
+@place(
+    "cli/train.py _Beginning.on_train_begin: seed: expected {}, as in the checkpoint, got {};",
+    "seed",
+    "add --seed 3, or choose another checkpoint",
+)
+def test_a_run_that_goes_on_with_another_seed(refused, train):
+    train("--checkpoint", "run", "--seed", "3")
+    with refused:
+        train("--checkpoint", "run", "--resume")
+    assert train("--checkpoint", "run", "--resume", "--seed", "3") == train("--checkpoint", "other", "--resume") == 0

@@ -11,7 +11,7 @@ import pytest
 import nn_any as nn
 from nn_any.core import layers, options, primitives
 
-from . import place
+from . import place, places
 
 X = np.random.default_rng(0).normal(size=(12, 4)).astype("float32")
 Y = np.arange(12) % 3
@@ -369,7 +369,7 @@ def test_a_word(refused):
     net.SGD((X, Y), 1, 4, 0.1, engine="eager")
 
 
-@place("core/options.py dtype: dtype: expected 'float32' or 'float64', got {}", "dtype", "'float32' or 'float64'")
+@place("core/options.py dtype: dtype: expected 'float32' or 'float64', got {};", "dtype", "use one of these names")
 def test_a_dtype(refused):
     with refused:
         nn.Network([4, 3], dtype="float16")
@@ -605,7 +605,7 @@ def test_a_monitor_that_is_no_name(refused):
 
 
 @place(
-    "core/schedules/monitoring.py _improvements: monitor: expected one of the recorded {}, got {};",
+    "core/schedules/monitoring.py _check_recorded: monitor: expected one of the recorded {}, got {};",
     "monitor",
     "choose one of these, or pass the data that it is taken from to fit",
 )
@@ -753,3 +753,250 @@ def test_a_layer_of_no_units(refused):
     with refused:
         nn.Network([4, 0, 3])
     nn.Network([4, 1, 3])
+
+
+@dataclass(frozen=True)
+class Measuring(nn.layers.Layer):
+    measures = "inputs"
+
+    def init_state(self, input_shape):
+        return np.zeros(()), np.zeros(())
+
+
+@dataclass(frozen=True)
+class Asked(Measuring):
+    def is_measured(self, state):
+        return state[1]
+
+
+@dataclass(frozen=True)
+class Measured(Asked):
+    def measure(self, blocks, *, xp):
+        largest = max(float(xp.max(x)) for x, _ in blocks)
+        return xp.asarray(largest, dtype=xp.float32), xp.ones((), dtype=xp.float32)
+
+
+@place(
+    "core/layers/base.py Layer.is_measured: {} measures {} and must define is_measured(state)",
+    "Measuring",
+    "define is_measured(state)",
+)
+def test_a_measuring_layer_that_cannot_be_asked(refused):
+    with refused:
+        fit(nn.Network([4, Measuring(), 3]), nn.SGD(0.1))
+    fit(nn.Network([4, Measured(), 3]), nn.SGD(0.1))
+
+
+@place(
+    "core/layers/base.py Layer.measure: {} measures {} and must define measure(blocks, xp)",
+    "Asked",
+    "define measure(blocks, xp)",
+)
+def test_a_measuring_layer_that_does_not_measure(refused):
+    with refused:
+        fit(nn.Network([4, Asked(), 3]), nn.SGD(0.1))
+    net = nn.Network([4, Measured(), 3])
+    fit(net, nn.SGD(0.1))
+    assert float(net.state.layer_state[0][0]) == X.max()
+
+
+@dataclass(frozen=True)
+class Shift(Fixed):
+    decayed = (False,)
+
+    def forward(self, params, state, x, context):
+        return x + params[0], state, None
+
+
+@dataclass(frozen=True)
+class Taught(Shift):
+    def gradients(self, params, saved, delta, context):
+        return (context.xp.sum(delta, axis=-2),)
+
+
+@place(
+    "core/layers/base.py Layer.gradients: {} must define gradients(params, saved, delta,",
+    "Shift",
+    "define gradients(params, saved, delta, context)",
+)
+def test_a_layer_without_gradients(refused):
+    with refused:
+        fit(nn.Network([4, Shift(), 3]), nn.SGD(0.1))
+    net = nn.Network([4, Taught(), 3])
+    fit(net, nn.SGD(0.1))
+    assert (net.weights[0] != 1).all()
+
+
+@dataclass(frozen=True)
+class Nameless(Taught):
+    parameter_names = ("offset", "scale")
+
+
+@dataclass(frozen=True)
+class Offset(Taught):
+    parameter_names = ("offset",)
+
+
+@place(
+    "core/layers/base.py name_parameters: parameter_names: expected {} names, one a",
+    "parameter_names",
+    "expected 1 names, one a parameter",
+)
+def test_a_layer_with_more_names_than_parameters(refused):
+    with refused:
+        nn.Network([4, Nameless(), 3])
+    assert "layers.0.offset" in nn.Network([4, Offset(), 3]).parameters
+
+
+class Followed(nn.optimizers.Optimizer):
+    def __init__(self, learning_rate):
+        self.learning_rate = learning_rate
+
+    update = Descent.update
+
+
+@place(
+    "core/optimizers/base.py Optimizer.begin: optimizer: expected a dataclass with a field",
+    "optimizer",
+    "expected a dataclass with a field learning_rate, got",
+)
+def test_an_optimizer_whose_schedule_begins(refused):
+    def told(targets, outputs):
+        return 0.5
+
+    def plateau(**options):
+        return nn.schedules.ReduceOnPlateau(0.1, monitor="validation_told", **options)
+
+    told.higher_is_better = True
+    with refused:
+        follow(metric=told, optimizer=Followed(plateau()))
+    follow(metric=told, optimizer=Descent(plateau()))
+    follow(metric=told, optimizer=Followed(plateau(mode="max")))  # "or say the mode of its schedule"
+
+
+@place(
+    "core/options.py check_held: {} of {}: expected a number that {} can hold, got",
+    "epsilon of Adam",
+    "use a larger one, or a network with dtype='float64'",
+)
+def test_a_setting_beyond_float32(refused):
+    tiny = nn.Adam(epsilon=1e-60)
+    with refused:
+        fit(nn.Network([4, 3]), tiny)
+    fit(nn.Network([4, 3]), nn.Adam(epsilon=1e-30))
+    fit(nn.Network([4, 3], dtype="float64"), tiny)
+
+
+def kappa(targets, outputs):
+    return 0.5
+
+
+def follow(*, metric=kappa, **options):
+    return nn.Network([4, 3], seed=0).fit(
+        (X, Y),
+        **{"epochs": 2, "batch_size": 4, "optimizer": nn.SGD(0.1), **options},
+        validation_data=(X, Y),
+        metrics=[metric],
+    )
+
+
+@place(
+    "core/schedules/directions.py higher_is_better: {}: expected a column of which it is known whether",
+    "monitor",
+    "say mode='max' or mode='min', or give the metric's function an attribute higher_is_better = True or False",
+)
+def test_a_measure_of_which_nobody_knows_what_is_better(refused):
+    def told(targets, outputs):
+        return 0.5
+
+    with refused:
+        follow(callbacks=[nn.EarlyStopping("validation_kappa")])
+    follow(callbacks=[nn.EarlyStopping("validation_kappa", mode="max")])
+    told.higher_is_better = True
+    follow(metric=told, callbacks=[nn.EarlyStopping("validation_told")])
+
+
+@place(
+    "core/schedules/directions.py monitored_value: {}: expected a column with one number an epoch,",
+    "monitor",
+    "choose another, such as 'loss'",
+)
+def test_a_measure_that_is_no_number(refused):
+    matrix = nn.metrics.confusion_matrix
+    with refused:
+        follow(metric=matrix, callbacks=[nn.EarlyStopping("validation_confusion_matrix", mode="max")])
+    follow(metric=matrix, callbacks=[nn.EarlyStopping("loss")])
+
+
+@place(
+    "core/specification.py build: layers, entry {}, {}: expected at the front, where",
+    "Standardize(",
+    "put it in front of every layer but augmentation, or use nn_any.BatchNorm() here",
+)
+def test_inputs_that_are_standardized_late(refused):
+    tilt, flat = nn.RandomAffine(rotation=10), nn.Flatten()
+    with refused:
+        nn.Network([(2, 2, 1), tilt, flat, nn.Standardize(), 3])
+    nn.Network([(2, 2, 1), tilt, nn.Standardize(), flat, 3])
+    nn.Network([(2, 2, 1), tilt, flat, nn.BatchNorm(), 3])
+
+
+@place(
+    "core/specification.py build: layers, entry {}, {}: expected at the end, where",
+    "Standardize(invert=True)",
+    "put it last",
+)
+def test_targets_that_are_standardized_early(refused):
+    back = nn.Standardize(invert=True)
+    with refused:
+        nn.Network([4, back, nn.Dense(1, activation="linear")], loss="mean_squared_error")
+    nn.Network([4, nn.Dense(1, activation="linear"), back], loss="mean_squared_error")
+
+
+@pytest.mark.parametrize("layer", [nn.Standardize(), nn.Standardize(invert=True)], ids=["inputs", "targets"])
+def test_two_layers_that_standardize_the_same(layer):
+    with pytest.raises(ValueError, match=r"leave one of them out"):
+        nn.Network([4, layer, layer])
+    nn.Network([4, layer])
+
+
+@dataclass(frozen=True)
+class Summing(nn.layers.Layer):
+    def forward(self, params, state, x, context):
+        return context.xp.sum(x, axis=-1), state, x
+
+
+@place(
+    "core/trial.py _expect: {}: expected shape {} from {} for {} examples, got",
+    "layers, entry 1, Summing()",
+    "expected shape (2, 4) from forward",
+)
+def test_a_layer_with_outputs_of_another_shape(refused):
+    @dataclass(frozen=True)
+    class Repeating(nn.layers.Layer):
+        def forward(self, params, state, x, context):
+            return 0 * x + context.xp.sum(x, axis=-1, keepdims=True), state, x
+
+    with refused:
+        nn.Network([4, Summing(), 3])
+    nn.Network([4, Repeating(), 3]).predict(X)
+
+
+@dataclass(frozen=True)
+class Transposed(Taught):
+    def gradients(self, params, saved, delta, context):
+        return (context.xp.sum(delta, axis=-1),)
+
+
+@places(
+    {
+        "core/trial.py _expect_same: {}: expected arrays of shapes {} from {}, like": None,
+        "core/trial.py try_shapes: {}": None,
+    },
+    "layers, entry 1, Transposed()",
+    "expected arrays of shapes [(4,)] from gradients",
+)
+def test_a_layer_with_gradients_of_another_shape(refused, value):
+    with refused:
+        nn.Network([4, Transposed(), 3])
+    fit(nn.Network([4, Taught(), 3]), nn.SGD(0.1))

@@ -92,7 +92,7 @@ def test_a_full_disk(refused, net, tmp_path, monkeypatch):
     assert [file.name for file in tmp_path.iterdir()] == ["model"]
 
 
-@place("files/atomic.py as_path: path: expected a path, such as", "path: ", "'model.safetensors'")
+@place("core/options.py path: {}: expected a path, such as {}, got {}", "path: ", "'model.safetensors'")
 def test_what_is_no_path(refused, net, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with refused:

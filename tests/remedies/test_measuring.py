@@ -47,7 +47,7 @@ def test_no_places(refused, monkeypatch):
     assert fastest() == nn.select_device("numpy")
 
 
-@place("measuring.py choose: places: no device could run the steps: {}", "places", "use engine='auto'")
+@place("measuring.py choose: fastest, none could run the steps: {}, choose", "device 'fastest'", "engine='auto'")
 def test_places_that_all_fail(refused):
     with refused:
         fastest(places=["array_api_strict"], engine="compiled")

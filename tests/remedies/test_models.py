@@ -23,14 +23,14 @@ def test_one_array_for_all_layers(refused, net):
     net.set_weights([np.zeros((5, 4)), np.zeros((3, 5))], net.biases)
 
 
-@place("model.py Model._checked_arrays: {}: expected {} arrays, one a layer, got {}", "weights", "expected 2 arrays")
+@place("model.py Model.set_weights: {}: expected {} arrays, one a layer, got {}", "weights", "expected 2 arrays")
 def test_arrays_that_are_too_few(refused, net):
     with refused:
         net.set_weights(net.weights[:1], net.biases)
     net.set_weights(net.weights, net.biases)
 
 
-@place("model.py Model._checked_arrays: {}[{}]: expected shape {}, got {}", "weights[0]", "expected shape (5, 4)")
+@place("model.py Model._checked_array: {}: expected shape {}, got {}", "weights[0]", "expected shape (5, 4)")
 def test_a_matrix_the_other_way_round(refused, net):
     first, second = net.weights
     with refused:
@@ -143,3 +143,132 @@ def test_a_metric_of_more_places_than_outputs(refused, net):
     with refused:
         net.score((X, Y), "top_5_accuracy")
     net.score((X, Y), "top_3_accuracy")
+
+
+@place(
+    "ensemble.py Ensemble.__getitem__: i: expected the number of a member, got {}; use",
+    "i: ",
+    "use [ensemble[i] for i in range(1, 3)]",
+)
+def test_a_slice_of_members(refused):
+    ensemble = nn.Ensemble([4, 3], 3)
+    with refused:
+        ensemble[1:]
+    assert len([ensemble[i] for i in range(1, 3)]) == 2
+
+
+@place(
+    "ensemble.py Ensemble.__getitem__: i: expected the number of a member, an integer,",
+    "i: ",
+    "the number of a member, an integer",
+)
+def test_a_member_by_its_name(refused):
+    ensemble = nn.Ensemble([4, 3], 2)
+    with refused:
+        ensemble["first"]
+    for i in (0, np.int64(1), -1):
+        assert ensemble[i].layers == ensemble.layers
+
+
+@place("evaluation.py _of_members: metrics: expected a number, or arrays of one", "metrics", "return a number")
+def test_a_metric_of_nothing_for_members(refused):
+    def share(targets, outputs):
+        return found
+
+    def train():
+        nn.Ensemble([4, 3], 2).fit(
+            (X, Y), epochs=1, batch_size=4, optimizer=nn.SGD(0.1), validation_data=(X, Y), metrics=[share]
+        )
+
+    found = None
+    with refused:
+        train()
+    found = 0.5
+    train()
+
+
+@place(
+    "model.py _refuse_misplaced: {}: expected one argument, got {}; put x and y",
+    "expected one argument, got 2",
+    "put x and y into a tuple",
+)
+def test_inputs_and_targets_apart(refused, net):
+    run = {"epochs": 1, "batch_size": 4, "optimizer": nn.SGD(0.1)}
+    with refused:
+        net.fit(X, Y, **run)
+    net.fit((X, Y), **run)
+    for model in (net, nn.Ensemble([4, 3], 2)):
+        for method in ("accuracy", "accuracies", "best", "evaluate", "loss", "losses"):
+            if hasattr(model, method):
+                with pytest.raises(TypeError, match=rf"put x and y into a tuple: {method}\(\(x, y\)\)"):
+                    getattr(model, method)(X, Y)
+                getattr(model, method)((X, Y))
+                getattr(model, method)(data=(X, Y))
+
+
+@place(
+    "model.py Model.set_parameters: parameters: expected {}, got {}",
+    "parameters",
+    "a dict of arrays by name, such as net.parameters",
+)
+def test_parameters_without_names(refused, net):
+    with refused:
+        net.set_parameters(net.weights)
+    net.set_parameters(net.parameters)
+
+
+@place(
+    "model.py Model.set_parameters: parameters: expected names among {}, got {}", "parameters", "among layers.0.weights"
+)
+def test_parameters_of_other_names(refused, net):
+    with refused:
+        net.set_parameters({"weights": net.weights[0]})
+    net.set_parameters({"layers.0.weights": net.weights[0]})
+
+
+@place("model.py Model._functions: metrics: expected names and functions, got {}; put", "metrics", "score((x, y), ...)")
+def test_inputs_and_targets_apart_for_a_score(refused, net):
+    with refused:
+        net.score(X, Y)
+    net.score((X, Y), "f1")
+
+
+@place(
+    "model.py Model._check_probabilities: predict_proba: expected outputs within 0 … 1, got",
+    "predict_proba",
+    "build the network with nn_any.Dense(3, activation='sigmoid') as the last layer, or use predict for the classes "
+    "and feedforward for the outputs",
+)
+def test_outputs_that_are_no_probabilities(refused):
+    net = nn.Network([4, nn.Dense(3, activation="relu")])
+    with refused:
+        net.predict_proba(X)
+    nn.Network([4, nn.Dense(3, activation="sigmoid")]).predict_proba(X)
+    assert net.predict(X).shape == (12,)
+    assert net.feedforward(X).shape == (12, 3)
+
+
+@place(
+    "model.py Model._checked_places: places: expected each layer as an argument of its",
+    "got [0, 1]",
+    "write freeze(0, 1)",
+)
+def test_a_list_of_layers_to_freeze(refused, net):
+    with refused:
+        net.freeze([0, 1])
+    net.freeze(0, 1)
+    with pytest.raises(TypeError, match=r"write unfreeze\(0, 1\)"):
+        net.unfreeze((0, 1))
+    net.unfreeze(0, 1)
+
+
+@place(
+    "model.py refuse_beside_snapshot: {}: expected none beside a snapshot, which has its",
+    "loss: ",
+    "leave it out, or pass the layers",
+)
+def test_a_loss_beside_a_snapshot(refused, net):
+    with refused:
+        nn.Network(net.snapshot, loss="cross_entropy")
+    nn.Network(net.snapshot)
+    nn.Network([4, 5, 3], loss="cross_entropy")

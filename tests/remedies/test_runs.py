@@ -1,5 +1,6 @@
 """What is asked of a run, what watches it, and what it leaves."""
 
+import sys
 from dataclasses import dataclass
 
 import numpy as np
@@ -64,7 +65,7 @@ def test_a_checkpoint_in_no_folder(refused, net, path):
     fit(net, checkpoint=path)
 
 
-@place("training/checkpoint.py Checkpoint.open: best: expected one of {}, got {}", "best", "one of epoch, loss,")
+@place("training/checkpoint.py Checkpoint._open: best: expected one of {}, got {}{}", "best", "one of epoch, loss,")
 def test_a_best_that_is_not_recorded(refused, net, path):
     with refused:
         fit(net, checkpoint=nn.Checkpoint(path, best="validation_loss"))
@@ -82,7 +83,7 @@ class Frozen(Named):
 
 
 @place(
-    "training/checkpoint.py Checkpoint.open: optimizer: expected one whose text is the same in",
+    "training/checkpoint.py Checkpoint._open: optimizer: expected one whose text is the same in",
     "optimizer",
     "make it, or its schedule, a frozen dataclass",
 )
@@ -99,7 +100,7 @@ def change(path, training):
 
 
 @place(
-    "training/checkpoint.py Checkpoint.open: {}: expected a checkpoint, got one whose parts do",
+    "training/checkpoint.py Checkpoint._open: {}: expected a checkpoint, got one whose parts do",
     "run.safetensors",
     "use another copy",
 )
@@ -127,14 +128,16 @@ def test_a_checkpoint_among_callbacks(refused, net, path):
 @place(
     "training/checkpoint.py Checkpoint._check: {}: expected a checkpoint, got a model file",
     "run.safetensors",
-    "a checkpoint",
+    "train on from nn_any.Network.load, with another path for the checkpoint",
 )
 def test_a_model_file_to_resume(refused, net, path):
+    fit(net)
     net.save(path)
     with refused:
         fit(net, checkpoint=path, resume=True)
-    path.unlink()
-    fit(net, checkpoint=path, resume=True)
+    loaded = nn.Network.load(path)
+    fit(loaded, checkpoint=path.with_name("other"), resume=True)
+    assert loaded.epoch == 2
 
 
 @place(
@@ -163,9 +166,9 @@ def test_a_run_that_goes_on_without_its_callbacks(refused, net, path):
 
 
 @place(
-    "training/checkpoint.py _optimizer_state.find: checkpoint: expected an array {} of shape {},",
-    "checkpoint",
-    "optimizer.0",
+    "training/checkpoint.py _optimizer_state.find: {}: expected an array {} of shape {} for {}, found",
+    "run.safetensors: expected an array optimizer.0",
+    "use another copy",
 )
 def test_a_checkpoint_without_the_optimizers_state(refused, net, path):
     adam = nn.Adam()
@@ -265,7 +268,7 @@ def test_a_run_to_resume_from_nothing(refused, net, path):
 @place(
     "training/fit.py only_run: network: expected one that is not being trained,",
     "network",
-    "wait for it to end, or train a copy: net.copy()",
+    "wait for it to end, or train or move a copy: net.copy()",
 )
 def test_two_runs_at_a_time(refused, net):
     def again(run):
@@ -277,7 +280,7 @@ def test_two_runs_at_a_time(refused, net):
     fit(net)
 
 
-@place("training/history.py History.__getitem__: column: expected one of {}, got {}", "column", "one of epoch, loss")
+@place("training/history.py History.__getitem__: column: expected one of {}, got {}{}", "column", "one of epoch, loss")
 def test_a_column_that_is_not_there(refused, net):
     history = fit(net)
     with refused:
@@ -325,7 +328,7 @@ def test_a_loss_that_explodes(refused):
 
 @OVERFLOWS
 @place(
-    "training/mini_batch.py _check_finite: weights became infinite or NaN in epoch {}; those",
+    "training/mini_batch.py _check_finite: weights or running averages became infinite or NaN",
     "weights",
     "Try a smaller learning rate",
 )
@@ -333,3 +336,125 @@ def test_weights_that_explode(refused):
     with refused:
         regression().SGD((100 * X, X[:, :1]), 1, 12, 3e37)
     regression().SGD((100 * X, X[:, :1]), 1, 12, 1e-6)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="files are not locked on Windows")
+@place(
+    "training/checkpoint.py Checkpoint.open: checkpoint: expected a file that no other run",
+    "checkpoint",
+    "wait for it to end, or choose another path",
+)
+def test_a_checkpoint_of_two_runs(refused, net, path):
+    def meanwhile(run):
+        with refused:
+            fit(net.copy(), checkpoint=path)
+        fit(net.copy(), checkpoint=path.with_name("other"))
+
+    fit(net, checkpoint=path, callbacks=[meanwhile])
+    fit(net.copy(), 2, checkpoint=nn.Checkpoint(path, overwrite=True))
+
+
+@place(
+    "training/checkpoint.py Checkpoint.in_the_way: checkpoint: expected a file, got the folder {};",
+    "checkpoint",
+    "name a file in it, such as",
+)
+def test_a_folder_for_a_checkpoint(refused, net, path):
+    with refused:
+        fit(net, checkpoint=path.parent)
+    fit(net, checkpoint=path.parent / "run.safetensors")
+
+
+@place(
+    "training/checkpoint.py Checkpoint.in_the_way: checkpoint: expected no file or a checkpoint, got",
+    "checkpoint",
+    "which is none; choose another path",
+)
+def test_a_file_that_is_no_checkpoint(refused, net, path):
+    path.write_text("a diary")
+    with refused:
+        fit(net, checkpoint=nn.Checkpoint(path, overwrite=True))
+    fit(net, checkpoint=nn.Checkpoint(path.with_name("other"), overwrite=True))
+
+
+@place(
+    "training/checkpoint.py Checkpoint._open: checkpoint: expected a path where nothing is, got",
+    "checkpoint",
+    "say resume=True to go on with its run, or nn_any.Checkpoint(..., overwrite=True) to replace it, or choose another",
+)
+def test_a_checkpoint_that_is_there_already(refused, net, path):
+    fit(net, checkpoint=path)
+    with refused:
+        fit(net, checkpoint=path)
+    fit(nn.Network([4, 5, 3], seed=0), 2, checkpoint=path, resume=True)
+    fit(net, checkpoint=nn.Checkpoint(path, overwrite=True))
+    fit(net, checkpoint=path.with_name("other"))
+
+
+@place(
+    "training/early_stopping.py EarlyStopping.restore: monitor: expected that of the checkpoint, {}, got",
+    "monitor",
+    "use the same, or another checkpoint",
+)
+def test_a_run_that_goes_on_with_another_monitor(refused, net, path):
+    fit(net, checkpoint=path, callbacks=[nn.EarlyStopping("loss")])
+    goes_on = {"epochs": 2, "resume": True}
+    with refused:
+        fit(net.copy(), **goes_on, checkpoint=path, callbacks=[nn.EarlyStopping("learning_rate", mode="max")])
+    fit(nn.Network([4, 5, 3], seed=0), **goes_on, checkpoint=path, callbacks=[nn.EarlyStopping("loss")])
+    another = {"checkpoint": path.with_name("other"), "callbacks": [nn.EarlyStopping("learning_rate", mode="max")]}
+    fit(net, **goes_on, **another)
+
+
+@place(
+    "training/fit.py _batch_size: batch_size: expected a positive integer, got None;",
+    "batch_size",
+    "pass one, such as batch_size=10",
+)
+def test_no_batch_size(refused, net):
+    with refused:
+        net.fit((X, Y), epochs=1, optimizer=nn.SGD(0.1))
+    net.fit((X, Y), epochs=1, optimizer=nn.SGD(0.1), batch_size=10)
+
+
+@place(
+    "training/measured.py _measured_layer: layers: {} expected {} whose mean and deviation {}",
+    "layers: Standardize(",
+    "divide large ones, or use dtype='float64'",
+)
+def test_inputs_whose_spread_is_beyond_float32(refused):
+    def train(x, dtype="float32"):
+        return nn.Network([4, nn.Standardize(), 3], dtype=dtype).fit(
+            (x, Y), epochs=1, batch_size=4, optimizer=nn.SGD(0.1)
+        )
+
+    x = np.where(X > 0, 3e38, -3e38)
+    with refused:
+        train(x.astype("float32"))
+    train(x / 1e38)
+    train(x, "float64")
+
+
+@place(
+    "training/run.py as_callbacks: callbacks: expected instances, got the class {};",
+    "callbacks",
+    "make one: EarlyStopping()",
+)
+def test_a_class_of_callbacks(refused, net):
+    with refused:
+        fit(net, callbacks=[nn.EarlyStopping], validation_data=(X, Y))
+    fit(net, callbacks=[nn.EarlyStopping()], validation_data=(X, Y))
+
+
+@place(
+    "training/run.py _check_takes_run: callbacks: expected functions of one argument, the",
+    "callbacks",
+    "wrap it: lambda run: ...",
+)
+def test_a_callback_of_two_arguments(refused, net):
+    def report(name, run):
+        assert run.network is net
+
+    with refused:
+        fit(net, callbacks=[report])
+    fit(net, callbacks=[lambda run: report("mine", run)])

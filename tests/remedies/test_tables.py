@@ -104,7 +104,9 @@ def test_strata_of_reals(refused):
 
 
 @place(
-    "datasets/dataset.py Dataset.split: sizes: {} cannot be had ({}); use stratify=False", "sizes", "use stratify=False"
+    "datasets/dataset.py Dataset.split: sizes: expected two examples or more of each class",
+    "sizes",
+    "use stratify=False",
 )
 def test_strata_that_are_too_small(refused):
     data = nn.Dataset(X, [0] * 11 + [1])
@@ -114,7 +116,9 @@ def test_strata_that_are_too_small(refused):
 
 
 @place(
-    "datasets/dataset.py _count: sizes: expected numbers of examples or fractions", "sizes", "fractions between 0 and 1"
+    "datasets/dataset.py _counts: sizes: expected numbers of examples or fractions",
+    "sizes",
+    "fractions between 0 and 1",
 )
 def test_a_part_of_negative_size(refused):
     with refused:
@@ -190,7 +194,9 @@ def test_an_archive_that_expands_beyond_measure(refused, path):
 
 
 @place(
-    "datasets/npz.py read_npz: {}: expected an npz file of plain arrays, got", "data.npz", "an npz file of plain arrays"
+    "datasets/npz.py read_npz: {}: expected an npz file of plain arrays, got",
+    "data.npz",
+    "write it with np.savez(path, x=x, y=y)",
 )
 def test_no_archive(refused, path):
     path.write_bytes(b"x,y")
@@ -200,7 +206,9 @@ def test_no_archive(refused, path):
     load_table(path)
 
 
-@place("datasets/npz.py read_npz: {}: expected arrays {}, got {}", "data.npz", "expected arrays x and y")
+@place(
+    "datasets/npz.py read_npz: {}: expected arrays {}, got {}; write it with {}", "data.npz", "np.savez(path, x=x, y=y)"
+)
 def test_arrays_of_other_names(refused, path):
     np.savez(path, inputs=X, labels=Y)
     with refused:
@@ -470,3 +478,61 @@ def test_a_table_of_too_little(refused, value, path):
         load_table(path)
     np.savez(path, **good)
     load_table(path)
+
+
+@place("datasets/dataset.py Dataset.__init__: {}: expected an array, got {}; pass dataset.{}", "x: ", "pass dataset.x")
+def test_a_data_set_of_a_data_set(refused):
+    data = nn.Dataset(X, Y)
+    with refused:
+        nn.Dataset(data, Y)
+    nn.Dataset(data.x, Y)
+
+
+@place(
+    "datasets/dataset.py _numbered: classes: expected names that differ, got {}; name",
+    "classes",
+    "name each class once",
+)
+def test_a_class_named_twice(refused):
+    labels = ["a", "b"] * 6
+    with refused:
+        nn.Dataset(X, labels, classes=["a", "b", "a"])
+    assert nn.Dataset(X, labels, classes=["a", "b"]).classes == 2
+
+
+@place(
+    "datasets/dataset.py _numbered: y: expected labels among the classes {}, got {} at",
+    "y: ",
+    "add it to classes, or leave that row out",
+)
+def test_a_class_without_a_name(refused):
+    labels = [*"ababababab", "c", "a"]
+    with refused:
+        nn.Dataset(X, labels, classes=["a", "b"])
+    assert nn.Dataset(X, labels, classes=["a", "b", "c"]).classes == 3
+    rest = np.array([label != "c" for label in labels])
+    nn.Dataset(X[rest], np.array(labels)[rest], classes=["a", "b"])
+
+
+@place(
+    "datasets/network_input.py own_array: {}: expected an array, got {}; pass its arrays,",
+    "y: ",
+    "pass its arrays, dataset.x and dataset.y",
+)
+def test_a_data_set_in_place_of_targets(refused):
+    net, data = nn.Network([4, 3]), nn.Dataset(X, Y)
+    with refused:
+        net.gradients(X, data)
+    net.gradients(data.x, data.y)
+
+
+@place(
+    "datasets/network_input.py _weighted_arrays: {}: expected sample weights of a positive, finite",
+    "training_data",
+    "take rows that have a weight above 0",
+)
+def test_rows_of_weight_0_alone(refused):
+    net, data = nn.Network([4, 3]), nn.Dataset(X, Y, sample_weight=[0.0] * 6 + [1.0] * 6)
+    with refused:
+        net.SGD(data.take(range(6)), 1, 4, 0.1)
+    net.SGD(data.take(np.flatnonzero(data.sample_weight > 0)), 1, 4, 0.1)

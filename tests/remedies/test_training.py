@@ -203,8 +203,6 @@ def test_a_batch_that_is_a_list(refused, net):
         net.update_mini_batch(list(zip(X, Y, strict=True)), 0.1)
     with refused:
         net.update_mini_batch((X, Y, Y), 0.1)
-    with refused:
-        nn.train_step(net, net.state, X, 0.1)
     net.update_mini_batch((X, Y), 0.1)
     step(net, net.state)
     nn.train_step(net, net.state, [X, Y], 0.1)  # as PyTorch's loaders have it
@@ -212,7 +210,7 @@ def test_a_batch_that_is_a_list(refused, net):
 
 @OVERFLOWS
 @place(
-    "training/steps.py descend: this step would make weights infinite or NaN; they",
+    "training/steps.py descend: this step would make weights or running averages",
     "step",
     "Try a smaller learning rate, inputs scaled to about 0 … 1, or initializer='scaled_normal'",
 )
@@ -300,3 +298,31 @@ def test_a_search_that_diverges(refused):
     with refused:
         run(1e38)
     assert len(run(0.1)) == 5
+
+
+@place("training/states.py check_network: {}: expected a Network or an Ensemble, got {}", "network", "a Network or an")
+def test_a_step_of_what_is_no_network(refused, net):
+    order, ensemble = [[0, 1]], nn.Ensemble([4, 3], 2)
+    with refused:
+        nn.train_step(net.state, net.state, (X, Y), 0.1)
+    for call in (
+        lambda: nn.train_steps(net.params, net.state, (X, Y), order, 0.1),
+        lambda: nn.measure(nn.Network, net.state, (X, Y)),
+        lambda: net.copy_from("model.safetensors"),
+    ):
+        with pytest.raises(nn.InvalidTypeError, match="expected a Network or an Ensemble, got "):
+            call()
+    step(net, net.state)
+    step(ensemble, ensemble.state)
+
+
+@place(
+    "training/steps.py train_step: batch: expected a tuple (x, y) of arrays, got {};",
+    "batch",
+    "use nn_any.train_steps for data",
+)
+def test_data_in_place_of_a_batch(refused, net):
+    data = nn.Dataset(X, Y)
+    with refused:
+        nn.train_step(net, net.state, data, 0.1)
+    nn.train_steps(net, net.state, data, [[0, 1]], 0.1)

@@ -1,8 +1,11 @@
 """What comes in from outside: arrays, pairs, weights."""
 
+import re
+
 import numpy as np
 import pytest
 from conftest import need
+from numpy.lib import recfunctions
 
 import nn_any as nn
 from nn_any.book import network
@@ -33,7 +36,7 @@ def test_a_scale_out_of_range(refused):
     nn.Dataset(BYTES, [0, 1], scale=255)
 
 
-@place("validation.py as_array: {}: expected rows of one length, got ragged ones", "x: ", "pad or cut them")
+@place("validation.py as_host_array: {}: expected rows of one length, got ragged ones", "x: ", "pad or cut them")
 def test_ragged_rows(refused):
     with refused:
         nn.Dataset([[1.0, 2.0], [3.0]], [0, 1])
@@ -41,7 +44,9 @@ def test_ragged_rows(refused):
     nn.Dataset([[1.0], [3.0]], [0, 1])
 
 
-@place("validation.py check_integers_fit: {}: expected integers that int32 can hold, the", "x: ", ".astype('float32')")
+@place(
+    "validation.py check_integers_fit: {}: expected integers that {} can hold, the widest", "x: ", ".astype('float32')"
+)
 def test_integers_that_jax_cannot_hold(refused):
     need("jax")
     large = np.array([[3_000_000_000], [1]])
@@ -136,7 +141,7 @@ def test_labels_beyond_the_outputs(refused, net):
     nn.Network([4, 5, 4]).loss((X, Y + 1))
 
 
-@place("validation.py check_targets: {}: expected integer labels (n,) or targets (n,", "y: ", "use y.ravel()")
+@place("validation.py check_targets: {}: expected {}targets (n, {}), for {} output(s),", "y: ", "use y.ravel()")
 def test_a_column_of_labels(refused, net):
     y = Y[:, None]
     with refused:
@@ -193,7 +198,6 @@ def test_a_class_weight_that_is_no_number(refused):
     weigh({2: 2.0})
 
 
-FORMS = "a Dataset, a tuple (x, y) of arrays, or an iterable of (x, y) pairs of columns"
 PAIRS = [(row[:, None], label) for row, label in zip(X, Y.tolist(), strict=True)]
 
 
@@ -201,14 +205,15 @@ def in_every_form(net):
     return [net.loss(data) for data in (nn.Dataset(X, Y), (X, Y), PAIRS)]
 
 
-@place("validation.py as_columns: {}: expected {}, got {}", "data", FORMS)
+@place("validation.py as_columns: {}: expected {}, got {}; write (x, y)", "data", "write (x, y)")
 def test_data_of_no_form(refused, net):
     with refused:
         net.loss({"x": X, "y": Y})
+    net.loss((X, Y))
     np.testing.assert_allclose(in_every_form(net), net.loss((X, Y)))
 
 
-@place("validation.py as_columns: {}: expected {}, got {} as entry {}", "data", FORMS)
+@place("validation.py as_columns: {}: expected {}, got {} as entry {}; {}", "data", "make each entry a pair (x, y)")
 def test_pairs_that_are_none(refused, net):
     with refused:
         net.loss([*PAIRS, X])
@@ -251,3 +256,144 @@ def test_rates_for_some_members(refused):
     with refused:
         nn.Ensemble([4, 3], 2, learning_rates=[0.1])
     nn.Ensemble([4, 3], 2, learning_rates=[0.1, 0.2])
+
+
+@place("validation.py as_array: {}: expected real numbers, got {}", "x: ", "convert them with numpy.asarray(")
+def test_text_for_numbers(refused):
+    listed = X.astype(str).tolist()
+    with refused:
+        nn.Dataset(listed, Y)
+    np.testing.assert_array_equal(nn.Dataset(np.asarray(listed, dtype="float32"), Y).x, X)
+
+
+class Sparse:
+    """What passes for a sparse matrix."""
+
+    def toarray(self):
+        return X
+
+
+class Frame:
+    """What passes for a frame with a column of text."""
+
+    columns = ("a", "b")
+
+    def __getitem__(self, name):
+        return np.array(["red"] * 12) if name == "b" else X[:, 0]
+
+    def __array__(self, dtype=None, copy=None):
+        return np.array([[1.0, "red"]] * 12, dtype=object)
+
+
+@pytest.mark.parametrize(
+    ("x", "remedy", "carry_out"),
+    [
+        (X.astype(str), r"convert them with .astype('float32')", lambda x: x.astype("float32")),
+        (X * 1j, "take their real parts with .real", lambda x: x.real),
+        (X.astype("longdouble"), "convert them with .astype('float32')", lambda x: x.astype("float32")),
+        (Sparse(), "use .toarray()", lambda x: x.toarray()),
+        (Frame(), "column 'b' without numbers", lambda x: np.stack([x["a"], x["b"] == "red"], axis=1)),
+        (np.array([[1, None]] * 12), "put numbers in the place of such entries", lambda x: x[:, :1].astype(float)),
+        (
+            np.arange("2026-01-01", "2026-01-13", dtype="M8[D]")[:, None],
+            "count days with (x - x.min()) / np.timedelta64(1, 'D')",
+            lambda x: (x - x.min()) / np.timedelta64(1, "D"),
+        ),
+        (
+            np.arange(12).astype("m8[D]")[:, None],
+            "count days with x / np.timedelta64(1, 'D')",
+            lambda x: x / np.timedelta64(1, "D"),
+        ),
+        (
+            np.array([(1.0, 2.0)] * 12, dtype=[("a", float), ("b", float)]),
+            "use numpy.lib.recfunctions.structured_to_unstructured",
+            lambda x: recfunctions.structured_to_unstructured(x),
+        ),
+    ],
+    ids=["text", "complex", "longdouble", "sparse", "frame", "objects", "dates", "times", "fields"],
+)
+def test_what_holds_no_real_numbers(x, remedy, carry_out):
+    """What the place of the test before says of other kinds."""
+    if isinstance(x, np.ndarray) and x.dtype == np.float64:
+        pytest.skip("no wider reals here")
+    with pytest.raises(nn.InvalidTypeError) as caught:
+        nn.Dataset(x, Y)
+    assert remedy in str(caught.value)
+    assert len(nn.Dataset(carry_out(x), Y)) == 12
+
+
+def test_labels_in_words():
+    y = np.array(["no", "yes"] * 6)
+    with pytest.raises(nn.InvalidTypeError, match=re.escape("nn_any.Dataset(x, y, classes=sorted(set(y)))")):
+        nn.Dataset(X, y)
+    assert nn.Dataset(X, y, classes=sorted(set(y))).class_names == ("no", "yes")
+
+
+@place(
+    "validation.py as_array: {}: expected an array of real numbers, got {}; {}",
+    "x: ",
+    "use .to_dense()",
+)
+def test_a_sparse_tensor(refused):
+    torch = need("torch")
+    x = torch.asarray(X).to_sparse()
+    with refused:
+        nn.Dataset(x, Y)
+    nn.Dataset(x.to_dense(), torch.asarray(Y))
+
+
+@place("validation.py as_array: {}: expected real numbers, got {}{}; {}", "x: ", "take their real parts")
+def test_complex_numbers_of_another_library(refused):
+    strict = nn.select_device("array_api_strict").xp
+    x = strict.asarray(X * 1j)
+    with refused:
+        nn.Dataset(x, Y)
+    nn.Dataset(strict.real(x), strict.asarray(Y))
+
+
+@place(
+    "validation.py check_finite: {}: expected numbers that {} can hold, at most {},",
+    "x: ",
+    "scale them down, or use dtype='float64'",
+)
+def test_numbers_beyond_float32(refused, net):
+    x = X.astype("float64")
+    x[3, 1] = 1e39
+    with refused:
+        net.predict(x)
+    net.predict(x / 1e39)
+    nn.Network([4, 5, 3], dtype="float64").predict(x)
+
+
+@place("validation.py check_extremes: {}: expected targets {} for the loss {}, got {} …", "y: ", "divide them by 255")
+def test_targets_beyond_1(refused):
+    net, y = nn.Network([4, 1], loss="cross_entropy"), np.array([[0.0], [255.0]] * 6)
+    with refused:
+        net.loss((X, y))
+    net.loss((X, y / 255))
+
+
+@pytest.mark.parametrize(
+    ("loss", "y", "remedy", "carry_out"),
+    [
+        ("cross_entropy", [-1.0, 1.0] * 6, r"bring them there with \(y - \(-1\)\) / 2", lambda y: (y + 1) / 2),
+        ("poisson", [-1.0, 1.0] * 6, "use a loss .* such as 'mean_squared_error'", None),
+        ("cross_entropy", [-1.0, -1.0] * 6, "use a loss .* such as 'quadratic'", None),
+    ],
+)
+def test_targets_below_0(loss, y, remedy, carry_out):
+    """What the same place says of others."""
+    y = np.array(y)
+    with pytest.raises(nn.InvalidValueError, match=remedy):
+        nn.Network([4, 1], loss=loss).loss((X, y))
+    if carry_out is not None:
+        nn.Network([4, 1], loss=loss).loss((X, carry_out(y)))
+    else:
+        nn.Network([4, 1], loss=remedy.rpartition(" ")[2].strip("'")).loss((X, y))
+
+
+@place("validation.py as_columns: {}: expected {}, got {} alone; write (x, y)", "data", "write (x, y)")
+def test_inputs_alone(refused, net):
+    with refused:
+        net.loss(X)
+    net.loss((X, Y))

@@ -18,11 +18,11 @@ WITHOUT = {
     "backends/replay/recorded.py Recorded.__getattr__: the standard's arrays have no attribute {}": (
         "caught: the steps run eagerly"
     ),
-    "backends/survey.py survey: {}, this machine has no CUDA driver, {}": "caught: `nn-any devices` shows the remedy",
+    "backends/survey.py survey: {}, {}, install one": "caught: `nn-any devices` shows the remedy",
     "core/layers/augmentation.py _Distortion.places: {} must define places(shape, dtype, context)": (
         "a private class; both of its kinds define it"
     ),
-    "training/loop.py run_epochs.raise_if_interrupted: {} ended the training in epoch {}, {}, {}": (
+    "training/loop.py run_epochs.raise_if_interrupted: {} ended the training {}, {}, {}": (
         "the user has ended the run"
     ),
 }

@@ -67,6 +67,9 @@ class Layer:
         False for a layer without `backward`, which may stand only at the front of a network.
     random : bool
         Whether the layer draws at random in training.
+    keeps_range : bool
+        Whether the outputs lie in the range of the inputs, but for training: of a layer that leaves some out, averages
+        or reshapes. Behind a softmax or a sigmoid its outputs are still probabilities.
     measures : str or None
         ``"inputs"`` or ``"targets"`` for a layer whose state is measured once on those of the training data, by
         `measure`; the first kind stands at the front of a network, the second at its end.
@@ -78,6 +81,7 @@ class Layer:
     decayed: tuple[bool, ...] = ()
     passes_gradients: bool = True
     random: bool = False
+    keeps_range: bool = False
     measures: str | None = None
 
     def with_defaults(self, activation: Any, initializer: Any, input_shape: Shape) -> "Layer":

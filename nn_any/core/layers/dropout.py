@@ -33,6 +33,7 @@ class Dropout(ShapedLayer):
 
     rate: float
     random = True
+    keeps_range = True
 
     def __post_init__(self) -> None:
         options.validate_fields(self, " of a Dropout layer", rate=options.below_one)

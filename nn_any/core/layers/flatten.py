@@ -19,6 +19,8 @@ class Flatten(ShapedLayer):
     (640,)
     """
 
+    keeps_range = True
+
     def output_shape(self, input_shape: Shape) -> Shape:
         """The number of elements."""
         return (math.prod(input_shape),)

@@ -16,6 +16,7 @@ class _Pool2D(Layer):
 
     size: Any
     stride: Any = None
+    keeps_range = True
 
     def __post_init__(self) -> None:
         if self.stride is None:

@@ -29,7 +29,8 @@ class Standardize(ShapedLayer):
     invert : bool
         False: the layer stands at the front of the network, after nothing but augmentation. True: it stands at the end,
         is measured on the training targets, and gives z = μ + σ x. Then the layers before it work with numbers around
-        0, and the network answers in the units of the targets.
+        0, and the network answers in the units of the targets. The loss is in these units too, and gradients grow with
+        σ²: use an optimizer that does not mind their size, such as `Adam`, or a rate that is smaller by σ².
 
     Examples
     --------
