@@ -299,3 +299,13 @@ def test_labels_of_two_integer_dtypes_stay_labels(tmp_path):
 def test_line_ends_may_be_mixed(read):
     x, y, _ = read("a,b,c\r\n1,2,x\r3,4,y\n\r\n5,6,x\r\n")
     assert sorted(zip(x.tolist(), y, strict=True)) == [([1, 2], "x"), ([3, 4], "y"), ([5, 6], "x")]
+
+
+def test_class_names_that_mix_numbers_and_text_stay_as_they_are(read):
+    _, y, _ = read(lines("", lambda i: f"{i},{['1', '2', 'other'][i % 3]}"))
+    assert Counter(y) == {"1": 20, "2": 20, "other": 20}
+
+
+def test_control_characters_in_names_do_not_reach_the_terminal(read):
+    *_, reading = read(lines("\x1b[31mred,b", lambda i: f"{i},{i % 2}"), target=1)
+    assert "\x1b" not in reading.lines()[0]
