@@ -418,7 +418,7 @@ def test_no_batch_size(refused, net):
 
 
 @place(
-    "training/measured.py _measured_layer: layers: {} expected {} whose mean and deviation {}",
+    "training/measured.py _measured: layers: {} expected {} whose mean and deviation {}",
     "layers: Standardize(",
     "divide large ones, or use dtype='float64'",
 )
