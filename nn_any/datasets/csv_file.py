@@ -136,7 +136,7 @@ def _lines(path: Path) -> Iterator[tuple[int, list[str]]]:
         with path.open(encoding="utf-8-sig", newline="") as file:
             first = next((line for line in iter(partial(file.readline, _LONGEST_LINE), "") if line.strip("\r\n")), "")
             file.seek(0)
-            reader = csv.reader(text(), delimiter=_delimiter(first))
+            reader = csv.reader(text(), delimiter=_delimiter(first), skipinitialspace=True)
             for fields in reader:
                 taken = 0
                 if fields:
@@ -299,11 +299,11 @@ def _spelling(layout: _Layout, kinds: np.ndarray, task: str | None) -> str:
     spoilt, found = kinds <= _BROKEN, set(np.unique(kinds).tolist())
     if task == "regression" or (task is None and ((_DECIMAL in found) or (_BROKEN in found and _TEXT not in found))):
         if spoilt.any():
-            number, fields = layout.row(begin + int(np.argmax(spoilt)))
-            raise DataFileError(
-                f"{path}, line {number}, {layout.column(target)}: {_fault(fields[target])}, or pass "
-                "task='classification' (--task classification) if these are classes"
-            )
+            row = begin + int(np.argmax(spoilt))
+            number, fields = layout.row(row)
+            remedy = _if_names(layout, row, target)
+            remedy = remedy or ", or pass task='classification' (--task classification) if these are classes"
+            raise DataFileError(f"{path}, line {number}, {layout.column(target)}: {_fault(fields[target])}{remedy}")
         return "decimal" if _DECIMAL in found else "whole"
     return "text" if spoilt.any() or _CODE in found else "decimal" if _DECIMAL in found else "whole"
 
@@ -314,7 +314,7 @@ def _labels(layout: _Layout, n: int, most: int) -> tuple[np.ndarray, list[str], 
     labels = array("q")
     n -= layout.begin
     for number, fields in islice(_rows(layout.path), layout.begin, None):
-        labels.append(places.setdefault(fields[layout.target].strip(), len(places)))
+        labels.append(places.setdefault(fields[layout.target].strip(" \t"), len(places)))
         if len(places) > max(most, n // 2):
             raise DataFileError(
                 f"{layout.path}, line {number}: expected classes in {layout.column(layout.target)}, got more than "
@@ -338,10 +338,17 @@ def _check_numbers(layout: _Layout, numbers: np.ndarray, columns: Sequence[int])
             row = start + int(np.argmax(faulty))
             number, fields = layout.row(row)
             column, fault = next((i, fault) for i in columns if (fault := _fault(fields[i])))
-            names = (
-                "" if row or is_missing(fields[column]) else "; if this line has names, pass header=True (--header yes)"
-            )
-            raise DataFileError(f"{layout.path}, line {number}, {layout.column(column)}: {fault}{names}")
+            remedy = _if_names(layout, row, column)
+            if not remedy and _kind(fields[column]) == _TEXT:
+                remedy = f"; if it has the classes, pass target={column + 1} (--target {column + 1})"
+            raise DataFileError(f"{layout.path}, line {number}, {layout.column(column)}: {fault}{remedy}")
+
+
+def _if_names(layout: _Layout, row: int, column: int) -> str:
+    """What to do about text in a first line that was taken for an example, above what is no text."""
+    begin = [fields[column] for _, fields in islice(_rows(layout.path), 2)]
+    alone = not row and _kind(begin[0]) == _TEXT and (len(begin) == 1 or _kind(begin[1]) != _TEXT)
+    return "; if this line has names, pass header=True (--header yes)" if alone else ""
 
 
 def _fault(field: str) -> str:
@@ -356,7 +363,11 @@ def _fault(field: str) -> str:
         )
     if value is None:
         return f"expected a number such as 1.5, got {field!r:.80}; put numbers into this column, or leave it out"
-    return "" if abs(value) <= _LARGEST else f"expected a finite float32 number, got {field!r:.80}"
+    if abs(value) <= _LARGEST:
+        return ""
+    return (
+        f"expected a finite float32 number, got {field!r:.80}; divide the column by a number, or leave such lines out"
+    )
 
 
 def _is_index(name: str, column: np.ndarray) -> bool:

@@ -1,7 +1,7 @@
 """Data of one's own from a file: NumPy's npz, or comma-separated values."""
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -31,12 +31,14 @@ class Reading:
     target: str
     """The column that is to be predicted, or ``y``."""
     reason: str
+    hints: tuple[str, ...] = ()
+    """How to say otherwise."""
     notes: tuple[str, ...] = ()
     """What else was guessed."""
 
     def lines(self) -> list[str]:
         """What to tell the user."""
-        return [f"taken for {self.task}: {self.target} {self.reason}", *self.notes]
+        return [f"taken for {self.task}: {self.target} {self.reason}", *self.hints, *self.notes]
 
 
 def load_table(
@@ -129,6 +131,14 @@ def read_table(
             _check_classes(path, names)
             classes = names
         elif reading.task == "regression":
+            if kind == ".csv" and target is None:
+                hint = "--target COLUMN predicts another column than the last"
+                reading = replace(reading, hints=(*reading.hints, hint))
+            if len(targets) > 1 and np.all(targets == targets[0]):
+                raise DataFileError(
+                    f"{path}: expected numbers that differ in {column}, got {targets[0]} for all examples; "
+                    "add examples with other numbers"
+                )
             targets = targets.astype(np.float32) if kind == ".csv" or targets.dtype.kind in _LABELS else targets
         elif targets.dtype.kind in _LABELS or np.all(np.isfinite(targets)):
             targets, classes = _number_classes(path, targets)
@@ -172,20 +182,20 @@ def _decide(
                 f"{path}: expected numbers in {column} for regression, got text such as {str(targets[0])!r:.80}; "
                 "convert it to numbers, or leave task out"
             )
-        return Reading("classification", column, f"has text, {values}", notes)
+        return Reading("classification", column, f"has text, {values}", notes=notes)
     whole = targets.dtype.kind in "biu"
     kind = "whole numbers" if whole else "numbers with decimals"
     if not whole and np.all(targets == np.round(targets)):
         kind = "whole numbers written with decimals" if column != "y" else "whole numbers in a real array"
     if task is not None:
-        return Reading(task, column, f"has {kind}, {values}, and the task was given", notes)
+        return Reading(task, column, f"has {kind}, {values}, and the task was given", notes=notes)
     enough = n >= 2 * different if different <= _FEW else n >= _EACH * different and different <= _MANY
     if whole and (different <= 2 or enough):
-        reason = f"has {different:,} different whole numbers; --task regression if they are quantities"
-        return Reading("classification", column, reason, notes)
+        reason = f"has {different:,} different whole numbers"
+        return Reading("classification", column, reason, ("--task regression if they are quantities",), notes)
     found = f"{different:,} different whole numbers in {n:,} examples" if whole else f"{kind}, {values}"
-    hint = "" if kind == "numbers with decimals" else "; --task classification if they are classes"
-    return Reading("regression", column, f"has {found}{hint}", notes)
+    hints = ("--task classification if they are classes",)
+    return Reading("regression", column, f"has {found}", () if kind == "numbers with decimals" else hints, notes)
 
 
 def _found(data: Dataset, task: str | None) -> Reading:

@@ -1,6 +1,7 @@
 """What files of one's own are taken for: names or examples, classes or numbers, and which column is the target."""
 
 import csv
+import re
 from collections import Counter
 
 import numpy as np
@@ -144,8 +145,34 @@ def test_numbers_as_spreadsheets_write_them_are_refused(read, field, target):
     text = lines("", lambda i: f"{i};{i};{field}" if target else f"{field};{i};{i % 2}")
     with pytest.raises(nn.DataFileError, match="write numbers with a decimal point, and without thousands"):
         read(text)
-    mended = text.replace(field, field.replace(",", ".").strip('%"$'))
-    assert len(read(mended, task="regression")[0]) == 60
+    mended = text.replace(field, field.replace(",", ".").strip('%"$'), 59)
+    assert len(read(mended.replace(field, "7"), task="regression")[0]) == 60
+
+
+def test_a_target_that_is_the_same_everywhere(read):
+    with pytest.raises(nn.DataFileError, match='expected numbers that differ in column "b", got 1.5 for all examples'):
+        read(lines("a,b", lambda i: f"{i},1.5"))
+
+
+def test_white_space_around_fields(read):
+    """Spaces and tabs around a field do not count, before quotes either; a no-break space is part of a name."""
+    _, y, _ = read(lines("a,b", lambda i: f'{i}, "x, {i % 2}"'))
+    assert Counter(y) == {"x, 0": 30, "x, 1": 30}
+    _, y, _ = read(lines("a,b", lambda i: f"{i}," + ("x", "x ", "x\u00a0")[i % 3]))
+    assert Counter(y) == {"x": 40, "x\u00a0": 20}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text", "remedy"),
+    [
+        ({"header": False}, lines("a,b", lambda i: f"{i},{i / 7}"), "pass header=True (--header yes)"),
+        ({}, lines("", lambda i: f"{'xyz'[i % 3]},{i},{i / 7}"), "pass target=1 (--target 1)"),
+    ],
+)
+def test_remedies_that_go_with_the_place(read, arguments, text, remedy):
+    with pytest.raises(nn.DataFileError, match=re.escape(remedy)):
+        read(text, **arguments)
+    assert len(read(text, **({"header": True} if arguments else {"target": 1}))[0]) == 60
 
 
 def test_commas_in_numbers_between_semicolons(read):
@@ -179,7 +206,7 @@ def test_how_many_whole_numbers_are_classes(read, tmp_path, different, n, task):
     assert reading.task == task
     other = {"classification": "regression", "regression": "classification"}[task]
     assert f'"b" has {different:,} different whole numbers' in reading.lines()[0]
-    assert f"--task {other} if they are" in reading.lines()[0]
+    assert f"--task {other} if they are" in reading.lines()[1]
     x = np.arange(n)[:, None]
     np.savez(tmp_path / "table.npz", x=x, y=y)
     assert read_table(tmp_path / "table.npz", device="numpy")[1].task == task
@@ -215,8 +242,9 @@ def test_classes_with_decimals_are_numbers_until_the_task_is_given(read):
     text = lines("a,b", lambda i: f"{i},{i % 3}.0")
     _, _, reading = read(text)
     assert reading.lines() == [
-        'taken for regression: column "b" has whole numbers written with decimals, 3 different values; '
-        "--task classification if they are classes"
+        'taken for regression: column "b" has whole numbers written with decimals, 3 different values',
+        "--task classification if they are classes",
+        "--target COLUMN predicts another column than the last",
     ]
     _, y, _ = read(text, task="classification")
     assert Counter(y.tolist()) == {0: 20, 1: 20, 2: 20}

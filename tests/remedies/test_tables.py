@@ -338,12 +338,27 @@ def test_a_table_with_a_faulty_line(refused, value, path):
     load_table(path)
 
 
+@place(
+    "datasets/tables.py read_table: {}: expected numbers that differ in {}, got {} for",
+    "column 2",
+    "add examples with other numbers",
+)
+def test_a_constant_number_to_predict(refused, path):
+    path = path.with_suffix(".csv")
+    text = "\n".join(f"{i},1.5" for i in range(30))
+    path.write_text(text)
+    with refused:
+        load_table(path)
+    path.write_text(text + "\n30,2.5")
+    load_table(path)
+
+
 NUMBERS = "\n".join(f"{i / 7:.2f},{i}.5,{i % 3}" for i in range(30))
 
 
 @pytest.mark.parametrize("mended", ["numbers", "classes"])
 @place(
-    "datasets/csv_file.py _spelling: {}, line {}, {}: {}, or pass task='classification'",
+    "datasets/csv_file.py _spelling: {}, line {}, {}: {}{}",
     "line 31, column 3",
     "put numbers into this column, or leave it out, or pass task='classification'",
 )
