@@ -539,8 +539,11 @@ class Model:
     def _checked_array(self, name: str, new: Any, old: Array) -> Array:
         """An array on the device, in the shape of the current one."""
         array = own_array(name, new, self._device, self.dtype)
-        if tuple(array.shape) != tuple(old.shape):
-            raise InvalidValueError(f"{name}: expected shape {tuple(old.shape)}, got {tuple(array.shape)}")
+        shape, wanted = tuple(array.shape), tuple(old.shape)
+        if shape != tuple(old.shape):
+            same = sorted(size for size in shape if size > 1) == sorted(size for size in wanted if size > 1)
+            how = "" if not same else "; use .T" if shape[::-1] == wanted else f"; use .reshape{wanted}"
+            raise InvalidValueError(f"{name}: expected shape {wanted}, got {shape}{how}")
         return array
 
     def _put(self, arrays: dict[str, Array]) -> None:

@@ -117,9 +117,7 @@ def test_integers_are_numbers_for_an_ensemble(backend):
 
 
 def test_a_data_set_alone_takes_integers_for_labels():
-    message = (
-        r"y: expected labels from 0 on, got -3; number .*, or convert numbers to predict with .astype\('float32'\)"
-    )
+    message = r"y: expected labels from 0 on, got -3; number .*, or convert numbers to predict to float32"
     refused(lambda: nn.Dataset(X, np.array([-3, 5, 2, 0] * 3)), ValueError, message)
     assert nn.Dataset(X, np.array([-3, 5, 2, 0] * 3).astype("float32")).classes is None
 

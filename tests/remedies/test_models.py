@@ -30,12 +30,30 @@ def test_arrays_that_are_too_few(refused, net):
     net.set_weights(net.weights, net.biases)
 
 
-@place("model.py Model._checked_array: {}: expected shape {}, got {}", "weights[0]", "expected shape (5, 4)")
+@place("model.py Model._checked_array: {}: expected shape {}, got {}{}", "weights[0]", "use .T")
 def test_a_matrix_the_other_way_round(refused, net):
     first, second = net.weights
     with refused:
         net.set_weights([first.T, second], net.biases)
-    net.set_weights([first, second], net.biases)
+    net.set_weights([first.T.T, second], net.biases)
+
+
+def test_biases_in_columns(net):
+    """The book's."""
+    columns = [b[:, None] for b in net.biases]
+    with pytest.raises(nn.InvalidValueError, match=r"biases\[0\]: expected shape \(5,\), .*use .reshape\(5,\)$"):
+        net.set_weights(net.weights, columns)
+    net.set_weights(
+        net.weights,
+        [
+            columns[0].reshape(
+                5,
+            ),
+            columns[1].reshape(
+                3,
+            ),
+        ],
+    )
 
 
 @place(
