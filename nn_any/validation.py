@@ -98,7 +98,7 @@ def _found(name: str, obj: Any, array: np.ndarray) -> str:
         kind, remedy = _REMEDIES[array.dtype.kind]
         return f"{kind or array.dtype}{where}; {remedy}"
     kind = _KINDS.get(array.dtype.kind, str(array.dtype))
-    if array.ndim == 0 and kind == "Python objects":
+    if array.ndim == 0:
         return f"{kind} ({type(obj).__name__}); pass an array, or a list of numbers"
     if not _is_number(array) or any(value is None for value in array.ravel().tolist()):
         if name == "y" and array.ndim == 1 and all(isinstance(label, str | bytes) for label in array.tolist()):

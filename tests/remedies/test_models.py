@@ -206,7 +206,7 @@ def test_a_metric_of_nothing_for_members(refused):
 
 
 @place(
-    "model.py _refuse_misplaced: {}: expected one argument, got {}; put x and y",
+    "model.py _check_alone: {}: expected one argument, got {}; put x and y",
     "expected one argument, got 2",
     "put x and y into a tuple",
 )
@@ -218,7 +218,7 @@ def test_inputs_and_targets_apart(refused, net):
     for model in (net, nn.Ensemble([4, 3], 2)):
         for method in ("accuracy", "accuracies", "best", "evaluate", "loss", "losses"):
             if hasattr(model, method):
-                with pytest.raises(TypeError, match=rf"put x and y into a tuple: {method}\(\(x, y\)\)"):
+                with pytest.raises(TypeError, match=r"data: expected one .* into a tuple: \(x, y\)"):
                     getattr(model, method)(X, Y)
                 getattr(model, method)((X, Y))
                 getattr(model, method)(data=(X, Y))
