@@ -587,7 +587,7 @@ def test_a_data_set_where_an_array_belongs(backend):
 
 def test_scikit_learns_habit_is_told_of(backend):
     for model in (classifier(backend.device), nn.Ensemble([4, 5, 3], 2, device=backend.device, seed=0)):
-        refused(lambda: model.fit(X, Y, **PLAN), TypeError, r"training_data: .*got 2; .*fit\(\(x, y\), ...\)")  # noqa: B023
+        refused(lambda: model.fit(X, Y, **PLAN), TypeError, r"training_data: .*got 2; .*into a tuple: \(x, y\)")  # noqa: B023
         refused(lambda: model.score(X, Y), TypeError, r"metrics: .*score\(\(x, y\), ...\)")  # noqa: B023
 
 
