@@ -21,7 +21,7 @@ from nn_any.core.summary import summary_table
 from nn_any.core.typing import Array
 from nn_any.datasets.network_input import own_inputs
 from nn_any.files import load_host_snapshot
-from nn_any.model import FLOAT32, NORMAL, QUADRATIC, SIGMOID, Model, of_data, refuse_beside_snapshot
+from nn_any.model import FLOAT32, NORMAL, QUADRATIC, SIGMOID, Model, refuse_beside_snapshot
 from nn_any.network import Network
 from nn_any.training.states import initial_snapshot, member_snapshot, member_state, on_device, placed_snapshot
 
@@ -218,25 +218,22 @@ class Ensemble(Model):
         both = [evaluation.reduced_outputs(function, self.snapshot, self.device, inputs) for function in functions]
         return Spread(*(part[0, ...] if single else part for part in both))
 
-    @of_data
-    def losses(self, data: Any) -> np.ndarray:
+    def losses(self, data: Any, *misplaced: Any) -> np.ndarray:
         """The loss of each member, averaged over the examples: NumPy array, (m,), float64."""
-        return evaluation.losses_and_correct(self.snapshot, self.device, self._examples(data))[0]
+        return evaluation.losses_and_correct(self.snapshot, self.device, self._examples(data, *misplaced))[0]
 
-    @of_data
-    def accuracies(self, data: Any) -> np.ndarray:
+    def accuracies(self, data: Any, *misplaced: Any) -> np.ndarray:
         """The share of the examples that each member classifies correctly: NumPy array, (m,), float64."""
         self._check_classifies("accuracies", "use losses(data)")
-        examples = self._classified_examples(data)
+        examples = self._classified_examples(data, *misplaced)
         return evaluation.losses_and_correct(self.snapshot, self.device, examples)[1] / examples.size
 
-    @of_data
-    def best(self, data: Any) -> int:
+    def best(self, data: Any, *misplaced: Any) -> int:
         """The number of the member with the lowest loss on these (validation) data; ``ensemble[best]`` is the network.
 
         Members that have diverged come last.
         """
-        losses, diverged = self.losses(data), self.diverged
+        losses, diverged = self.losses(data, *misplaced), self.diverged
         return int(np.argmin(np.where(diverged & ~diverged.all() | np.isnan(losses), np.inf, losses)))
 
     # what it answers as one predictor
@@ -271,23 +268,20 @@ class Ensemble(Model):
         """The `vote`: classes (n,), or for regression the mean outputs (n, outputs)."""
         return self.vote(x)
 
-    @of_data
-    def evaluate(self, data: Any) -> int:
+    def evaluate(self, data: Any, *misplaced: Any) -> int:
         """How many examples the vote classifies correctly."""
         self._check_classifies("evaluate", "use losses(data)")
-        return evaluation.correct_votes(self.snapshot, self.device, self._classified_examples(data))
+        return evaluation.correct_votes(self.snapshot, self.device, self._classified_examples(data, *misplaced))
 
-    @of_data
-    def accuracy(self, data: Any) -> float:
+    def accuracy(self, data: Any, *misplaced: Any) -> float:
         """The share of the examples that the vote classifies correctly, 0 … 1."""
         self._check_classifies("accuracy", "use losses(data)")
-        examples = self._classified_examples(data)
+        examples = self._classified_examples(data, *misplaced)
         return evaluation.correct_votes(self.snapshot, self.device, examples) / examples.size
 
-    @of_data
-    def loss(self, data: Any) -> float:
+    def loss(self, data: Any, *misplaced: Any) -> float:
         """The mean of the members' losses, without those of members that have diverged."""
-        losses, diverged = self.losses(data), self.diverged
+        losses, diverged = self.losses(data, *misplaced), self.diverged
         return float(np.mean(losses[~diverged] if not diverged.all() else losses))
 
     def score(self, data: Any, *metrics: measures.Metric) -> dict[str, Any]:

@@ -176,7 +176,9 @@ def fastest_device(
 
 def _check_network(network: Any) -> None:
     if not isinstance(network, Network):
-        raise InvalidTypeError(f"network: expected a Network, got {type(network).__name__}")
+        raise InvalidTypeError(
+            f"network: expected a Network, got {type(network).__name__}; of an ensemble pass a member, ensemble[0]"
+        )
 
 
 def _devices(places: Any) -> list[Device]:
@@ -201,7 +203,7 @@ def choose(timings: Iterable[DeviceTiming], steps: int | None = None) -> Device:
     found = ", ".join(timing.describe(steps) for timing in timings)
     if not measured:
         raise DeviceNotAvailableError(
-            "fastest", f"none could run the steps: {found}", "choose other places, or engine='auto'"
+            "fastest", f"no device could run the steps: {found}", "choose other places, or engine='auto'"
         )
     count = f"fastest of {len(measured)} measured" if len(measured) > 1 else "the only one measured"
     how = "" if steps is None else f", for {steps:,} steps with compiling"

@@ -1,10 +1,9 @@
 """Model: what a network and an ensemble have in common."""
 
 import copy
-from collections.abc import Callable, Iterable, Mapping
-from functools import wraps
+from collections.abc import Iterable, Mapping
 from os import PathLike
-from typing import Any, Self, TypeVar, cast
+from typing import Any, Self
 
 from nn_any import evaluation
 from nn_any import metrics as measures
@@ -39,27 +38,6 @@ from nn_any.training.steps import descend
 
 _WEIGHTS, _BIASES = ("weights", "gain"), ("biases", "shift")
 """The names of the parameters that `weights` and `biases` hand out."""
-
-
-Method = TypeVar("Method", bound=Callable[..., Any])
-
-
-def of_data(method: Method) -> Method:
-    """A method of data alone, with an error that says what to do with x and y."""
-
-    @wraps(method)
-    def checked(self: Any, data: Any, *misplaced: Any) -> Any:
-        _refuse_misplaced("data", misplaced, f"{method.__name__}((x, y))")
-        return method(self, data)
-
-    return cast(Method, checked)
-
-
-def _refuse_misplaced(name: str, misplaced: tuple[Any, ...], example: str) -> None:
-    if misplaced:
-        raise InvalidTypeError(
-            f"{name}: expected one argument, got {1 + len(misplaced)}; put x and y into a tuple: {example}"
-        )
 
 
 class Model:
@@ -415,7 +393,7 @@ class Model:
         >>> net.predict([[0, 0], [0, 1], [1, 0], [1, 1]])
         array([0, 1, 1, 0], dtype=int32)
         """
-        _refuse_misplaced("training_data", misplaced, "fit((x, y), ...)")
+        _check_alone("training_data", misplaced)
         with only_run(self):
             epochs = options.integer("epochs", epochs, minimum=0)
             options.choice("engine", engine, *MODES)
@@ -490,13 +468,14 @@ class Model:
             f"{self.dtype} on {self._device}, {self.epoch} epochs trained{f', {lost} diverged' if lost else ''})"
         )
 
-    def _examples(self, data: Any) -> Examples:
+    def _examples(self, data: Any, *misplaced: Any) -> Examples:
         """Data in any accepted form, as this network takes them."""
+        _check_alone("data", misplaced)
         return own_examples(self.specification, self._device, "data", data)
 
-    def _classified_examples(self, data: Any) -> Examples:
+    def _classified_examples(self, data: Any, *misplaced: Any) -> Examples:
         """The same, with a warning if their targets do not name one class each."""
-        examples = self._examples(data)
+        examples = self._examples(data, *misplaced)
         evaluation.warn_of_unclear_targets(self.specification, self._device, {"data": examples})
         return examples
 
@@ -539,8 +518,11 @@ class Model:
     def _checked_array(self, name: str, new: Any, old: Array) -> Array:
         """An array on the device, in the shape of the current one."""
         array = own_array(name, new, self._device, self.dtype)
-        if tuple(array.shape) != tuple(old.shape):
-            raise InvalidValueError(f"{name}: expected shape {tuple(old.shape)}, got {tuple(array.shape)}")
+        shape, wanted = tuple(array.shape), tuple(old.shape)
+        if shape != tuple(old.shape):
+            same = sorted(size for size in shape if size > 1) == sorted(size for size in wanted if size > 1)
+            how = "" if not same else "; use .T" if shape[::-1] == wanted else f"; use .reshape{wanted}"
+            raise InvalidValueError(f"{name}: expected shape {wanted}, got {shape}{how}")
         return array
 
     def _put(self, arrays: dict[str, Array]) -> None:
@@ -576,6 +558,13 @@ class _Default(str):
 
 SIGMOID, QUADRATIC, NORMAL, FLOAT32 = map(_Default, ("sigmoid", "quadratic", "normal", "float32"))
 """The defaults of networks and ensembles."""
+
+
+def _check_alone(name: str, misplaced: tuple[Any, ...]) -> None:
+    """Nothing has come after the data."""
+    if misplaced:
+        given = 1 + len(misplaced)
+        raise InvalidTypeError(f"{name}: expected one argument, got {given}; put x and y into a tuple: (x, y)")
 
 
 def refuse_beside_snapshot(**arguments: Any) -> None:

@@ -14,7 +14,7 @@ from nn_any.core.summary import summary_table
 from nn_any.core.typing import Array
 from nn_any.datasets.network_input import own_inputs
 from nn_any.files import load_host_snapshot
-from nn_any.model import FLOAT32, NORMAL, QUADRATIC, SIGMOID, Model, of_data, refuse_beside_snapshot
+from nn_any.model import FLOAT32, NORMAL, QUADRATIC, SIGMOID, Model, refuse_beside_snapshot
 from nn_any.training.states import initial_snapshot, on_device, placed_snapshot
 
 
@@ -151,26 +151,25 @@ class Network(Model):
         self._check_probabilities()
         return self.feedforward(x)
 
-    @of_data
-    def evaluate(self, data: Any) -> int:
+    def evaluate(self, data: Any, *misplaced: Any) -> int:
         """How many examples the network classifies correctly.
 
         A row of targets counts for the class of its largest entry. A warning tells of rows that name none or several.
         """
         self._check_classifies("evaluate", "use loss(data)")
-        return int(evaluation.losses_and_correct(self.snapshot, self.device, self._classified_examples(data))[1])
+        return int(
+            evaluation.losses_and_correct(self.snapshot, self.device, self._classified_examples(data, *misplaced))[1]
+        )
 
-    @of_data
-    def accuracy(self, data: Any) -> float:
+    def accuracy(self, data: Any, *misplaced: Any) -> float:
         """The share of the examples that the network classifies correctly, 0 … 1; see `evaluate`."""
         self._check_classifies("accuracy", "use loss(data)")
-        examples = self._classified_examples(data)
+        examples = self._classified_examples(data, *misplaced)
         return int(evaluation.losses_and_correct(self.snapshot, self.device, examples)[1]) / examples.size
 
-    @of_data
-    def loss(self, data: Any) -> float:
+    def loss(self, data: Any, *misplaced: Any) -> float:
         """The loss, averaged over the examples, by their weights if the `Dataset` has any."""
-        return float(evaluation.losses_and_correct(self.snapshot, self.device, self._examples(data))[0])
+        return float(evaluation.losses_and_correct(self.snapshot, self.device, self._examples(data, *misplaced))[0])
 
     def score(self, data: Any, *metrics: measures.Metric) -> dict[str, Any]:
         """Further measures of how right the network is, on the host.

@@ -98,7 +98,7 @@ def _found(name: str, obj: Any, array: np.ndarray) -> str:
         kind, remedy = _REMEDIES[array.dtype.kind]
         return f"{kind or array.dtype}{where}; {remedy}"
     kind = _KINDS.get(array.dtype.kind, str(array.dtype))
-    if array.ndim == 0 and kind == "Python objects":
+    if array.ndim == 0:
         return f"{kind} ({type(obj).__name__}); pass an array, or a list of numbers"
     if not _is_number(array) or any(value is None for value in array.ravel().tolist()):
         if name == "y" and array.ndim == 1 and all(isinstance(label, str | bytes) for label in array.tolist()):
@@ -149,7 +149,7 @@ def check_integers_fit(name: str, array: Array, device: Device, dtype: str | Non
     if smallest < limits.min or largest > limits.max:
         raise InvalidValueError(
             f"{name}: expected integers that {limits.dtype} can hold, the widest of {device}, got "
-            f"{smallest} … {largest}; convert them to real numbers with .astype('float32')"
+            f"{smallest} … {largest}; convert them to float32"
             f"{', or number the classes from 0' if name == 'y' else ''}"
         )
 
@@ -258,7 +258,7 @@ def check_labels(name: str, smallest: int, largest: int, classes: int, remedy: s
     if smallest < 0:
         raise InvalidValueError(
             f"{name}: expected labels from 0 on, got {smallest}; number the classes from 0, or convert numbers to "
-            "predict with .astype('float32')"
+            "predict to float32"
         )
     if largest >= classes:
         raise InvalidValueError(
@@ -291,7 +291,10 @@ def check_weights(name: str, weights: Any, n: int, thing: str = "example") -> np
     """
     array = to_numpy(as_array(name, weights)).astype("float64")
     if array.shape != (n,):
-        raise InvalidValueError(f"{name}: expected one weight for each {thing}, ({n},), got shape {array.shape}")
+        remedy = "; use .ravel()" if array.size == n else ""
+        raise InvalidValueError(
+            f"{name}: expected one weight for each {thing}, ({n},), got shape {array.shape}{remedy}"
+        )
     check_finite(name, array)
     if array.min() < 0 or array.max() == 0:
         raise InvalidValueError(

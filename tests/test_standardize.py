@@ -197,7 +197,7 @@ def test_the_layer_before_an_inverted_one_gets_the_activation_that_suits_the_los
 
 
 def test_it_takes_its_place_or_is_refused_with_a_remedy():
-    with pytest.raises(nn.InvalidValueError, match="put it first"):
+    with pytest.raises(nn.InvalidValueError, match="put it in front of every layer"):
         nn.Network([4, 5, nn.Standardize(), 3])
     with pytest.raises(nn.InvalidValueError, match="put it last"):
         nn.Network([4, nn.Standardize(invert=True), 3])

@@ -160,7 +160,7 @@ class Device:
         if array.dtype in (np.int64, np.uint64) and array.size and (array.min() < -(2**31) or array.max() >= 2**31):
             raise InvalidValueError(
                 f"array: expected integers that int32 can hold, the widest of {self}, got {array.min()} … "
-                f"{array.max()}; convert them to real numbers with .astype('float32')"
+                f"{array.max()}; convert them to float32"
             )
 
     def place(self, tree: Any, dtype: str) -> Any:

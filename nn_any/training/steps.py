@@ -184,7 +184,9 @@ def _pair(name: str, batch: Any) -> tuple[Any, Any]:
     """A batch, once it has turned out to be a pair."""
     if not isinstance(batch, tuple) or len(batch) != 2:
         got = f"a tuple of {len(batch)}" if isinstance(batch, tuple) else type(batch).__name__
-        raise InvalidTypeError(f"{name}: expected a tuple (x, y) of arrays, got {got}")
+        raise InvalidTypeError(
+            f"{name}: expected a tuple (x, y) of arrays, got {got}; for lists of pairs use nn_any.book.network"
+        )
     return batch
 
 

@@ -328,7 +328,7 @@ RUNS = [
 MODELS = [
     Mutant(
         "model.py",
-        "tuple(array.shape) != tuple(old.shape)",
+        "shape != tuple(old.shape)",
         "array.ndim != old.ndim",
         "set_weights takes arrays of other sizes",
     ),

@@ -179,7 +179,7 @@ def test_a_list_in_place_of_an_array(refused):
 @place(
     "backends/devices.py Device._check_integers: array: expected integers that int32 can hold, the",
     "array",
-    "convert them to real numbers with .astype('float32')",
+    "convert them to float32",
 )
 def test_integers_that_a_device_cannot_hold(refused):
     need("jax")

@@ -20,7 +20,11 @@ def test_a_search_to_time(refused):
     assert time(optimizer=nn.SGD(0.5))[0].error is None
 
 
-@place("measuring.py _check_network: network: expected a Network, got {}", "network", "expected a Network")
+@place(
+    "measuring.py _check_network: network: expected a Network, got {}; of an",
+    "network",
+    "pass a member, ensemble[0]",
+)
 def test_an_ensemble_to_time(refused):
     ensemble = nn.Ensemble([4, 3], 2)
     with refused:
@@ -47,7 +51,7 @@ def test_no_places(refused, monkeypatch):
     assert fastest() == nn.select_device("numpy")
 
 
-@place("measuring.py choose: fastest, none could run the steps: {}, choose", "device 'fastest'", "engine='auto'")
+@place("measuring.py choose: fastest, no device could run the steps: {}, choose", "device 'fastest'", "engine='auto'")
 def test_places_that_all_fail(refused):
     with refused:
         fastest(places=["array_api_strict"], engine="compiled")

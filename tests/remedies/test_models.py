@@ -30,12 +30,30 @@ def test_arrays_that_are_too_few(refused, net):
     net.set_weights(net.weights, net.biases)
 
 
-@place("model.py Model._checked_array: {}: expected shape {}, got {}", "weights[0]", "expected shape (5, 4)")
+@place("model.py Model._checked_array: {}: expected shape {}, got {}{}", "weights[0]", "use .T")
 def test_a_matrix_the_other_way_round(refused, net):
     first, second = net.weights
     with refused:
         net.set_weights([first.T, second], net.biases)
-    net.set_weights([first, second], net.biases)
+    net.set_weights([first.T.T, second], net.biases)
+
+
+def test_biases_in_columns(net):
+    """The book's."""
+    columns = [b[:, None] for b in net.biases]
+    with pytest.raises(nn.InvalidValueError, match=r"biases\[0\]: expected shape \(5,\), .*use .reshape\(5,\)$"):
+        net.set_weights(net.weights, columns)
+    net.set_weights(
+        net.weights,
+        [
+            columns[0].reshape(
+                5,
+            ),
+            columns[1].reshape(
+                3,
+            ),
+        ],
+    )
 
 
 @place(
@@ -188,7 +206,7 @@ def test_a_metric_of_nothing_for_members(refused):
 
 
 @place(
-    "model.py _refuse_misplaced: {}: expected one argument, got {}; put x and y",
+    "model.py _check_alone: {}: expected one argument, got {}; put x and y",
     "expected one argument, got 2",
     "put x and y into a tuple",
 )
@@ -200,7 +218,7 @@ def test_inputs_and_targets_apart(refused, net):
     for model in (net, nn.Ensemble([4, 3], 2)):
         for method in ("accuracy", "accuracies", "best", "evaluate", "loss", "losses"):
             if hasattr(model, method):
-                with pytest.raises(TypeError, match=rf"put x and y into a tuple: {method}\(\(x, y\)\)"):
+                with pytest.raises(TypeError, match=r"data: expected one .* into a tuple: \(x, y\)"):
                     getattr(model, method)(X, Y)
                 getattr(model, method)((X, Y))
                 getattr(model, method)(data=(X, Y))

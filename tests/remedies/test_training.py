@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 import nn_any as nn
+from nn_any.book import network
 from nn_any.core.state import TrainState
 
 from . import place
@@ -197,13 +198,16 @@ def test_the_state_of_another_network(refused, net):
     assert isinstance(state, TrainState)
 
 
-@place("training/steps.py _pair: {}: expected a tuple (x, y) of arrays, got {}", "batch", "a tuple (x, y) of arrays")
+@place(
+    "training/steps.py _pair: {}: expected a tuple (x, y) of arrays, got {}; for", "batch", "use nn_any.book.network"
+)
 def test_a_batch_that_is_a_list(refused, net):
     with refused:
         net.update_mini_batch(list(zip(X, Y, strict=True)), 0.1)
     with refused:
         net.update_mini_batch((X, Y, Y), 0.1)
     net.update_mini_batch((X, Y), 0.1)
+    network.Network([4, 5, 3]).update_mini_batch([(row[:, None], label) for row, label in zip(X, Y, strict=True)], 0.1)
     step(net, net.state)
     nn.train_step(net, net.state, [X, Y], 0.1)  # as PyTorch's loaders have it
 

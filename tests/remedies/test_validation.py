@@ -45,7 +45,9 @@ def test_ragged_rows(refused):
 
 
 @place(
-    "validation.py check_integers_fit: {}: expected integers that {} can hold, the widest", "x: ", ".astype('float32')"
+    "validation.py check_integers_fit: {}: expected integers that {} can hold, the widest",
+    "x: ",
+    "convert them to float32",
 )
 def test_integers_that_jax_cannot_hold(refused):
     need("jax")
@@ -154,6 +156,9 @@ def test_a_column_of_labels(refused, net):
 
 @place("validation.py check_weights: {}: expected one weight for each {}, ({},), got", "sample_weight", "(12,)")
 def test_weights_that_are_too_few(refused):
+    with pytest.raises(nn.InvalidValueError, match=r"use .ravel\(\)"):
+        nn.Dataset(X, Y, sample_weight=np.ones((12, 1)))
+    nn.Dataset(X, Y, sample_weight=np.ones((12, 1)).ravel())
     with refused:
         nn.Dataset(X, Y, sample_weight=[1.0, 2.0])
     nn.Dataset(X, Y, sample_weight=np.ones(12))
