@@ -80,7 +80,6 @@ _REMEDIES = {
     "c": ("complex numbers", "take their real parts with .real"),
     "M": ("dates", "count days with (x - x.min()) / np.timedelta64(1, 'D')"),
     "m": ("spans of time", "count days with x / np.timedelta64(1, 'D')"),
-    "f": ("", "convert them with .astype('float32')"),
 }
 _KINDS = {"O": "Python objects", "U": "text", "S": "bytes", "T": "text"}
 
@@ -94,9 +93,11 @@ def _found(name: str, obj: Any, array: np.ndarray) -> str:
         return f"fields {array.dtype.names}; use numpy.lib.recfunctions.structured_to_unstructured"
     if (column := _bad_column(obj)) is not None:
         return f"column {column!r} without numbers{where}; leave it out, or put numbers in its place"
+    listed = isinstance(obj, list | tuple)
+    convert = f"convert them with {'numpy.asarray(..., dtype=' if listed else '.astype('}'float32')"
     if array.dtype.kind in _REMEDIES:
         kind, remedy = _REMEDIES[array.dtype.kind]
-        return f"{kind or array.dtype}{where}; {remedy}"
+        return f"{kind}{where}; {remedy}"
     kind = _KINDS.get(array.dtype.kind, str(array.dtype))
     if array.ndim == 0 and kind == "Python objects":
         return f"{kind} ({type(obj).__name__}); pass an array, or a list of numbers"
@@ -107,7 +108,7 @@ def _found(name: str, obj: Any, array: np.ndarray) -> str:
         at = ", ".join(map(str, place))
         shown = f"{value!r}"[:80]
         return f"{kind}{where}, such as {shown} at [{at}]; put numbers in the place of such entries, or leave them out"
-    return f"{kind}{where}; convert them with .astype('float32')"
+    return f"{kind}{where}; {convert}"
 
 
 def _bad_column(frame: Any) -> Any:

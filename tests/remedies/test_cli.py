@@ -88,7 +88,7 @@ def test_a_fraction_of_epochs(refused, train):
 
 
 @place(
-    "cli/options.py check_free: output: {} holds {} already; choose another folder,",
+    "cli/options.py check_free: output: {} holds {} already; choose another",
     "output",
     "choose another folder, or add --overwrite",
 )
