@@ -156,7 +156,7 @@ class Device:
         if dtype is None and array.dtype == np.float16 and not hasattr(self.xp, "float16"):
             dtype = "float32"
         wanted = array.dtype.newbyteorder("=") if dtype is None else np.dtype(dtype)
-        with quiet():  # whoever casts looks for infinity
+        with quiet():  # the caller looks for infinity
             return array.astype(wanted, order="C", copy=False)  # rows are taken from it: keep each in one piece
 
     def _check_integers(self, array: np.ndarray) -> None:

@@ -62,9 +62,9 @@ def train(
     optimizer
         How gradients move the weights: by default sgd, for tables and numbers adam.
     learning_rate
-        The step size, for a schedule the largest. By default for sgd 3, which suits images and the quadratic loss (the
-        cross-entropy wants a smaller one, such as 0.5), 0.1 for tables of classes, and for numbers what suits their
-        spread; 0.003 for adam and adamw on tables and numbers; else the optimizer's usual one, such as 0.001 for adam.
+        The step size; for a schedule, the largest. By default for sgd: 3 for images, which suits the quadratic loss
+        (cross_entropy wants a smaller one, such as 0.5), 0.1 for tables of classes, and for numbers one that suits
+        their spread. For adam and adamw: 0.003 for tables and numbers. Else the optimizer's usual one, such as 0.001.
     schedule
         How the learning rate changes: cosine and one-cycle over all epochs; halving whenever the validation data have
         not become better for 10 epochs, which also ends the training when 1/128 is reached.
@@ -83,8 +83,8 @@ def train(
     output
         The folder for model.safetensors and run.json. By default a new one in runs/.
     checkpoint
-        A file to write down after each epoch, and when the run ends, all that it takes to go on. If it is there
-        already, say --resume or --overwrite.
+        A file that holds all that it takes to go on, written after each epoch and when the run ends. If it exists,
+        add --resume or --overwrite.
     resume
         Go on where the checkpoint stands, if it is there, until all epochs are done; else begin.
     """
@@ -156,7 +156,7 @@ def train(
 
 
 def _checkpoint(path: Path, folder: Path, resume: bool, overwrite: bool) -> nn.Checkpoint:
-    """What writes the checkpoint, once nothing is found in its way."""
+    """The callback that writes the checkpoint; an error if a file is in its way."""
     if path.absolute() == (folder / "model.safetensors").absolute():
         raise InvalidValueError(f"checkpoint: expected another file than the model, {path}; choose another name")
     saver = nn.Checkpoint(path, overwrite=overwrite)

@@ -19,7 +19,7 @@ _NO_FOLDER_SYNC = (errno.EINVAL, errno.ENOTSUP)
 
 
 def as_path(path: str | os.PathLike[str]) -> Path:
-    """`path` itself, once it has turned out to be one."""
+    """`path` as a `Path`; TypeError if it is not one."""
     try:
         return Path(path)
     except TypeError as error:
@@ -119,7 +119,7 @@ def claim(path: str | os.PathLike[str]) -> Callable[[], None] | None:
     while True:
         try:
             descriptor = os.open(claimed, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
-        except OSError:  # a folder that is not for writing: the writer will hear of it
+        except OSError:  # the folder cannot be written, and neither will the file be
             return lambda: None
         if not _lock(descriptor):
             os.close(descriptor)
