@@ -121,7 +121,8 @@ def train(
             net.to(nn.fastest_device(net, training, batch_size, optimizer=method, epochs=count, engine=engine))
     console = error_console()
     callbacks: list[nn.Callback] = [] if stopping is None else [stopping]
-    callbacks.append(_Beginning(data, splits, seed, saver, None if quiet else console))
+    beginning = _Beginning(data, splits, seed, saver, None if quiet else console)
+    callbacks.append(beginning)
     callbacks += [] if quiet else [ProgressDisplay(console)]
     history, seconds, exit_code = fit(
         net,
@@ -144,7 +145,13 @@ def train(
     results["standardized"] = options.standardized(net.layers)
     results |= {"optimizer": optimizer, **rates, "schedule": schedule}
     results |= {"batch_size": batch_size, "patience": patience, "dtype": dtype, "seed": net.seed}
-    results |= {"device": str(net.device), "interrupted": exit_code != 0, "steps": net.steps, "seconds": seconds}
+    results |= {
+        "device": str(net.device),
+        "interrupted": exit_code != 0,
+        "steps": net.steps,
+        "seconds": seconds,
+        "epochs_before": beginning.epochs,
+    }
     results |= {"epochs": len(history), "saved_epoch": saved_epoch, "engine": history.engine}
     results |= _test_results(history, saved_epoch, net.is_regression)
     path = folder / "model.safetensors"
@@ -174,9 +181,11 @@ class _Beginning(nn.Callback):
         self, data: str, splits: options.Splits, seed: int, saver: nn.Checkpoint | None, console: Console | None
     ) -> None:
         self._data, self._splits, self._seed, self._saver, self._console = data, splits, seed, saver, console
+        self.epochs = 0
+        """How many were done before this run."""
 
     def on_train_begin(self, run: TrainingRun) -> None:
-        net = run.network
+        net, self.epochs = run.network, len(run.history)
         if net.seed != self._seed:
             raise options.UsageError(
                 f"seed: expected {net.seed}, as in the checkpoint, got {self._seed}; add --seed {net.seed}, or choose "
@@ -226,7 +235,9 @@ def _report(results: dict[str, Any]) -> str:
         fields.append(("inputs", f"divided by {results['scale']:g}, as whatever you give the saved network must be"))
     if what := results["standardized"]:
         fields.append(("standardised", f"{' and '.join(what)}: {options.RAW_NUMBERS}"))
-    fields.append(("time", f"{results['seconds']:.2f} s for {counted(epochs, 'epoch')}"))
+    before = results["epochs_before"]
+    took = f"{results['seconds']:.2f} s for {counted(epochs - before, 'epoch')}"
+    fields.append(("time", f"{took}, after {before} before" if before else took))
     fields += [("device", results["device"]), ("saved", results["model"])]
     lines = [Text.assemble((f"{name:15}", "bold"), text) for name, text in fields]
     for line in lines:
