@@ -145,13 +145,8 @@ def train(
     results["standardized"] = options.standardized(net.layers)
     results |= {"optimizer": optimizer, **rates, "schedule": schedule}
     results |= {"batch_size": batch_size, "patience": patience, "dtype": dtype, "seed": net.seed}
-    results |= {
-        "device": str(net.device),
-        "interrupted": exit_code != 0,
-        "steps": net.steps,
-        "seconds": seconds,
-        "epochs_before": beginning.epochs,
-    }
+    results |= {"device": str(net.device), "interrupted": exit_code != 0, "steps": net.steps, "seconds": seconds}
+    results["epochs_run"] = beginning.epochs  # without those of the run that this one takes up
     results |= {"epochs": len(history), "saved_epoch": saved_epoch, "engine": history.engine}
     results |= _test_results(history, saved_epoch, net.is_regression)
     path = folder / "model.safetensors"
@@ -182,10 +177,10 @@ class _Beginning(nn.Callback):
     ) -> None:
         self._data, self._splits, self._seed, self._saver, self._console = data, splits, seed, saver, console
         self.epochs = 0
-        """How many were done before this run."""
+        """How many this run has done."""
 
     def on_train_begin(self, run: TrainingRun) -> None:
-        net, self.epochs = run.network, len(run.history)
+        net = run.network
         if net.seed != self._seed:
             raise options.UsageError(
                 f"seed: expected {net.seed}, as in the checkpoint, got {self._seed}; add --seed {net.seed}, or choose "
@@ -198,6 +193,9 @@ class _Beginning(nn.Callback):
             print_line(self._console, f"device {net.device} ({net.device.reason})")
             if self._saver is not None and self._saver.start is not None:
                 print_line(self._console, self._saver.start)
+
+    def on_epoch_end(self, run: TrainingRun) -> None:
+        self.epochs += 1
 
 
 def _layer_sizes(net: nn.Network) -> list[int]:
@@ -235,9 +233,7 @@ def _report(results: dict[str, Any]) -> str:
         fields.append(("inputs", f"divided by {results['scale']:g}, as whatever you give the saved network must be"))
     if what := results["standardized"]:
         fields.append(("standardised", f"{' and '.join(what)}: {options.RAW_NUMBERS}"))
-    before = results["epochs_before"]
-    took = f"{results['seconds']:.2f} s for {counted(epochs - before, 'epoch')}"
-    fields.append(("time", f"{took}, after {before} before" if before else took))
+    fields.append(("time", f"{results['seconds']:.2f} s for {counted(results['epochs_run'], 'epoch')}"))
     fields += [("device", results["device"]), ("saved", results["model"])]
     lines = [Text.assemble((f"{name:15}", "bold"), text) for name, text in fields]
     for line in lines:
