@@ -49,9 +49,9 @@ def main():
     Console().print(table)
     if not whole:
         print(
-            "The book's wide network beats the narrow one; on these few small images it loses by the chapter's start:\n"
-            "weights from N(0, 1) add up to sums so large that some outputs stick at 0, and those digits are lost.\n"
-            "Chapter 3 divides the weights by the root of the number of inputs, and then all three learn."
+            "In the book, the wide network beats the narrow one. On these few small images it loses: with weights\n"
+            "from N(0, 1), the sums are so large that some outputs stick at 0, and their digits are never right.\n"
+            "Chapter 3 divides the weights by the root of the number of inputs; then all three networks learn."
         )
 
 

@@ -28,7 +28,7 @@ def train(device, engine):
 def main():
     console = Console()
     if not console.is_terminal:
-        console.width = 120  # a file has no width of its own, and nothing shall be cut
+        console.width = 120  # a file has no width; do not cut columns
     for engine, epochs in EPOCHS.items():
         *_, reference = train(nn.select_device("numpy"), engine)
         table = Table(

@@ -553,7 +553,7 @@ class Model:
 
 
 class _Default(str):
-    """The default of an argument: not the same object as the word that a caller may write."""
+    """The default of an argument, which is told apart from the same word passed by a caller."""
 
 
 SIGMOID, QUADRATIC, NORMAL, FLOAT32 = map(_Default, ("sigmoid", "quadratic", "normal", "float32"))

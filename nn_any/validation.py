@@ -80,7 +80,6 @@ _REMEDIES = {
     "c": ("complex numbers", "take their real parts with .real"),
     "M": ("dates", "count days with (x - x.min()) / np.timedelta64(1, 'D')"),
     "m": ("spans of time", "count days with x / np.timedelta64(1, 'D')"),
-    "f": ("", "convert them with .astype('float32')"),
 }
 _KINDS = {"O": "Python objects", "U": "text", "S": "bytes", "T": "text"}
 
@@ -96,7 +95,7 @@ def _found(name: str, obj: Any, array: np.ndarray) -> str:
         return f"column {column!r} without numbers{where}; leave it out, or put numbers in its place"
     if array.dtype.kind in _REMEDIES:
         kind, remedy = _REMEDIES[array.dtype.kind]
-        return f"{kind or array.dtype}{where}; {remedy}"
+        return f"{kind}{where}; {remedy}"
     kind = _KINDS.get(array.dtype.kind, str(array.dtype))
     if array.ndim == 0:
         return f"{kind} ({type(obj).__name__}); pass an array, or a list of numbers"

@@ -1,6 +1,8 @@
 """What comes in through Python is taken as it is meant, or refused with a remedy that works."""
 
 import math
+from decimal import Decimal
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -686,3 +688,20 @@ def test_the_classes_of_a_single_column():
     data = nn.Dataset(X, (Y > 0).astype("float32")[:, None], classes=1).weighted(class_weight="balanced")
     np.testing.assert_allclose(data.sample_weight, np.where(Y > 0, 0.75, 1.5))
     assert [len(part) for part in data.split(1.0)] == [12]
+
+
+@pytest.mark.parametrize("number", [Decimal("1.5"), Fraction(3, 2), 10**30, np.longdouble(1.5)], ids=type)
+def test_lists_of_other_numbers_are_told_what_works_for_lists(device, number):
+    """A list has no ``astype``."""
+    with pytest.raises(TypeError, match=r"x: .*; convert them with numpy.asarray\(\.\.\., dtype='float32'\)") as error:
+        nn.Dataset([[number], [number]], [0, 1], device=device)
+    assert ".astype" not in str(error.value)
+    dataset = nn.Dataset(np.asarray([[number], [number]], dtype="float32"), [0, 1], device=device)
+    np.testing.assert_allclose(nn.to_numpy(dataset.x), [[float(number)]] * 2, rtol=1e-6)
+
+
+@pytest.mark.parametrize("entry", ["a", b"a", None, Decimal("1.5"), np.datetime64("2020-01-01")], ids=type)
+def test_a_device_takes_numbers_alone(device, entry):
+    """The message is the same on all: PyTorch, JAX and array-api-strict have errors of their own."""
+    with pytest.raises(TypeError, match="array: expected numbers, got dtype"):
+        device.asarray([entry])

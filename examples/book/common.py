@@ -51,5 +51,5 @@ def show(rows: list[Row], caption: str = "") -> None:
         table.add_row(row.name, seed, epochs, *shares, book, f"{row.seconds:.1f}", row.device)
     console = Console()
     if not console.is_terminal:
-        console.width = 120  # a file has no width of its own, and nothing shall be cut
+        console.width = 120  # a file has no width; do not cut columns
     console.print(table)

@@ -41,7 +41,7 @@ def _jit(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _broadcasting() -> AbstractContextManager[Any]:
-    """What lets arrays of different ranks meet, as ensembles' do, where a user has JAX refuse that."""
+    """A context in which arrays of different ranks broadcast, as those of ensembles do, whatever JAX is set to."""
     allowed = jax.config.jax_numpy_rank_promotion == "allow"
     context: AbstractContextManager[Any] = nullcontext() if allowed else jax.numpy_rank_promotion("allow")
     return context

@@ -127,7 +127,7 @@ class Device:
         Raises
         ------
         TypeError
-            If there is no such dtype, or `dtype` is float64 and the device has none.
+            If `obj` holds no numbers, there is no such dtype, or `dtype` is float64 and the device has none.
         """
         if dtype is not None:
             dtype = self._checked_dtype(dtype)
@@ -145,6 +145,10 @@ class Device:
     def _host(self, obj: Any, dtype: str | None) -> np.ndarray:
         """`obj` as a C-contiguous NumPy array of a dtype that the device has, in the machine's byte order."""
         array = to_numpy(obj)
+        if array.dtype.kind in "OUSTMm":
+            raise InvalidTypeError(
+                f"array: expected numbers, got dtype {array.dtype}; make them with numpy.asarray(..., dtype='float32')"
+            )
         if self.integer_dtype == "int32" and dtype in (None, "int64", "uint64"):
             self._check_integers(array)
         if dtype is None and array.dtype == np.float64 and not (hasattr(obj, "dtype") and self.supports("float64")):
@@ -152,7 +156,7 @@ class Device:
         if dtype is None and array.dtype == np.float16 and not hasattr(self.xp, "float16"):
             dtype = "float32"
         wanted = array.dtype.newbyteorder("=") if dtype is None else np.dtype(dtype)
-        with quiet():  # whoever casts looks for infinity
+        with quiet():  # the caller looks for infinity
             return array.astype(wanted, order="C", copy=False)  # rows are taken from it: keep each in one piece
 
     def _check_integers(self, array: np.ndarray) -> None:

@@ -51,7 +51,7 @@ def render(lines: Iterable[str | Text], table: Table | None = None) -> str:
 
 
 def to_json(results: dict[str, Any]) -> str:
-    """Results as JSON text, which has no NaN and no infinity: null, and ``not_finite`` says where and what it was."""
+    """Results as JSON text. JSON has no NaN and no infinity: null stands for them, and ``not_finite`` says where."""
     found: dict[str, set[str]] = {}
 
     def plain(value: Any, place: str) -> Any:

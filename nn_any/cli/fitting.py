@@ -39,7 +39,7 @@ def fit(
 
 
 def _claim(folder: Path, overwrite: bool) -> None:
-    """Make the folder, once it is certain that this run, and no other one, can save in it."""
+    """Make the folder and claim it; an error if it cannot be written, or if another run uses it."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         TemporaryFile(dir=folder).close()

@@ -137,7 +137,7 @@ _OPTIMIZERS = {kind.__name__.lower(): kind for kind in _RULES}
 _RESULTS = {"model.safetensors": "a model", "run.json": "run.json", "sweep.json": "sweep.json"}
 """The files of a run, and what a message calls them."""
 RAW_NUMBERS = "the saved network takes and gives raw numbers"
-"""What it means that a network standardises."""
+"""What reports say of a network that standardises."""
 
 
 def output_folder(output: Path | None, data: str, overwrite: bool) -> Path:
@@ -178,7 +178,7 @@ def describe_reading(reading: Reading | None) -> dict[str, Any] | None:
 
 
 class Defaults(NamedTuple):
-    """What a command uses where nothing is said; docs/results.md has the measurements behind them."""
+    """What a command uses by default; docs/results.md has the measurements behind it."""
 
     hidden: int
     activation: str
@@ -213,20 +213,20 @@ def defaults(training: Dataset) -> Defaults:
 
 
 def default_rate(name: str, training: Dataset, loss: str, *, standardize: bool) -> float | None:
-    """The learning rate where none is said; None for the optimizer's own."""
+    """The learning rate of a command that is given none; None for the optimizer's own."""
     if name == "sgd":
         return 3.0 * _sgd_share(training, loss, standardize)
     return None if is_image_data(training) and training.classes else _RATES.get(name)
 
 
 def default_rates(name: str, training: Dataset, loss: str, *, standardize: bool) -> list[float]:
-    """The learning rates that a sweep tries where none are said."""
+    """The learning rates of a sweep that is given none."""
     share = _sgd_share(training, loss, standardize) if name == "sgd" else 1.0
     return [float(f"{share * rate:.3g}") for rate in _LEARNING_RATES[name]]
 
 
 def default_decays(name: str, training: Dataset, loss: str, *, standardize: bool) -> list[float]:
-    """The weight decays that a sweep tries where none are said; adamw's do not meet the loss."""
+    """The weight decays of a sweep that is given none; those of adamw do not depend on the loss."""
     steep = 1.0 if training.classes or name == "adamw" else _steepness(training, loss, standardize)
     return [0.0, *(float(f"{steep * decay:.3g}") for decay in (0.0001, 0.001))]
 

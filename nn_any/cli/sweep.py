@@ -73,8 +73,8 @@ def sweep(
         Those to try, such as 0.1,0.3,1,3; for a schedule the largest. By default four that suit the optimizer
         and the data.
     weight_decays
-        Those to try, such as 0,1e-4; each goes with each learning rate. By default three that suit the loss: 0, 0.0001
-        and 0.001 for classes; for numbers as many times more as the loss is steeper.
+        Those to try, such as 0,1e-4; each goes with each learning rate. By default 0, 0.0001
+        and 0.001; for numbers, the last two times the size of the gradients, such as the variance of the targets.
     seeds
         How many seeds each pair is trained with.
     draws

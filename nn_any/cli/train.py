@@ -65,9 +65,9 @@ def train(
     optimizer
         How gradients move the weights: by default sgd, for tables and numbers adam.
     learning_rate
-        The step size, for a schedule the largest. By default for sgd 3, which suits images and the quadratic loss (the
-        cross-entropy wants a smaller one, such as 0.5), 0.1 for tables of classes, and for numbers what suits their
-        spread; 0.003 for adam and adamw on tables and numbers; else the optimizer's usual one, such as 0.001 for adam.
+        The step size; for a schedule, the largest. By default for sgd: 3 for images, which suits the quadratic loss
+        (cross_entropy wants a smaller one, such as 0.5), 0.1 for tables of classes, and for numbers one that suits
+        their spread. For adam and adamw: 0.003 for tables and numbers. Else the optimizer's usual one, such as 0.001.
     schedule
         How the learning rate changes: cosine and one-cycle over all epochs; halving whenever the validation data have
         not become better for 10 epochs, which also ends the training when 1/128 is reached.
@@ -86,8 +86,8 @@ def train(
     output
         The folder for model.safetensors and run.json. By default a new one in runs/.
     checkpoint
-        A file to write down after each epoch, and when the run ends, all that it takes to go on. If it is there
-        already, say --resume or --overwrite.
+        A file that holds all that it takes to go on, written after each epoch and when the run ends. If it exists,
+        add --resume or --overwrite.
     resume
         Go on where the checkpoint stands, if it is there, until all epochs are done; else begin.
     """
@@ -125,7 +125,8 @@ def train(
             net.to(nn.fastest_device(net, training, batch_size, optimizer=method, epochs=count, engine=engine))
     console = error_console()
     callbacks: list[nn.Callback] = [] if stopping is None else [stopping]
-    callbacks.append(_Beginning(data, splits, reading, seed, saver, None if quiet else console))
+    beginning = _Beginning(data, splits, reading, seed, saver, None if quiet else console)
+    callbacks.append(beginning)
     callbacks += [] if quiet else [ProgressDisplay(console)]
     history, seconds, exit_code = fit(
         net,
@@ -150,6 +151,7 @@ def train(
     results |= {"optimizer": optimizer, **rates, "schedule": schedule}
     results |= {"batch_size": batch_size, "patience": patience, "dtype": dtype, "seed": net.seed}
     results |= {"device": str(net.device), "interrupted": exit_code != 0, "steps": net.steps, "seconds": seconds}
+    results["epochs_run"] = beginning.epochs  # without those of the run that this one takes up
     results |= {"epochs": len(history), "saved_epoch": saved_epoch, "engine": history.engine}
     results |= _test_results(history, saved_epoch, net.is_regression)
     path = folder / "model.safetensors"
@@ -161,7 +163,7 @@ def train(
 
 
 def _checkpoint(path: Path, folder: Path, resume: bool, overwrite: bool) -> nn.Checkpoint:
-    """What writes the checkpoint, once nothing is found in its way."""
+    """The callback that writes the checkpoint; an error if a file is in its way."""
     if path.absolute() == (folder / "model.safetensors").absolute():
         raise InvalidValueError(f"checkpoint: expected another file than the model, {path}; choose another name")
     saver = nn.Checkpoint(path, overwrite=overwrite)
@@ -186,6 +188,8 @@ class _Beginning(nn.Callback):
     ) -> None:
         self._data, self._splits, self._reading = data, splits, reading
         self._seed, self._saver, self._console = seed, saver, console
+        self.epochs = 0
+        """How many this run has done."""
 
     def on_train_begin(self, run: TrainingRun) -> None:
         net = run.network
@@ -203,6 +207,9 @@ class _Beginning(nn.Callback):
             print_line(self._console, f"device {net.device} ({net.device.reason})")
             if self._saver is not None and self._saver.start is not None:
                 print_line(self._console, self._saver.start)
+
+    def on_epoch_end(self, run: TrainingRun) -> None:
+        self.epochs += 1
 
 
 def _layer_sizes(net: nn.Network) -> list[int]:
@@ -240,7 +247,7 @@ def _report(results: dict[str, Any]) -> str:
         fields.append(("inputs", f"divided by {results['scale']:g}, as whatever you give the saved network must be"))
     if what := results["standardized"]:
         fields.append(("standardised", f"{' and '.join(what)}: {options.RAW_NUMBERS}"))
-    fields.append(("time", f"{results['seconds']:.2f} s for {counted(epochs, 'epoch')}"))
+    fields.append(("time", f"{results['seconds']:.2f} s for {counted(results['epochs_run'], 'epoch')}"))
     fields += [("device", results["device"]), ("saved", results["model"])]
     lines = [Text.assemble((f"{name:15}", "bold"), text) for name, text in fields]
     for line in lines:

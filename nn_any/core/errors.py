@@ -7,7 +7,7 @@ from typing import Any
 
 
 class Portable(BaseException):
-    """An error that survives pickling and copying, whatever its constructor takes: worker processes send theirs so."""
+    """An error that survives pickling and copying, whatever its constructor takes, so worker processes return it."""
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _restored, (type(self), self.args, vars(self))

@@ -292,7 +292,7 @@ class Poisson(_LogitLoss):
         return (1 - _ratio(y, a, xp)) / a.shape[-1]
 
     def _value(self, z: Array, y: Array, *, xp: Namespace) -> Array:
-        # exp z is infinite long before 1000, and y z must not be, or their difference is no number
+        # exp z is infinite long before 1000; y z must stay finite, or the difference is NaN
         return xp.mean(xp.exp(z) - y * primitives.clip(z, high=1000.0, xp=xp), axis=-1)
 
     def _delta(self, z: Array, a: Array, y: Array, *, xp: Namespace) -> Array:

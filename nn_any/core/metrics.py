@@ -26,7 +26,7 @@ def count_correct(outputs: Array, targets: Array, *, xp: Namespace) -> Array:
 
 
 def count_unclear(targets: Array) -> Array:
-    """How many rows of targets (n, outputs), of any real or integer dtype, name not exactly one class: (), int32.
+    """How many rows of targets (n, outputs), of any real or integer dtype, do not name exactly one class: (), int32.
 
     A row names one if exactly one entry is above ½, or if it sums to 1, as a mixture of classes does.
     """

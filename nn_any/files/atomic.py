@@ -116,7 +116,7 @@ def claim(path: str | os.PathLike[str]) -> Callable[[], None] | None:
     while True:
         try:
             descriptor = os.open(claimed, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
-        except OSError:  # a folder that is not for writing: the writer will hear of it
+        except OSError:  # the folder cannot be written, and neither will the file be
             return lambda: None
         if not _lock(descriptor):
             os.close(descriptor)

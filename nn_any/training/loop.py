@@ -46,11 +46,11 @@ def run_epochs(
                         callback.on_pause(run)
             except BaseException as error:
                 by_hand = not isinstance(error, KeyboardInterrupt) or caught.signal is None
-                if by_hand or isinstance(error, TrainingInterrupted):  # a second signal waits for nothing
+                if by_hand or isinstance(error, TrainingInterrupted):  # a second signal ends at once
                     for callback in run.callbacks:
                         try:
                             callback.on_train_error(run)
-                        except Exception as another:  # the others shall hear of it all the same
+                        except Exception as another:  # the others are told all the same
                             error.add_note(f"{callback!r} failed as well, in on_train_error: {another!r}")
                 raise
         raise_if_interrupted()  # a signal that came in the last epoch still counts

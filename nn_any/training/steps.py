@@ -181,7 +181,7 @@ def train_steps(
 
 
 def _pair(name: str, batch: Any) -> tuple[Any, Any]:
-    """A batch, once it has turned out to be a pair."""
+    """The batch itself; an error if it is not a pair."""
     if not isinstance(batch, tuple) or len(batch) != 2:
         got = f"a tuple of {len(batch)}" if isinstance(batch, tuple) else type(batch).__name__
         raise InvalidTypeError(

@@ -524,3 +524,12 @@ def test_two_runs_do_not_save_in_one_folder(tmp_path, capsys):
     assert ended.value.code == 0
     assert sorted(file.name for file in tmp_path.iterdir()) == ["model.safetensors", "run.json"]
     assert "for 1 epoch\n" in capsys.readouterr().out
+
+
+def test_a_resumed_run_does_not_claim_the_epochs_before_it(tmp_path, capsys):
+    arguments = ["train", "--quiet", "--device", "numpy", "--checkpoint", str(tmp_path / "run.st"), "--resume"]
+    for epochs, run_here in ((3, "3 epochs"), (4, "1 epoch"), (4, "0 epochs")):
+        with pytest.raises(SystemExit) as ended:
+            main([*arguments, "--epochs", str(epochs), "--output", str(tmp_path / "out"), "--overwrite"])
+        assert ended.value.code == 0
+        assert f" s for {run_here}\n" in capsys.readouterr().out

@@ -63,7 +63,7 @@ def higher_is_better(
 def monitored_value(record: Mapping[str, Any], column: str, *, name: str = "monitor") -> float:
     """The number in a column of a record; ValueError if it holds something else, such as a matrix."""
     value = record[column]
-    value = value[()] if isinstance(value, np.ndarray) else value  # of an array () its number
+    value = value[()] if isinstance(value, np.ndarray) else value  # the number in an array of shape ()
     if not isinstance(value, numbers.Real):
         raise InvalidValueError(
             f"{name}: expected a column with one number an epoch, got {column!r}, which holds a "
