@@ -191,15 +191,20 @@ def check_finite(name: str, array: Array, given: Array | None = None) -> None:
     )
 
 
-def check_range(name: str, y: Array, loss: Loss) -> None:
-    """Real targets within the range that a loss has a meaning for; reads one value back."""
+def check_range(name: str, y: Array, loss: Loss) -> bool:
+    """Real targets within the range that a loss has a meaning for; returns whether it has seen that all are finite.
+
+    Where the loss has such a range, one array of two numbers is read back.
+    """
     low, high = loss.target_range
     if low == -math.inf and high == math.inf:
-        return
+        return False
     device = Device.of(y)
     smallest, largest = to_numpy(device.engine.compile(extremes)(y)).tolist()
+    if not (math.isfinite(smallest) and math.isfinite(largest)):
+        return False
     if not (smallest < low or largest > high * (1 + 1e-6)):  # what softmax gives may be beyond 1 by rounding
-        return
+        return True
     expected = f"of at least {low:g}" if high == math.inf else f"within {low:g} … {high:g}"
     if smallest >= low:
         remedy = f"divide them by {largest:g}"
