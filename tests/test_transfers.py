@@ -78,7 +78,8 @@ def test_checks_read_a_few_values_a_run_and_none_an_epoch(monkeypatch):
     device, reads = nn.select_device("torch:cpu"), []
     read = Backend.to_host
     monkeypatch.setattr(Backend, "to_host", lambda self, array: reads.append(array) or read(self, array))
-    x, y = device.asarray(np.random.default_rng(0).random((60, 4)), "float32"), device.asarray(np.eye(3)[[0, 1, 2] * 20])
+    rows = np.random.default_rng(0).random((60, 4)), np.eye(3)[[0, 1, 2] * 20]
+    x, y = (device.asarray(part, "float32") for part in rows)
     data = nn.Dataset(x, y, sample_weight=np.arange(60) % 3)
 
     def count(work, *args, **arguments):
