@@ -1,6 +1,6 @@
 """The family of errors: each is also the built-in error that one would expect for its kind."""
 
-import sys
+import inspect
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -81,7 +81,7 @@ def prefix_errors(name: str) -> Iterator[None]:
 
 def caller_level() -> int:
     """The `stacklevel` by which a warning of the function that asks points at the line that called the package."""
-    frame, level = sys._getframe(1), 1
-    while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] == "nn_any":
+    frame, level = inspect.currentframe(), 0
+    while frame is not None and frame.f_globals.get("__name__", "").partition(".")[0] == "nn_any":
         frame, level = frame.f_back, level + 1
     return level
