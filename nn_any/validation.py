@@ -191,11 +191,18 @@ def check_finite(name: str, array: Array, given: Array | None = None) -> None:
     )
 
 
-def check_range(name: str, y: Array, loss: Loss) -> None:
-    """Real targets within the range that a loss has a meaning for; reads one value back."""
-    if loss.target_range != (-math.inf, math.inf):
-        smallest, largest = to_numpy(Device.of(y).engine.compile(extremes)(y)).tolist()
-        check_extremes(name, smallest, largest, loss)
+def check_range(name: str, y: Array, loss: Loss) -> bool:
+    """Real targets within the range that a loss has a meaning for; returns whether it has seen that all are finite.
+
+    Where the loss has such a range, one array of two numbers is read back.
+    """
+    if loss.target_range == (-math.inf, math.inf):
+        return False
+    smallest, largest = to_numpy(Device.of(y).engine.compile(extremes)(y)).tolist()
+    if not (math.isfinite(smallest) and math.isfinite(largest)):
+        return False
+    check_extremes(name, smallest, largest, loss)
+    return True
 
 
 def check_extremes(name: str, smallest: float, largest: float, loss: Loss) -> None:

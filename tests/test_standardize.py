@@ -168,14 +168,18 @@ def test_a_run_asks_once_whether_its_layers_have_measured(monkeypatch):
     assert len(asked) == 1
 
 
-def test_a_snapshot_that_a_callback_assigns_is_measured_as_well(device):
-    net, other = network(device), network(device)
+@pytest.mark.parametrize("moment", ["on_train_begin", "on_pause", "on_epoch_end"])
+def test_a_snapshot_that_a_callback_assigns_is_measured_as_well(device, monkeypatch, moment):
+    monkeypatch.setattr("nn_any.training.fit.segment_length", lambda *args: 5)
+    net, other, callback = network(device), network(device), nn.Callback()
 
     def assign(run):
-        if len(run.history) == 1:
+        within = run.network.snapshot.progress.unfinished is not None
+        if len(run.history) < 2 and within == (moment == "on_pause"):
             run.network.snapshot = other.snapshot
 
-    fit(net, epochs=2, callbacks=[assign])
+    setattr(callback, moment, assign)
+    fit(net, epochs=2, callbacks=[callback])
     assert statistics(net)[2] == 1
     assert statistics(other)[2] == 0
 

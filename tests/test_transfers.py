@@ -70,6 +70,33 @@ def test_the_guard_itself_would_notice(monkeypatch):
             read(array)
 
 
+def test_checks_read_a_few_values_a_run_and_none_an_epoch(monkeypatch):
+    """An epoch reads its losses, and whether all that was learned is finite; a step reads whether x and y are."""
+    need("torch")
+    from nn_any.backends._torch import Backend
+
+    device, reads = nn.select_device("torch:cpu"), []
+    read = Backend.to_host
+    monkeypatch.setattr(Backend, "to_host", lambda self, array: reads.append(array) or read(self, array))
+    rows = np.random.default_rng(0).random((60, 4)), np.eye(3)[[0, 1, 2] * 20]
+    x, y = (device.asarray(part, "float32") for part in rows)
+    data = nn.Dataset(x, y, sample_weight=np.arange(60) % 3)
+
+    def count(work, *args, **arguments):
+        reads.clear()
+        work(*args, **arguments)
+        return len(reads)
+
+    net = nn.Network([4, nn.Standardize(), nn.BatchNorm(), 5, 3], loss="cross_entropy", device=device, seed=0)
+    one, two, three = (
+        count(net.copy().fit, data, epochs=epochs, batch_size=10, optimizer=nn.SGD(0.1)) for epochs in (1, 2, 3)
+    )
+    assert three - two == two - one == 2
+    assert one - 2 <= 6  # weights twice, the range, rows with several classes, whether it has measured, and what
+    assert count(nn.train_step, net, net.state, (x, y), 0.1) == 2
+    assert count(net.predict, x) == 1
+
+
 def test_a_step_on_the_meta_device_reads_nothing():
     """PyTorch's meta tensors have shapes and no values, so whatever looks at one fails."""
     need("torch")

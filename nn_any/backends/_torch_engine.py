@@ -32,13 +32,17 @@ _rows = SimpleNamespace(take=lambda x, rows, axis: torch.index_select(x, axis, r
 """Bare functions for `take_rows`: array-api-compat's `take` does without negative indices in three more operations."""
 
 
-@contextmanager
-def plain_torch() -> Iterator[None]:
+def plain_torch() -> AbstractContextManager[Any]:
     """What keeps PyTorch's switches from the work in here: autograd records nothing, and no product is in bfloat16."""
-    with torch.no_grad(), ExitStack() as stack:
-        for kind in ("cpu", "cuda"):
-            if torch.is_autocast_enabled(kind):
-                stack.enter_context(torch.autocast(kind, enabled=False))
+    contexts: list[Any] = [torch.autocast(on, enabled=False) for on in ("cpu", "cuda") if torch.is_autocast_enabled(on)]
+    return _all_of(torch.no_grad(), *contexts) if contexts else torch.no_grad()
+
+
+@contextmanager
+def _all_of(*contexts: AbstractContextManager[Any]) -> Iterator[None]:
+    with ExitStack() as stack:
+        for context in contexts:
+            stack.enter_context(context)
         yield
 
 

@@ -139,7 +139,7 @@ class Device:
         if backend is not self._backend:
             return self._backend.from_host(self._host(backend.to_host(obj), dtype), self.name)
         array = backend.move(obj, self.name)
-        with self.scope(), np.errstate(over="ignore"):
+        with self.scope():
             return array if dtype is None else self.xp.astype(array, getattr(self.xp, dtype), copy=False)
 
     def _host(self, obj: Any, dtype: str | None) -> np.ndarray:

@@ -39,7 +39,9 @@ def weighted(specification: Specification, dataset: Dataset, sample_weight: Any,
     return dataset.weighted(sample_weight, class_weight, classes=classes)
 
 
-def own_array(name: str, obj: Any, device: Device, dtype: str, *, numbers: bool = False) -> Array:
+def own_array(
+    name: str, obj: Any, device: Device, dtype: str, *, numbers: bool = False, check_finite: bool = True
+) -> Array:
     """`obj`, from the host or on `device`, as a finite array on `device`; reals, and all `numbers`, in `dtype`."""
     if isinstance(obj, Dataset):
         raise InvalidTypeError(f"{name}: expected an array, got {obj!r}; pass its arrays, dataset.x and dataset.y")
@@ -53,7 +55,8 @@ def own_array(name: str, obj: Any, device: Device, dtype: str, *, numbers: bool 
     if not real:
         check.check_integers_fit(name, array, device)
     own = device.asarray(array, dtype if real else None)
-    check.check_finite(name, own, array)
+    if check_finite:
+        check.check_finite(name, own, array)
     return own
 
 
@@ -66,12 +69,16 @@ def own_inputs(specification: Specification, device: Device, x: Any) -> tuple[Ar
     return check.check_example_or_inputs("x", array, specification.input_shape)
 
 
-def own_targets(specification: Specification, device: Device, y: Array, n: int) -> Array:
-    """Targets (n, outputs) as reals, or labels (n,) within range in the default integer dtype."""
+def own_targets(specification: Specification, device: Device, y: Array, n: int, given: Any = None) -> Array:
+    """Targets (n, outputs) as reals, or labels (n,) within range in the default integer dtype.
+
+    `given` is what `y` was cast from, if nobody has seen yet that all numbers are finite.
+    """
     xp = device.xp
     y = check.check_targets("y", y, n, specification)
     if check.is_real(y):
-        check.check_range("y", y, specification.loss)
+        if not check.check_range("y", y, specification.loss) and given is not None:
+            check.check_finite("y", y, given)
         return y
     if y.ndim == 1:
         check.check_integers_fit("y", y, device, device.integer_dtype)
@@ -87,10 +94,11 @@ def own_targets(specification: Specification, device: Device, y: Array, n: int) 
 def own_batch(specification: Specification, device: Device, x: Any, y: Any) -> Examples:
     """One example or a batch, checked, on `device`."""
     inputs, single = own_inputs(specification, device, x)
-    targets = own_array("y", y, device, specification.dtype, numbers=specification.is_regression)
+    numbers = specification.is_regression
+    targets = own_array("y", y, device, specification.dtype, numbers=numbers, check_finite=False)
     if single and (targets.ndim == 0 or tuple(targets.shape) == (specification.outputs,)):
         targets = targets[None, ...]  # a label, or a row of targets
-    targets = own_targets(specification, device, targets, inputs.shape[0])
+    targets = own_targets(specification, device, targets, inputs.shape[0], y)
     return Examples((inputs, targets), preparation(specification, targets))
 
 

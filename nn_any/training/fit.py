@@ -172,8 +172,9 @@ def _trained_epoch(
             pause()
             begun = time.perf_counter()
             if (changed := network.snapshot) is not snapshot:  # by a callback: the epoch goes on from there
-                progress = replace(changed.progress, unfinished=snapshot.progress.unfinished)
                 changed = with_measurements(changed, network.device, plan.examples)
+                changed = with_optimizer(changed, plan.optimizer)  # before the next line: it begins an epoch anew
+                progress = replace(changed.progress, unfinished=snapshot.progress.unfinished)
                 network.snapshot = changed._replace(progress=progress)
                 break
 
