@@ -98,7 +98,7 @@ def read_table(
     header: bool | None = None,
 ) -> tuple[_Splits, Reading]:
     """What `load_table` gives, and what the file was taken for."""
-    path = Path(path)
+    path = options.path("path", path, "data.csv")
     if not path.is_file():
         raise FileNotFoundError(f"data: expected a file, found none at {path}")
     kind = path.suffix.lower()
