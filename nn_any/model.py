@@ -1,7 +1,7 @@
 """Model: what a network and an ensemble have in common."""
 
 import copy
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from os import PathLike
 from typing import Any, Self
 
@@ -12,7 +12,6 @@ from nn_any.backends.blocks import block_engines, join
 from nn_any.core import options
 from nn_any.core.errors import InvalidIndexError, InvalidTypeError, InvalidValueError
 from nn_any.core.layers import Layer
-from nn_any.core.layers.base import name_parameters
 from nn_any.core.optimizers import SGD, Optimizer
 from nn_any.core.specification import Specification
 from nn_any.core.state import Snapshot, TrainState
@@ -30,14 +29,12 @@ from nn_any.datasets.network_input import (
 )
 from nn_any.files import describe, name_tensors, save_model
 from nn_any.training import Checkpoint, History
+from nn_any.training import parameters as named_parameters
 from nn_any.training.display import ProgressDisplay
 from nn_any.training.fit import as_checkpoint, make_plan, only_run, run_plan
 from nn_any.training.run import as_callbacks
 from nn_any.training.states import check_network, check_state, in_blocks, moved_snapshot, on_device
 from nn_any.training.steps import descend
-
-_WEIGHTS, _BIASES = ("weights", "gain"), ("biases", "shift")
-"""The names of the parameters that `weights` and `biases` hand out."""
 
 
 class Model:
@@ -143,7 +140,7 @@ class Model:
         The number is the layer's place in `layers`, and the rest the name that the layer gives: ``weights`` and
         ``biases``, or ``gain`` and ``shift`` of a normalisation.
         """
-        return self._named(self.params)
+        return named_parameters.named(self.specification, self._device, self.params)
 
     def set_parameters(self, parameters: Any) -> None:
         """Put other numbers in place of some parameters, or of all; those that are not named stay.
@@ -159,13 +156,8 @@ class Model:
         TypeError
             If it is no mapping.
         """
-        if not isinstance(parameters, Mapping):
-            expected = "a dict of arrays by name, such as net.parameters"
-            raise InvalidTypeError(f"parameters: expected {expected}, got {type(parameters).__name__}")
-        current = self.parameters
-        if unknown := [name for name in parameters if name not in current]:
-            raise InvalidValueError(f"parameters: expected names among {', '.join(current)}, got {unknown[0]!r}")
-        self._put({name: self._checked_array(name, new, current[name]) for name, new in parameters.items()})
+        checked = named_parameters.checked_parameters(self.snapshot, self._device, parameters)
+        self.snapshot = named_parameters.with_parameters(self.snapshot, self._device, checked)
 
     @property
     def weights(self) -> list[Array]:
@@ -173,7 +165,7 @@ class Model:
 
         They are the `parameters` called ``weights`` or ``gain``.
         """
-        return _called(_WEIGHTS, self.parameters)
+        return [*named_parameters.of_kind("weights", self.parameters).values()]
 
     @property
     def biases(self) -> list[Array]:
@@ -181,7 +173,7 @@ class Model:
 
         They are the `parameters` called ``biases`` or ``shift``.
         """
-        return _called(_BIASES, self.parameters)
+        return [*named_parameters.of_kind("biases", self.parameters).values()]
 
     def set_weights(self, weights: Any, biases: Any) -> None:
         """Put other numbers in place of the weights and biases; they are copied.
@@ -195,18 +187,8 @@ class Model:
         ValueError
             If a shape or the number of arrays differs, or a number is not finite; nothing has changed then.
         """
-        current = self.parameters
-        checked: dict[str, Array] = {}
-        for name, arrays in {"weights": weights, "biases": biases}.items():
-            if not isinstance(arrays, list | tuple):
-                raise InvalidTypeError(f"{name}: expected a list of arrays, one a layer, got {type(arrays).__name__}")
-        for name, arrays, kind in (("weights", weights, _WEIGHTS), ("biases", biases, _BIASES)):
-            places = [key for key in current if _is_called(kind, key)]
-            if len(arrays) != len(places):
-                raise InvalidValueError(f"{name}: expected {len(places)} arrays, one a layer, got {len(arrays)}")
-            for i, (key, new) in enumerate(zip(places, arrays, strict=True)):
-                checked[key] = self._checked_array(f"{name}[{i}]", new, current[key])
-        self._put(checked)
+        checked = named_parameters.checked_lists(self.snapshot, self._device, weights=weights, biases=biases)
+        self.snapshot = named_parameters.with_parameters(self.snapshot, self._device, checked)
 
     def copy_from(self, other: "Model | Snapshot") -> None:
         """Take over the parameters and running averages of a network of the same layers; they are copied.
@@ -437,8 +419,10 @@ class Model:
         -------
         nabla_b, nabla_w : lists of arrays in the shapes of `biases` and `weights`
         """
-        named = self._named(self.gradients(x, y, training=training))
-        return _called(_BIASES, named), _called(_WEIGHTS, named)
+        gradients = self.gradients(x, y, training=training)
+        named = named_parameters.named(self.specification, self._device, gradients)
+        weights, biases = ([*named_parameters.of_kind(kind, named).values()] for kind in ("weights", "biases"))
+        return biases, weights
 
     def cost_derivative(self, output_activations: Any, y: Any) -> Array:
         """∂C/∂a for outputs a (n, outputs) and labels or targets y: ``a - y`` for the quadratic loss."""
@@ -503,41 +487,6 @@ class Model:
                 "for the classes and feedforward for the outputs"
             )
 
-    def _named(self, tree: Params) -> dict[str, Array]:
-        """Parameters or gradients as users see them, by their names, in fresh contiguous arrays."""
-        xp, lead = self._device.xp, 0 if self.specification.members is None else 1
-        named: dict[str, Array] = {}
-        with self._device.scope():
-            for i, (layer, p) in enumerate(zip(self.layers, tree, strict=True)):
-                arrays = layer.unpack(p)
-                names = name_parameters(layer, [array.ndim - lead for array in arrays]) if arrays else ()
-                pairs = zip(names, arrays, strict=True)
-                named |= {f"layers.{i}.{name}": xp.asarray(array, copy=True) for name, array in pairs}
-        return named
-
-    def _checked_array(self, name: str, new: Any, old: Array) -> Array:
-        """An array on the device, in the shape of the current one."""
-        array = own_array(name, new, self._device, self.dtype)
-        shape, wanted = tuple(array.shape), tuple(old.shape)
-        if shape != tuple(old.shape):
-            same = sorted(size for size in shape if size > 1) == sorted(size for size in wanted if size > 1)
-            how = "" if not same else "; use .T" if shape[::-1] == wanted else f"; use .reshape{wanted}"
-            raise InvalidValueError(f"{name}: expected shape {wanted}, got {shape}{how}")
-        return array
-
-    def _put(self, arrays: dict[str, Array]) -> None:
-        """Put copies of these arrays in the places of the parameters of these names."""
-        state = self.state
-        named = self._named(state.params) | {
-            name: self._device.place(array, self.dtype) for name, array in arrays.items()
-        }
-        packed = []
-        for i, (layer, p) in enumerate(zip(self.layers, state.params, strict=True)):
-            own = [array for name, array in named.items() if name.startswith(f"layers.{i}.")]
-            packed.append(layer.pack(*own) if own else p)
-        blocks = in_blocks(self.specification, self._device, state._replace(params=tuple(packed)))
-        self.snapshot = self.snapshot._replace(blocks=blocks)
-
     def _checked_places(self, method: str, places: tuple[Any, ...]) -> list[int]:
         """The layers at these places that have parameters; all of those by default."""
         params = self.snapshot.blocks[0].params
@@ -580,13 +529,3 @@ def refuse_beside_snapshot(**arguments: Any) -> None:
 def _sizes(snapshot: Snapshot) -> str:
     """The shapes of an example between the layers, in short: ``784-30-10``."""
     return "-".join(shape_text(shape) for shape in snapshot.specification.shapes)
-
-
-def _is_called(names: tuple[str, ...], key: str) -> bool:
-    """Whether the parameter of that key, ``layers.0.weights``, has one of the names."""
-    return key.split(".", 2)[2] in names
-
-
-def _called(names: tuple[str, ...], named: Mapping[str, Array]) -> list[Array]:
-    """The arrays that have one of the names."""
-    return [array for key, array in named.items() if _is_called(names, key)]

@@ -327,9 +327,9 @@ RUNS = [
 
 MODELS = [
     Mutant(
-        "model.py",
-        "shape != tuple(old.shape)",
-        "array.ndim != old.ndim",
+        "training/parameters.py",
+        "if shape != wanted",
+        "if array.ndim != old.ndim",
         "set_weights takes arrays of other sizes",
     ),
     Mutant("model.py", ">= len(self.layers)", "> len(self.layers)", "freeze takes a place behind the last layer"),

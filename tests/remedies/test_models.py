@@ -16,21 +16,27 @@ def net():
     return nn.Network([4, 5, 3], seed=0)
 
 
-@place("model.py Model.set_weights: {}: expected a list of arrays, one a layer, got {}", "weights", "a list of arrays")
+@place(
+    "training/parameters.py checked_lists: {}: expected a list of arrays, one a layer, got {}",
+    "weights",
+    "a list of arrays",
+)
 def test_one_array_for_all_layers(refused, net):
     with refused:
         net.set_weights(np.zeros((2, 5, 4)), net.biases)
     net.set_weights([np.zeros((5, 4)), np.zeros((3, 5))], net.biases)
 
 
-@place("model.py Model.set_weights: {}: expected {} arrays, one a layer, got {}", "weights", "expected 2 arrays")
+@place(
+    "training/parameters.py checked_lists: {}: expected {} arrays, one a layer, got {}", "weights", "expected 2 arrays"
+)
 def test_arrays_that_are_too_few(refused, net):
     with refused:
         net.set_weights(net.weights[:1], net.biases)
     net.set_weights(net.weights, net.biases)
 
 
-@place("model.py Model._checked_array: {}: expected shape {}, got {}{}", "weights[0]", "use .T")
+@place("training/parameters.py _checked_array: {}: expected shape {}, got {}{}", "weights[0]", "use .T")
 def test_a_matrix_the_other_way_round(refused, net):
     first, second = net.weights
     with refused:
@@ -225,7 +231,7 @@ def test_inputs_and_targets_apart(refused, net):
 
 
 @place(
-    "model.py Model.set_parameters: parameters: expected {}, got {}",
+    "training/parameters.py checked_parameters: parameters: expected {}, got {}",
     "parameters",
     "a dict of arrays by name, such as net.parameters",
 )
@@ -236,7 +242,9 @@ def test_parameters_without_names(refused, net):
 
 
 @place(
-    "model.py Model.set_parameters: parameters: expected names among {}, got {}", "parameters", "among layers.0.weights"
+    "training/parameters.py checked_parameters: parameters: expected names among {}, got {}",
+    "parameters",
+    "among layers.0.weights",
 )
 def test_parameters_of_other_names(refused, net):
     with refused:
