@@ -47,7 +47,11 @@ from nn_any.cli import main
         (["fly"], 2, "fly"),
         (["train", "--data", "none.npz"], 1, "error: data: expected a file, found none at none.npz"),
         (["train", "--device", "array_api_strict:device9"], 1, "device 'array_api_strict:device9' is not available"),
-        (["train", "--output", "a-file/sub"], 1, "error: "),
+        (
+            ["train", "--output", "a-file/sub"],
+            2,
+            "usage: output: expected a folder that can be written, got a-file/sub",
+        ),
     ],
 )
 def test_exit_codes(tmp_path, arguments, code, message):
