@@ -51,7 +51,7 @@ def number(
 
 
 def _conversion(value: Any, target: str) -> str:
-    """How one number of another type becomes one of the target's; an empty list for a number that is not finite."""
+    """How one number of another type becomes one of the target's; nothing for other values."""
     single = isinstance(value, numbers.Number) or getattr(value, "shape", None) == ()
     try:
         fits = single and not isinstance(value, bool | np.bool_ | str) and math.isfinite(float(value))
