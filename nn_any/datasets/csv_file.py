@@ -99,8 +99,7 @@ def read_csv(
         y = y.astype(np.int64) if spelling == "whole" else y
     x, notes = x[begin:], []
     if begin and header is None and any(_kind(field) not in (_TEXT, _BROKEN) for field in first):
-        shown = ", ".join(_show(field) or "''" for field in first[:10]) + (", …" if len(first) > 10 else "")
-        notes.append(f"first line taken for the names of the columns: {shown}; --header no if it is an example")
+        notes.append(f"first line taken for names: {_list(first, 4)}; --header no if it is an example")
     if begin and layout.target and len(first) > 2 and _is_index(first[0], x[:, 0]):
         x = np.ascontiguousarray(x[:, 1:])
         notes.append("column 1, which has no name and numbers the lines, left out; give it a name to keep it")
@@ -216,6 +215,11 @@ def _show(name: str) -> str:
     return name if name.isprintable() and len(name) <= _LONGEST_NAME else f"{name!r:.80}"
 
 
+def _list(names: list[str], most: int) -> str:
+    """The first so many names of columns."""
+    return ", ".join(_show(name) or "''" for name in names[:most]) + (", …" if len(names) > most else "")
+
+
 def _counts(fields: Sequence[str]) -> bool:
     """Whether fields count 0, 1, 2, …"""
     return [field.strip() for field in fields] == [str(i) for i in range(len(fields))]
@@ -265,7 +269,7 @@ def _find_target(path: Path, first: list[str], target: str | int | None, names: 
     if target is None:
         return width - 1
     known = [] if names is False else [_show(field) for field in first]
-    listed = ", ".join(_show(field) for field in first[:20]) + (", …" if width > 20 else "")
+    listed = _list(first, 20)
     if names and isinstance(target, str) and known.count(target.strip()) > 1:
         places = [i + 1 for i, name in enumerate(known) if name == target.strip()]
         raise InvalidValueError(

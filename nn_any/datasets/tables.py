@@ -127,13 +127,13 @@ def read_table(
     if all(y.ndim == 1 and y.size for _, y in pairs):
         targets = _together([y for _, y in pairs])
         reading = _decide(path, column, targets, task, text=bool(names) or targets.dtype.kind == "U", notes=notes)
+        if kind == ".csv" and target is None and not names:
+            hint = "--target COLUMN predicts another column than the last"
+            reading = replace(reading, hints=(*reading.hints, hint))
         if names:
             _check_classes(path, names)
             classes = names
         elif reading.task == "regression":
-            if kind == ".csv" and target is None:
-                hint = "--target COLUMN predicts another column than the last"
-                reading = replace(reading, hints=(*reading.hints, hint))
             if len(targets) > 1 and np.all(targets == targets[0]):
                 raise DataFileError(
                     f"{path}: expected numbers that differ in {column}, got {targets[0]} for all examples; "

@@ -28,15 +28,15 @@ def run(tmp_path, monkeypatch, capsys):
 def test_the_run_says_what_it_takes_the_data_for(run, tmp_path, name, file):
     out, err = run(name, "--output", "out", "--json")
     said = 'column "price" has 11 different whole numbers'
-    hint = "--task regression if they are quantities"
-    note = "first line taken for the names of the columns: 0, 1, price; --header no if it is an example"
-    assert f"taken for classification: {said}\n{hint}\n{note}\n" in err
+    hints = "--task regression if they are quantities", "--target COLUMN predicts another column than the last"
+    note = "first line taken for names: 0, 1, price; --header no if it is an example"
+    assert f"taken for classification: {said}\n{hints[0]}\n{hints[1]}\n{note}\n" in err
     report = json.loads((tmp_path / "out" / file).read_text())
     found = {
         "task": "classification",
         "target": 'column "price"',
         "reason": said[15:].strip(),
-        "hints": [hint],
+        "hints": list(hints),
         "notes": [note],
     }
     assert report["taken_for"] == json.loads(out)["taken_for"] == found
