@@ -28,7 +28,7 @@ class Side:
 
     def run(self):
         """Train over them, and be done when this returns."""
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} must define run()")
 
     def seconds(self):
         """How long that takes."""

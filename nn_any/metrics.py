@@ -21,6 +21,7 @@ import numpy as np
 
 from nn_any.core import options
 from nn_any.core.errors import InvalidTypeError, InvalidValueError
+from nn_any.core.options import closest
 
 Function: TypeAlias = Callable[[np.ndarray, np.ndarray], Any]
 Metric: TypeAlias = str | Function
@@ -156,7 +157,7 @@ def resolve(metrics: Iterable[Metric], regression: bool, outputs: int) -> dict[s
             kind = "regression" if regression else "classification"
             raise InvalidValueError(
                 f"metrics: expected some of {', '.join(names)} for {kind}, or functions of targets and outputs, "
-                f"got {metric!r}"
+                f"got {metric!r}{closest(metric, names) if isinstance(metric, str) else ''}"
             )
         if top and int(top[1]) > outputs:
             raise InvalidValueError(

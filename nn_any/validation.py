@@ -101,7 +101,7 @@ def _found(name: str, obj: Any, array: np.ndarray) -> str:
         return f"{kind} ({type(obj).__name__}); pass an array, or a list of numbers"
     if not _is_number(array) or any(value is None for value in array.ravel().tolist()):
         if name == "y" and array.ndim == 1 and all(isinstance(label, str | bytes) for label in array.tolist()):
-            return f"{kind}{where}; name the classes: nn_any.Dataset(x, y, classes=sorted(set(y)))"
+            return f"{kind}{where}; name the classes, all data sets alike: nn_any.Dataset(x, y, classes=sorted(set(y)))"
         place, value = next((at, value) for at, value in np.ndenumerate(array) if not _is_number(value))
         at = ", ".join(map(str, place))
         shown = f"{value!r}"[:80]

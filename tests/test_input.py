@@ -438,7 +438,8 @@ def test_text_labels_are_numbered_by_their_names(backend):
 def test_text_labels_without_names_get_a_remedy_that_works():
     y = np.array(["b", "a", "c"])[Y]
     message = (
-        r"y: expected real numbers, got text .*; name the classes: nn_any.Dataset\(x, y, classes=sorted\(set\(y\)\)"
+        r"y: expected real numbers, got text .*; name the classes, all data sets alike: "
+        r"nn_any.Dataset\(x, y, classes=sorted\(set\(y\)\)"
     )
     net = classifier("numpy")
     refused(lambda: net.fit((X, y), **PLAN), TypeError, message)

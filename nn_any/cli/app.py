@@ -8,7 +8,6 @@ from cyclopts import App, CycloptsError
 import nn_any as nn
 from nn_any.cli.console import discard_unwritten, error_console, print_line, spell_unencodable
 from nn_any.cli.devices import devices
-from nn_any.cli.fitting import claims
 from nn_any.cli.options import UsageError
 from nn_any.cli.sweep import sweep
 from nn_any.cli.train import train
@@ -31,8 +30,7 @@ def main(arguments: list[str] | None = None) -> None:
     spell_unencodable()
     errors = error_console()
     try:
-        with claims:
-            code = app(arguments, exit_on_error=False, error_console=errors, result_action="return_value")
+        code = app(arguments, exit_on_error=False, error_console=errors, result_action="return_value")
     except CycloptsError:
         code = USAGE  # cyclopts has printed it
     except UsageError as error:

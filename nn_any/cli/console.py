@@ -14,7 +14,10 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from nn_any.cli.options import Splits
+from nn_any.cli.options import Splits, standardized
+from nn_any.datasets.tables import Reading
+from nn_any.ensemble import Ensemble
+from nn_any.network import Network
 from nn_any.training.display import unfailing_console
 
 
@@ -37,6 +40,15 @@ def count_examples(splits: Splits) -> str:
 def counted(n: int, thing: str) -> str:
     """So many things, in words: ``1 epoch``, ``30 epochs``."""
     return f"{n:,} {thing}{'' if n == 1 else 's'}"
+
+
+def introduce(console: Console, reading: Reading | None, model: Network | Ensemble) -> None:
+    """Say what a file was taken for, what is standardised, and where the training takes place."""
+    for line in reading.lines() if reading else ():
+        print_line(console, line)
+    if what := " and ".join(standardized(model.layers)):
+        print_line(console, f"{what} standardised; --no-standardize leaves them as they are")
+    print_line(console, f"device {model.device} ({model.device.reason})")
 
 
 def render(lines: Iterable[str | Text], table: Table | None = None) -> str:

@@ -189,11 +189,15 @@ class Defaults(NamedTuple):
     sweep_epochs: int
     batch_size: int
     patience: int | None
-    standardize: bool
+
+    def model(self, activation: str | None, loss: str | None, initializer: str | None) -> dict[str, Any]:
+        """The settings of the network, with the defaults in the place of None."""
+        model = {"activation": activation or self.activation, "loss": loss or self.loss}
+        return model | {"initializer": initializer or self.initializer}
 
 
-_IMAGES = Defaults(30, "sigmoid", "quadratic", "scaled_normal", "sgd", 30, 10, 10, None, False)
-_TABLE = Defaults(100, "relu", "log_likelihood", "glorot_uniform", "adam", 200, 50, 32, 20, True)
+_IMAGES = Defaults(30, "sigmoid", "quadratic", "scaled_normal", "sgd", 30, 10, 10, None)
+_TABLE = Defaults(100, "relu", "log_likelihood", "glorot_uniform", "adam", 200, 50, 32, 20)
 _RATES = {"adam": 0.003, "adamw": 0.003}
 _LEARNING_RATES = {"sgd": (0.3, 1.0, 3.0, 10.0), "adagrad": (0.003, 0.01, 0.03, 0.1)}
 _LEARNING_RATES |= dict.fromkeys(("adam", "adamw", "rmsprop"), (0.0003, 0.001, 0.003, 0.01))
@@ -209,7 +213,7 @@ def defaults(training: Dataset) -> Defaults:
     images = is_image_data(training)
     if training.classes:
         return _IMAGES if images else _TABLE
-    return _TABLE._replace(loss="mean_squared_error", standardize=not images)
+    return _TABLE._replace(loss="mean_squared_error")
 
 
 def default_rate(name: str, training: Dataset, loss: str, *, standardize: bool) -> float | None:

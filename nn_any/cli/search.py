@@ -51,7 +51,10 @@ def score_members(
 
 
 def summarize(candidates: list[Candidate], scores: list[Row], seeds: int, drawn: bool) -> list[Row]:
-    """Mean and standard deviation over the seeds of each pair, without those that diverged; the best pair first."""
+    """Mean and standard deviation over the seeds of each pair, without those that diverged; the best pair first.
+
+    Few examples often give equal accuracies; the lower validation loss is the better one then.
+    """
     measure = "validation_accuracy" if "validation_accuracy" in scores[0] else "validation_loss"
     rows = []
     for i, candidate in enumerate(candidates):
@@ -60,9 +63,12 @@ def summarize(candidates: list[Candidate], scores: list[Row], seeds: int, drawn:
         mean, test = (float(np.mean(numbers)) if finite else None for numbers in (values, tests))
         spread = float(np.std(values, ddof=1)) if len(finite) > 1 else 0.0
         row = {**candidate._asdict(), "mean": mean, "spread": spread, "test": test, "drawn": drawn}
+        row["validation_loss"] = float(np.mean([score["validation_loss"] for score in finite])) if finite else None
         rows.append(row | {"diverged": seeds - len(finite), "measure": measure})
     sign = -1 if higher_is_better(measure) else 1
-    return sorted(rows, key=lambda row: (row["mean"] is None, sign * (row["mean"] or 0.0)))
+    return sorted(
+        rows, key=lambda row: (row["mean"] is None, sign * (row["mean"] or 0.0), row["validation_loss"] or 0.0)
+    )
 
 
 def best_member(rows: list[Row], scores: list[Row]) -> Row:

@@ -16,13 +16,14 @@ from nn_any.cli.console import (
     count_examples,
     counted,
     error_console,
+    introduce,
     print_line,
     print_results,
     render,
     spelled,
     to_json,
 )
-from nn_any.cli.fitting import fit
+from nn_any.cli.fitting import claimed, fit
 from nn_any.core.options import integer
 from nn_any.files import write_atomically
 from nn_any.training.display import ProgressDisplay
@@ -107,8 +108,7 @@ def sweep(
     usual = options.defaults(training)
     epochs, batch_size = epochs or usual.sweep_epochs, batch_size or usual.batch_size
     optimizer = optimizer or usual.optimizer
-    model: dict[str, Any] = {"activation": activation or usual.activation, "loss": loss or usual.loss}
-    model["initializer"] = initializer or usual.initializer
+    model = usual.model(activation, loss, initializer)
     with options.usage_errors():
         layers_of_each = options.build_layers(training, layers, dropout, model["loss"], standardize=standardize)
         suited = optimizer, training, model["loss"]
@@ -135,39 +135,39 @@ def sweep(
         pairs = f"{counted(len(candidates), 'pair')} of learning rate and weight decay"
         print_line(console, f"{pairs}, {counted(seeds, 'seed')} each: {counted(len(ensemble), 'network')}")
         print_line(console, f"{data}: {count_examples(splits)}")
-        for line in reading.lines() if reading else ():
-            print_line(console, line)
-        if what := " and ".join(options.standardized(ensemble.layers)):
-            print_line(console, f"{what} standardised; --no-standardize leaves them as they are")
-        print_line(console, f"device {ensemble.device} ({ensemble.device.reason})")
-    history, seconds, exit_code = fit(
-        ensemble,
-        training,
-        folder,
-        overwrite,
-        epochs=epochs,
-        batch_size=batch_size,
-        optimizer=method,
-        validation_data=validation,
-        callbacks=[] if quiet else [ProgressDisplay(console)],
-        engine=engine,
-    )
-    scores = search.score_members(ensemble, members, validation, test)
-    rows = search.summarize(candidates, scores, seeds, draws is not None)
-    best = search.best_member(rows, scores)
-    path = folder / "model.safetensors"
-    ensemble[best["member"]].save(path)
-    results: dict[str, Any] = {"data": data, "scale": training.scale, "classes": options.class_names(training)}
-    results["taken_for"] = options.describe_reading(reading)
-    results |= {**model, "dropout": dropout, "optimizer": optimizer, "momentum": momentum, "schedule": schedule}
-    results["standardized"] = options.standardized(ensemble.layers)
-    results |= {"batch_size": batch_size, "dtype": dtype, "device": str(chosen_device), "engine": history.engine}
-    results |= {"epochs": len(history), "interrupted": exit_code != 0, "seconds": seconds, "networks": len(ensemble)}
-    results |= {"rows": rows, "best": best, "model": str(path)}
-    title = f"{Path(data).name}, after {counted(len(history), 'epoch')}"
-    results |= _draw(folder / "sweep.png", rows, title, seeds)
-    report = {**results, "members": scores, "history": history.to_dict()}
-    write_atomically(folder / "sweep.json", to_json(report).encode())
+        introduce(console, reading, ensemble)
+    with claimed(folder, overwrite):
+        history, seconds, exit_code = fit(
+            ensemble,
+            training,
+            epochs=epochs,
+            batch_size=batch_size,
+            optimizer=method,
+            validation_data=validation,
+            callbacks=[] if quiet else [ProgressDisplay(console)],
+            engine=engine,
+        )
+        scores = search.score_members(ensemble, members, validation, test)
+        rows = search.summarize(candidates, scores, seeds, draws is not None)
+        best = search.best_member(rows, scores)
+        path = folder / "model.safetensors"
+        ensemble[best["member"]].save(path)
+        results: dict[str, Any] = {"data": data, "scale": training.scale, "classes": options.class_names(training)}
+        results["taken_for"] = options.describe_reading(reading)
+        results |= {**model, "dropout": dropout, "optimizer": optimizer, "momentum": momentum, "schedule": schedule}
+        results["standardized"] = options.standardized(ensemble.layers)
+        results |= {"batch_size": batch_size, "dtype": dtype, "device": str(chosen_device), "engine": history.engine}
+        results |= {
+            "epochs": len(history),
+            "interrupted": exit_code != 0,
+            "seconds": seconds,
+            "networks": len(ensemble),
+        }
+        results |= {"rows": rows, "best": best, "model": str(path)}
+        title = f"{Path(data).name}, after {counted(len(history), 'epoch')}"
+        results |= _draw(folder / "sweep.png", rows, title, seeds)
+        report = {**results, "members": scores, "history": history.to_dict()}
+        write_atomically(folder / "sweep.json", to_json(report).encode())
     print_results(results, _report, as_json=as_json)
     return exit_code
 

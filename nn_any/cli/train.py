@@ -9,8 +9,17 @@ from rich.text import Text
 
 import nn_any as nn
 from nn_any.cli import options
-from nn_any.cli.console import count_examples, counted, error_console, print_line, print_results, render, to_json
-from nn_any.cli.fitting import fit
+from nn_any.cli.console import (
+    count_examples,
+    counted,
+    error_console,
+    introduce,
+    print_line,
+    print_results,
+    render,
+    to_json,
+)
+from nn_any.cli.fitting import claimed, fit
 from nn_any.core.errors import InvalidValueError
 from nn_any.core.options import integer
 from nn_any.datasets.tables import Reading
@@ -107,8 +116,7 @@ def train(
     epochs = usual.epochs if epochs is None else epochs
     patience = usual.patience if patience is None else patience
     optimizer = optimizer or usual.optimizer
-    model: dict[str, Any] = {"activation": activation or usual.activation, "loss": loss or usual.loss}
-    model["initializer"] = initializer or usual.initializer
+    model = usual.model(activation, loss, initializer)
     stopping = None if patience is None else nn.EarlyStopping(patience=patience)
     if learning_rate is None:
         learning_rate = options.default_rate(optimizer, training, model["loss"], standardize=standardize)
@@ -128,36 +136,35 @@ def train(
     beginning = _Beginning(data, splits, reading, seed, saver, None if quiet else console)
     callbacks.append(beginning)
     callbacks += [] if quiet else [ProgressDisplay(console)]
-    history, seconds, exit_code = fit(
-        net,
-        training,
-        folder,
-        overwrite,
-        epochs=epochs,
-        batch_size=batch_size,
-        optimizer=method,
-        validation_data=validation,
-        test_data=test,
-        callbacks=callbacks,
-        engine=engine,
-        checkpoint=saver,
-        resume=resume,
-    )
-    saved_epoch = (stopping and stopping.best_epoch) or len(history)
-    results: dict[str, Any] = {"data": data, "scale": training.scale, "classes": options.class_names(training)}
-    results["taken_for"] = options.describe_reading(reading)
-    results |= {"layers": _layer_sizes(net), **model, "dropout": dropout}
-    results["standardized"] = options.standardized(net.layers)
-    results |= {"optimizer": optimizer, **rates, "schedule": schedule}
-    results |= {"batch_size": batch_size, "patience": patience, "dtype": dtype, "seed": net.seed}
-    results |= {"device": str(net.device), "interrupted": exit_code != 0, "steps": net.steps, "seconds": seconds}
-    results["epochs_run"] = beginning.epochs  # without those of the run that this one takes up
-    results |= {"epochs": len(history), "saved_epoch": saved_epoch, "engine": history.engine}
-    results |= _test_results(history, saved_epoch, net.is_regression)
-    path = folder / "model.safetensors"
-    net.save(path)
-    report = {**results, "history": history.to_dict()}
-    write_atomically(folder / "run.json", to_json(report).encode())
+    with claimed(folder, overwrite):
+        history, seconds, exit_code = fit(
+            net,
+            training,
+            epochs=epochs,
+            batch_size=batch_size,
+            optimizer=method,
+            validation_data=validation,
+            test_data=test,
+            callbacks=callbacks,
+            engine=engine,
+            checkpoint=saver,
+            resume=resume,
+        )
+        saved_epoch = (stopping and stopping.best_epoch) or len(history)
+        results: dict[str, Any] = {"data": data, "scale": training.scale, "classes": options.class_names(training)}
+        results["taken_for"] = options.describe_reading(reading)
+        results |= {"layers": _layer_sizes(net), **model, "dropout": dropout}
+        results["standardized"] = options.standardized(net.layers)
+        results |= {"optimizer": optimizer, **rates, "schedule": schedule}
+        results |= {"batch_size": batch_size, "patience": patience, "dtype": dtype, "seed": net.seed}
+        results |= {"device": str(net.device), "interrupted": exit_code != 0, "steps": net.steps, "seconds": seconds}
+        results["epochs_run"] = beginning.epochs  # without those of the run that this one takes up
+        results |= {"epochs": len(history), "saved_epoch": saved_epoch, "engine": history.engine}
+        results |= _test_results(history, saved_epoch, net.is_regression)
+        path = folder / "model.safetensors"
+        net.save(path)
+        report = {**results, "history": history.to_dict()}
+        write_atomically(folder / "run.json", to_json(report).encode())
     print_results({**results, "model": str(path)}, _report, as_json=as_json)
     return exit_code
 
@@ -200,11 +207,7 @@ class _Beginning(nn.Callback):
             )
         if self._console is not None:
             print_line(self._console, f"{_layer_sizes(net)} on {self._data}: {count_examples(self._splits)}")
-            for line in self._reading.lines() if self._reading else ():
-                print_line(self._console, line)
-            if what := " and ".join(options.standardized(net.layers)):
-                print_line(self._console, f"{what} standardised; --no-standardize leaves them as they are")
-            print_line(self._console, f"device {net.device} ({net.device.reason})")
+            introduce(self._console, self._reading, net)
             if self._saver is not None and self._saver.start is not None:
                 print_line(self._console, self._saver.start)
 

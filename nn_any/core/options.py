@@ -3,8 +3,9 @@
 import math
 import numbers
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import fields, is_dataclass
+from difflib import get_close_matches
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
@@ -76,6 +77,12 @@ def path(name: str, value: Any, example: str) -> Path:
     if not isinstance(value, str | os.PathLike):
         raise InvalidTypeError(f"{name}: expected a path, such as {example!r}, got {value!r}")
     return Path(value)
+
+
+def closest(word: str, known: Iterable[str]) -> str:
+    """The words "; did you mean …?" for a word that is not known; "" if none is like it."""
+    like = get_close_matches(word, list(known), n=1)
+    return f"; did you mean {like[0]!r}?" if like and like[0] != word else ""
 
 
 def choice(name: str, value: Any, *choices: str) -> str:

@@ -4,6 +4,7 @@ from dataclasses import fields, is_dataclass, replace
 from typing import Any, Generic, TypeVar
 
 from nn_any.core.errors import InvalidTypeError, InvalidValueError
+from nn_any.core.options import closest
 
 T = TypeVar("T")
 C = TypeVar("C", bound=type)
@@ -95,8 +96,8 @@ class Registry(Table[N]):
         if isinstance(choice, str):
             if choice not in self._entries:
                 raise InvalidValueError(
-                    f"{self.kind}: expected one of {', '.join(self.names())}, got {choice!r}; "
-                    f"register your own with {self._module}.register(name, ...)"
+                    f"{self.kind}: expected one of {', '.join(self.names())}, got {choice!r}; register your own with "
+                    f"{self._module}.register(name, ...){closest(choice, self.names())}"
                 )
             return self._entries[choice]
         if not isinstance(choice, self.base):

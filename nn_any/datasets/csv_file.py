@@ -121,7 +121,7 @@ def _check_text(path: Path) -> None:
 
 def _lines(path: Path) -> Iterator[tuple[int, list[str]]]:
     """The number and the fields of each line that is not empty."""
-    taken = 0
+    taken = whole = 0
 
     def text() -> Iterator[str]:
         nonlocal taken
@@ -135,9 +135,9 @@ def _lines(path: Path) -> Iterator[tuple[int, list[str]]]:
         with path.open(encoding="utf-8-sig", newline="") as file:
             first = next((line for line in iter(partial(file.readline, _LONGEST_LINE), "") if line.strip("\r\n")), "")
             file.seek(0)
-            reader = csv.reader(text(), delimiter=_delimiter(first), skipinitialspace=True)
+            reader = csv.reader(text(), delimiter=_delimiter(first), skipinitialspace=True, strict=True)
             for fields in reader:
-                taken = 0
+                taken, whole = 0, reader.line_num
                 if fields:
                     yield reader.line_num, fields
     except UnicodeDecodeError as error:
@@ -145,7 +145,10 @@ def _lines(path: Path) -> Iterator[tuple[int, list[str]]]:
             f"{path}: expected text in UTF-8, got another encoding, such as Latin-1 ({error}); save it as CSV in UTF-8"
         ) from error
     except csv.Error as error:
-        raise DataFileError(f"{path}, line {reader.line_num}: expected comma-separated values: {error}") from error
+        raise DataFileError(
+            f"{path}, line {whole + 1}: expected comma-separated values: {error}; close each quote that is opened, and "
+            "write quotes within quotes twice"
+        ) from error
 
 
 def _delimiter(line: str) -> str:
@@ -176,7 +179,8 @@ def _rows(path: Path) -> Iterator[tuple[int, list[str]]]:
 
 def _unusable(path: Path, found: str) -> DataFileError:
     return DataFileError(
-        f"{path}: expected lines of numbers parted by commas, with the class in the last column, got {found}"
+        f"{path}: expected lines of numbers parted by commas, with the class in the last column, got {found}; "
+        "write an example a line, its fields parted by commas, semicolons or tabs"
     )
 
 
@@ -369,9 +373,8 @@ def _fault(field: str) -> str:
         return f"expected a number such as 1.5, got {field!r:.80}; put numbers into this column, or leave it out"
     if abs(value) <= _LARGEST:
         return ""
-    return (
-        f"expected a finite float32 number, got {field!r:.80}; divide the column by a number, or leave such lines out"
-    )
+    smaller = "" if math.isinf(value) else ", or divide the column by a number"
+    return f"expected a finite float32 number, got {field!r:.80}; leave such lines out{smaller}"
 
 
 def _is_index(name: str, column: np.ndarray) -> bool:

@@ -146,8 +146,8 @@ class Dataset:
         sample_weight
             As for `Dataset`.
         class_weight : dict, sequence (classes,), or "balanced", optional
-            How much the examples of each class count; classes that a dict leaves out count 1. ``"balanced"`` lets all
-            classes count the same in all, n / (classes · examples of the class).
+            How much the examples of each class count, in a dict by number or by name; classes that it leaves out count
+            1. ``"balanced"`` lets all classes count the same in all, n / (classes · examples of the class).
         classes : int, optional
             How many classes there are, if more than the labels here tell.
 
@@ -164,6 +164,9 @@ class Dataset:
             labels = self._host_labels()
             if labels is None or self.classes is None:
                 raise InvalidValueError("class_weight: expected data with classes, got real targets; use sample_weight")
+            if isinstance(class_weight, dict) and self.class_names is not None:
+                places = {name: i for i, name in enumerate(self.class_names) if isinstance(name, str)}
+                class_weight = {places.get(name, name): weight for name, weight in class_weight.items()}
             known = max(self.classes, 2 if classes is None else classes)
             weights = weights * check.check_class_weight(class_weight, labels, known)[labels]
         other = copy.copy(self)

@@ -7,6 +7,7 @@ import os
 import re
 import warnings
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from itertools import count
 from pathlib import Path
@@ -19,7 +20,8 @@ from nn_any.backends.blocks import join
 from nn_any.core import functional, options
 from nn_any.core.errors import InvalidTypeError, InvalidValueError, ModelFileError, caller_level
 from nn_any.core.optimizers import Optimizer
-from nn_any.core.schedules.directions import closest_column, higher_is_better, monitored_value
+from nn_any.core.options import closest
+from nn_any.core.schedules.directions import higher_is_better, monitored_value
 from nn_any.core.specification import HostParams, Specification
 from nn_any.core.state import HostSnapshot, Records, Snapshot, UnfinishedEpoch
 from nn_any.core.trees import tree_leaves, tree_map
@@ -134,11 +136,15 @@ class Checkpoint(Callback):
                 "for it to end, or choose another path"
             )
         self._release = release
-        try:
-            return self._open(snapshot, device, settings, plan, epochs, callbacks, resume)
-        except BaseException:
-            self.close()
-            raise
+        with ExitStack() as refused:
+            refused.callback(self.close)
+            self.ready, self._opened, self._found, self.start = False, True, None, None
+            self._settings = json.loads(json.dumps(settings))
+            self._check_run(plan, resume)
+            if resume and self.path.exists():
+                snapshot = self._read(snapshot, device, epochs, plan.steps, callbacks)
+            refused.pop_all()
+        return snapshot
 
     def close(self) -> None:
         """Let others open the file."""
@@ -174,40 +180,33 @@ class Checkpoint(Callback):
         kept = [] if self.keep_every is None else filter(numbered.fullmatch, sorted(os.listdir(folder)))
         return next((path for path in (self.path, *beside, *map(folder.joinpath, kept)) if path.exists()), None)
 
-    def _open(
-        self,
-        snapshot: Snapshot,
-        device: Device,
-        settings: dict[str, Any],
-        plan: Plan,
-        epochs: int,
-        callbacks: Sequence[Callback],
-        resume: bool,
-    ) -> Snapshot:
-        self.ready, self._opened, self._found, self.start = False, True, None, None
-        self._settings = json.loads(json.dumps(settings))
+    def _check_run(self, plan: Plan, resume: bool) -> None:
+        """The run records what is monitored, can be recognized, and replaces no file unasked."""
         if self.best is not None and self.best not in plan.columns:
-            near = closest_column(self.best, plan.columns)
+            near = closest(self.best, plan.columns)
             raise InvalidValueError(f"best: expected one of {', '.join(plan.columns)}, got {self.best!r}{near}")
         if self.best is not None:
             up = self.mode == "max" if self.mode else higher_is_better(self.best, plan.directions, name="best")
             self._up = up
-        if " at 0x" in settings["optimizer"]:
+        if " at 0x" in (optimizer := self._settings["optimizer"]):
             raise InvalidValueError(
                 "optimizer: expected one whose text is the same in every process, so that a run can be recognized, "
-                f"got {settings['optimizer']}; make it, or its schedule, a frozen dataclass"
+                f"got {optimizer}; make it, or its schedule, a frozen dataclass"
             )
         if (path := self.in_the_way(resume)) is not None:
             raise InvalidValueError(
                 f"checkpoint: expected a path where nothing is, got {path}, which is there already; say resume=True to "
                 "go on with its run, or nn_any.Checkpoint(..., overwrite=True) to replace it, or choose another path"
             )
-        if not (resume and self.path.exists()):
-            return snapshot
+
+    def _read(
+        self, snapshot: Snapshot, device: Device, epochs: int, steps: int, callbacks: Sequence[Callback]
+    ) -> Snapshot:
+        """The file's snapshot, once its run has turned out to be this one."""
         about, tensors = load_model(self.path)
         try:
             self._found = self._check(snapshot, about, callbacks), tensors
-            self.start = self._describe_start(*self._found, epochs, plan.steps)
+            self.start = self._describe_start(*self._found, epochs, steps)
             return _read_snapshot(self.path, snapshot, device, about, tensors)
         except (LookupError, TypeError, AttributeError) as error:
             raise ModelFileError(

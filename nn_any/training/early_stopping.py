@@ -6,7 +6,8 @@ from typing import Any, NoReturn
 
 from nn_any.core import options
 from nn_any.core.errors import InvalidTypeError, InvalidValueError
-from nn_any.core.schedules.directions import closest_column, higher_is_better, monitored_value
+from nn_any.core.options import closest
+from nn_any.core.schedules.directions import higher_is_better, monitored_value
 from nn_any.core.state import Snapshot
 from nn_any.files import name_tensors
 from nn_any.training.run import Callback, TrainingRun
@@ -115,7 +116,7 @@ class EarlyStopping(Callback):
         recorded = list(columns)
         raise InvalidValueError(
             f"monitor: expected one of {', '.join(recorded)}, got {self.monitor!r}; "
-            f"for validation_… give fit validation_data{closest_column(self.monitor, recorded)}"
+            f"for validation_… give fit validation_data{closest(self.monitor, recorded)}"
         )
 
     def on_train_end(self, run: TrainingRun) -> None:

@@ -55,6 +55,7 @@ def make_plan(
     for name, data in evaluated_data.items():
         if data is not None:
             with prefix_errors(f"{name}_data"):
+                _check_class_names(data, training_data)
                 evaluated[name] = own_examples(specification, device, f"{name}_data", data)
     if not any(functional.trainable_params(specification.layers, network.snapshot.blocks[0].params)):
         raise InvalidValueError(
@@ -177,6 +178,16 @@ def _trained_epoch(
                 progress = replace(changed.progress, unfinished=snapshot.progress.unfinished)
                 network.snapshot = changed._replace(progress=progress)
                 break
+
+
+def _check_class_names(data: Any, training_data: Any) -> None:
+    """Two data sets that name their classes name the same ones in the same order: they are compared by number."""
+    names, known = (getattr(each, "class_names", None) for each in (data, training_data))
+    if None not in (names, known) and names != known:
+        raise InvalidValueError(
+            f"classes: expected those of the training data, {known}, in that order, got {names}; "
+            "make the data with nn_any.Dataset(x, y, classes=training_data.class_names)"
+        )
 
 
 def _check_optimizer(optimizer: Any) -> None:

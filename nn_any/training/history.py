@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from nn_any.core.errors import InvalidKeyError
-from nn_any.core.schedules.directions import closest_column
+from nn_any.core.options import closest
 from nn_any.core.state import Record
 from nn_any.files import write_atomically
 
@@ -57,7 +57,7 @@ class History:
         """One column over all epochs; NaN for an epoch that has none, as where a run went on with other data."""
         if self.records and column not in (columns := self.columns):
             raise InvalidKeyError(
-                f"column: expected one of {', '.join(columns)}, got {column!r}{closest_column(column, columns)}"
+                f"column: expected one of {', '.join(columns)}, got {column!r}{closest(column, columns)}"
             )
         first: Any = next((record[column] for record in self.records if column in record), None)
         missing = [math.nan] * len(first) if _is_of_members(column, first) else math.nan

@@ -10,7 +10,7 @@ import pytest
 from cli_tools import run as run_process
 
 import nn_any as nn
-from nn_any.cli import main, sweep
+from nn_any.cli import main, search, sweep
 
 QUICK = ["sweep", "--epochs", "2", "--quiet", "--device", "cpu"]
 
@@ -217,3 +217,14 @@ def test_weight_decay_changes_a_regression(folder, capsys):
 def test_one_of_each_is_no_plural(folder, capsys):
     out, _ = run(capsys, "--learning-rates", "1", "--weight-decays", "0", "--seeds", "1", "--output", "out")
     assert re.search(r"s for 1 network, 2 epochs each$", out, re.MULTILINE)
+
+
+def test_of_equal_accuracies_the_lower_validation_loss_is_better():
+    candidates = [search.Candidate(rate, 0.0) for rate in (0.1, 0.2, 0.3)]
+    scores = [
+        {**candidate._asdict(), "member": i, "seed": 0, "diverged": False}
+        | {"validation_loss": loss, "test_loss": 1.0, "validation_accuracy": accuracy, "test_accuracy": 0.5}
+        for i, (candidate, loss, accuracy) in enumerate(zip(candidates, (0.9, 0.2, 0.1), (1.0, 1.0, 0.9), strict=True))
+    ]
+    rows = search.summarize(candidates, scores, 1, False)
+    assert [row["learning_rate"] for row in rows] == [0.2, 0.1, 0.3]

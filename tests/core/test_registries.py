@@ -175,3 +175,16 @@ def test_the_names_of_tests_are_the_same_in_every_process(tmp_path):
     assert ids[0] == ids[1]
     assert not [name for name in ids[0] if " at 0x" in name]
     assert len(set(ids[0])) == len(ids[0])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "meant"),
+    [
+        ({"activation": "rleu"}, "relu"),
+        ({"loss": "cross_entropie"}, "cross_entropy"),
+        ({"initializer": "nromal"}, "normal"),
+    ],
+)
+def test_a_name_that_is_misspelt(arguments, meant):
+    with pytest.raises(nn.InvalidValueError, match=f"did you mean '{meant}'"):
+        nn.Network([2, 2], **arguments)

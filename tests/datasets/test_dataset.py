@@ -145,3 +145,12 @@ def test_images_of_equal_size_are_reshaped(backend):
     net = nn.Network([2, 4], device=backend.device, seed=0)
     assert net.evaluate((images, Y)) == net.evaluate((X, Y))
     np.testing.assert_array_equal(nn.to_numpy(net.predict(images)), nn.to_numpy(net.predict(X)))
+
+
+def test_class_weights_by_name(backend):
+    data = nn.Dataset(np.zeros((4, 1)), ["no", "yes", "no", "no"], classes=["no", "yes"], device=backend.device)
+    weights = [nn.to_numpy(data.weighted(class_weight=each).sample_weight) for each in ({"yes": 3.0}, {1: 3.0})]
+    np.testing.assert_array_equal(weights[0] / weights[0][0], [1, 3, 1, 1])
+    np.testing.assert_array_equal(*weights)
+    with pytest.raises(nn.InvalidValueError, match="class_weight: expected classes within 0 … 1, got 'maybe'"):
+        data.weighted(class_weight={"maybe": 2.0})

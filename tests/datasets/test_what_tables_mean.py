@@ -337,3 +337,14 @@ def test_class_names_that_mix_numbers_and_text_stay_as_they_are(read):
 def test_control_characters_in_names_do_not_reach_the_terminal(read):
     *_, reading = read(lines("\x1b[31mred,b", lambda i: f"{i},{i % 2}"), target=1)
     assert "\x1b" not in reading.lines()[0]
+
+
+def test_a_quote_that_is_not_closed(read):
+    text = lines("a,b,kind", lambda i: f"{i},{i},{chr(34) if i == 7 else ''}k{i % 2}")
+    with pytest.raises(nn.DataFileError, match="line 9: .*; close each quote that is opened"):
+        read(text)
+
+
+def test_fields_parted_by_blanks(read):
+    with pytest.raises(nn.DataFileError, match="its fields parted by commas, semicolons or tabs"):
+        read(lines("", lambda i: f"{i} {i} {i % 2}"))

@@ -65,7 +65,9 @@ def test_a_checkpoint_in_no_folder(refused, net, path):
     fit(net, checkpoint=path)
 
 
-@place("training/checkpoint.py Checkpoint._open: best: expected one of {}, got {}{}", "best", "one of epoch, loss,")
+@place(
+    "training/checkpoint.py Checkpoint._check_run: best: expected one of {}, got {}{}", "best", "one of epoch, loss,"
+)
 def test_a_best_that_is_not_recorded(refused, net, path):
     with refused:
         fit(net, checkpoint=nn.Checkpoint(path, best="validation_loss"))
@@ -83,7 +85,7 @@ class Frozen(Named):
 
 
 @place(
-    "training/checkpoint.py Checkpoint._open: optimizer: expected one whose text is the same in",
+    "training/checkpoint.py Checkpoint._check_run: optimizer: expected one whose text is the same in",
     "optimizer",
     "make it, or its schedule, a frozen dataclass",
 )
@@ -100,7 +102,7 @@ def change(path, training):
 
 
 @place(
-    "training/checkpoint.py Checkpoint._open: {}: expected a checkpoint, got one whose parts do",
+    "training/checkpoint.py Checkpoint._read: {}: expected a checkpoint, got one whose parts do",
     "run.safetensors",
     "use another copy",
 )
@@ -378,7 +380,7 @@ def test_a_file_that_is_no_checkpoint(refused, net, path):
 
 
 @place(
-    "training/checkpoint.py Checkpoint._open: checkpoint: expected a path where nothing is, got",
+    "training/checkpoint.py Checkpoint._check_run: checkpoint: expected a path where nothing is, got",
     "checkpoint",
     "say resume=True to go on with its run, or nn_any.Checkpoint(..., overwrite=True) to replace it, or choose another",
 )
@@ -458,3 +460,18 @@ def test_a_callback_of_two_arguments(refused, net):
     with refused:
         fit(net, callbacks=[report])
     fit(net, callbacks=[lambda run: report("mine", run)])
+
+
+@place(
+    "training/fit.py _check_class_names: classes: expected those of the training data, {},",
+    "validation_data: classes",
+    "make the data with nn_any.Dataset(x, y, classes=training_data.class_names)",
+)
+def test_classes_in_another_order(refused):
+    x, y = [[0.0], [1.0], [2.0]], ["a", "b", "a"]
+    training, other = (nn.Dataset(x, y, classes=names) for names in (["a", "b"], ["b", "a"]))
+    net = nn.Network([1, 2], seed=0)
+    plan = {"epochs": 1, "batch_size": 3, "optimizer": nn.SGD(0.1)}
+    with refused:
+        net.fit(training, validation_data=other, **plan)
+    net.fit(training, validation_data=nn.Dataset(x, y, classes=training.class_names), **plan)

@@ -304,9 +304,9 @@ def test_a_table_in_another_encoding(refused, value, path):
             "a line of more than 4,194,304 characters",
             WHOLE + '\n"' + "1," * 2_200_000,
         ),
-        "datasets/csv_file.py _lines: {}, line {}: expected comma-separated values: {}": (
-            "field larger than field limit",
-            WHOLE + '\n"' + "1" * 140_000,
+        "datasets/csv_file.py _lines: {}, line {}: expected comma-separated values: {};": (
+            "close each quote that is opened",
+            WHOLE + '\n"1,2,3,4,5\n6,7,8,9,10',
         ),
         "datasets/csv_file.py _rows: {}, line {}: expected {} columns, got {}; give": (
             "give every line as many fields as the first",

@@ -3,13 +3,13 @@
 import numbers
 import re
 from collections.abc import Iterable, Mapping
-from difflib import get_close_matches
 from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 
 from nn_any.core.errors import InvalidValueError
+from nn_any.core.options import closest
 
 _HIGHER_IS_BETTER = {
     **dict.fromkeys(("accuracy", "correct", "top_k_accuracy", "precision", "recall", "f1", "r2"), True),
@@ -55,7 +55,7 @@ def higher_is_better(
         raise InvalidValueError(
             f"{name}: expected a column of which it is known whether higher or lower is better, got {column!r}; say "
             "mode='max' or mode='min', or give the metric's function an attribute higher_is_better = True or False"
-            f"{closest_column(column, columns)}"
+            f"{closest(column, columns)}"
         )
     return known[measure]
 
@@ -70,9 +70,3 @@ def monitored_value(record: Mapping[str, Any], column: str, *, name: str = "moni
             f"{type(value).__name__}; choose another, such as 'loss'"
         )
     return float(value)
-
-
-def closest_column(column: str, columns: Iterable[str]) -> str:
-    """The words "; did you mean …?" for a column that is not there; "" if none is like it."""
-    like = get_close_matches(column, list(columns), n=1)
-    return f"; did you mean {like[0]!r}?" if like and like[0] != column else ""

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 
 from nn_any.core.errors import InvalidTypeError, InvalidValueError
-from nn_any.core.options import below_one, choice, integer, number, positive, validate_fields
+from nn_any.core.options import below_one, choice, closest, integer, number, positive, validate_fields
 from nn_any.core.schedules.base import Records, Schedule
-from nn_any.core.schedules.directions import closest_column, higher_is_better, monitored_value
+from nn_any.core.schedules.directions import higher_is_better, monitored_value
 
 
 def _name(name: str, value: Any) -> str:
@@ -28,7 +28,7 @@ def _check_recorded(monitor: str, columns: Iterable[str]) -> None:
     if monitor not in (recorded := list(columns)):
         raise InvalidValueError(
             f"monitor: expected one of the recorded {', '.join(recorded)}, got {monitor!r}; "
-            f"choose one of these, or pass the data that it is taken from to fit{closest_column(monitor, recorded)}"
+            f"choose one of these, or pass the data that it is taken from to fit{closest(monitor, recorded)}"
         )
 
 
