@@ -43,12 +43,12 @@ class CapturedSteps:
         self._step, self._data, self._arithmetic = step, data, arithmetic
         self._stream = cupy.cuda.Stream(non_blocking=True)
         self._pool = cupy.cuda.MemoryPool()
-        self._done = self._stream.record()
         with self._private():
             self._state: TrainState = tree_map(lambda leaf: cupy.empty(leaf.shape, leaf.dtype), state)
             self._order, self._rates = cupy.empty(order.shape, order.dtype), cupy.empty(rates.shape, rates.dtype)
             self._at = cupy.zeros(1, np.int64)
             self._losses: Array = None
+        self._done = self._stream.record()
         for _ in range(2):
             self._load(state, order, rates, 0)
             with self._private():
