@@ -1,5 +1,5 @@
-// The language of CUDA for a C++ compiler. Threads of a block are fibres where they wait for each other (HOST_FIBRES), else
-// a loop; blocks run one after another. The fibres, exchanges of a warp and tensor cores are those of the tests' own shim.
+// The language of CUDA for g++. The threads of a block are fibres where they wait for each other, else a loop; blocks run one
+// after another.
 #pragma once
 #include <algorithm>
 #include <cassert>
@@ -14,7 +14,6 @@
 #include <type_traits>
 #include <utility>
 #include <vector>
-#include <ucontext.h>
 
 #include "../src/kernel.h"
 
@@ -53,7 +52,7 @@ template <class T> T atomicMin(T* p, T v) { return std::exchange(*p, v < *p ? v 
 template <class T> T atomicExch(T* p, T v) { return std::exchange(*p, v); }
 template <class T> T atomicCAS(T* p, T expected, T v) { return std::exchange(*p, *p == expected ? v : *p); }
 
-namespace shim {
+namespace simt {
 
 static unsigned current;  // the thread that runs
 static unsigned threads() { return blockDim.x * blockDim.y * blockDim.z; }
@@ -65,28 +64,40 @@ static void turn_to(unsigned thread) {
 struct Gate { unsigned waiting = 0, opened = 0; };  // opens when all of its threads have come
 
 struct Fibre {
-  ucontext_t context;
-  std::vector<char> stack = std::vector<char>(128 * 1024);
-  bool done = false;
-  unsigned turn = 0;  // which of a warp's two sets of slots its next exchange uses
+  void* stack;  // where it was left
+  bool done;
+  unsigned turn;  // which of a warp's two sets of slots its next exchange uses
 };
 
+static const size_t stack_size = 64 * 1024;
+static char* stacks;
 static std::vector<Fibre> fibres;
 static std::vector<Gate> gates;  // one a warp, and the block's as the last
 static std::vector<uint64_t> slots;  // two sets of eight words a thread
-static ucontext_t scheduler;
+static void* scheduler;
 static void (*body)(void*);
 static void* arguments;
+
+// Leaves one stack, with what a call preserves on it, for another; ucontext's swapcontext asks the kernel each time
+__attribute__((naked, noinline)) static void switch_stacks(void** from, void* to) {
+  asm("push %rbp; push %rbx; push %r12; push %r13; push %r14; push %r15\n"
+      "mov %rsp, (%rdi); mov %rsi, %rsp\n"
+      "pop %r15; pop %r14; pop %r13; pop %r12; pop %rbx; pop %rbp\n"
+      "ret");
+}
+
+static void pause() { switch_stacks(&fibres[current].stack, scheduler); }
 
 static void enter() {
   body(arguments);
   fibres[current].done = true;
+  pause();
 }
 
 static void wait(Gate& gate, unsigned threads) {
   const unsigned before = gate.opened;
   if (++gate.waiting == threads) gate.waiting = 0, ++gate.opened;
-  while (gate.opened == before) swapcontext(&fibres[current].context, &scheduler);
+  while (gate.opened == before) pause();
 }
 
 static unsigned lanes() { return min(threads() - current / 32 * 32, 32u); }
@@ -104,41 +115,41 @@ static const uint64_t (*exchange(const void* words, size_t bytes))[8] {
 template <class Function> void run_as_fibres(Function& function) {
   body = [](void* f) { (*static_cast<Function*>(f))(); };
   arguments = &function;
-  if (fibres.size() < threads()) fibres = std::vector<Fibre>(threads());
-  slots.assign(16 * threads(), 0);
-  gates.assign((threads() + 31) / 32 + 1, Gate());
-  for (unsigned thread = 0; thread < threads(); ++thread) {
-    Fibre& fibre = fibres[thread];
-    getcontext(&fibre.context);
-    fibre.context.uc_stack.ss_sp = fibre.stack.data();
-    fibre.context.uc_stack.ss_size = fibre.stack.size();
-    fibre.context.uc_link = &scheduler;
-    fibre.done = false, fibre.turn = 0;
-    makecontext(&fibre.context, enter, 0);
+  const unsigned number = threads();
+  if (!stacks) stacks = static_cast<char*>(aligned_alloc(4096, 1024 * stack_size));
+  fibres.resize(number);
+  slots.assign(16 * number, 0);
+  gates.assign((number + 31) / 32 + 1, Gate());
+  for (unsigned thread = 0; thread < number; ++thread) {
+    void** top = reinterpret_cast<void**>(stacks + (thread + 1) * stack_size);
+    top[-2] = reinterpret_cast<void*>(enter);  // where its first switch returns to, below six registers
+    fibres[thread] = {top - 8, false, 0};
   }
-  for (bool going = true; going;) {
+  bool forth = true;  // threads come in this order, and in the other after the next barrier, so that a missing one shows
+  for (bool going = true; going; forth = !forth) {
     going = false;
-    for (unsigned thread = 0; thread < threads(); ++thread) {
+    for (unsigned i = 0; i < number; ++i) {
+      const unsigned thread = forth ? i : number - 1 - i;
       if (fibres[thread].done) continue;
       turn_to(thread);
-      swapcontext(&scheduler, &fibres[thread].context);
+      switch_stacks(&scheduler, fibres[thread].stack);
       going = true;
     }
   }
 }
 
-template <class Function> void launch(Triple grid, Triple block, unsigned shared, Function function) {
+template <class Function> void launch(bool meet, Triple grid, Triple block, unsigned shared, Function function) {
   gridDim = grid, blockDim = block;
   for (unsigned z = 0; z < grid.z; ++z)
     for (unsigned y = 0; y < grid.y; ++y)
       for (unsigned x = 0; x < grid.x; ++x) {
         blockIdx = {x, y, z};
-#ifdef HOST_FIBRES
-        memset(shared_memory, 0xff, shared);  // NaN: what is read must have been written
-        run_as_fibres(function);
-#else
-        for (unsigned thread = 0; thread < threads(); ++thread) turn_to(thread), function();
-#endif
+        if (meet) {
+          memset(shared_memory, 0xff, shared);  // NaN: what is read must have been written
+          run_as_fibres(function);
+        } else {
+          for (unsigned thread = 0; thread < threads(); ++thread) turn_to(thread), function();
+        }
       }
 }
 
@@ -153,38 +164,36 @@ template <class... Types> struct Sizes<void (*)(Types...)> {
   static constexpr size_t of[] = {sizeof(Types)..., 0};
 };
 
-}  // namespace shim
+}  // namespace simt
 
-#define HOST_KERNEL(name, bounds, ...)                                                     \
+#define HOST_KERNEL(name, meet, bounds, ...)                                                    \
   static const Parameter uses_##name[] = {__VA_ARGS__};                                    \
   static unsigned bound_##name(unsigned threads, unsigned = 0, unsigned = 0) { return threads; } \
   extern "C" const Kernel kernel_##name = {                                                \
       [](Triple grid, Triple block, unsigned shared, void** given) {                       \
-        shim::launch(grid, block, shared, [&] { shim::call(name, given); });               \
+        simt::launch(meet, grid, block, shared, [&] { simt::call(name, given); });               \
       },                                                                                   \
-      shim::Sizes<decltype(&name)>::number, shim::Sizes<decltype(&name)>::of, uses_##name, bound_##name bounds};
+      simt::Sizes<decltype(&name)>::number, simt::Sizes<decltype(&name)>::of, uses_##name, bound_##name bounds};
 
-#ifdef HOST_FIBRES
-inline void __syncthreads() { shim::wait(shim::gates.back(), shim::threads()); }
-inline void __syncwarp(unsigned = ~0u) { shim::wait_for_warp(); }
+inline void __syncthreads() { simt::wait(simt::gates.back(), simt::threads()); }
+inline void __syncwarp(unsigned = ~0u) { simt::wait_for_warp(); }
 
 template <class T> T from_lane(T value, unsigned lane) {
-  const auto set = shim::exchange(&value, sizeof value);
+  const auto set = simt::exchange(&value, sizeof value);
   T other;
   memcpy(&other, set[lane], sizeof other);
   return other;
 }
-template <class T> T __shfl_xor_sync(unsigned, T value, int mask, int = 32) { return from_lane(value, (shim::current % 32) ^ mask); }
+template <class T> T __shfl_xor_sync(unsigned, T value, int mask, int = 32) { return from_lane(value, (simt::current % 32) ^ mask); }
 template <class T> T __shfl_sync(unsigned, T value, int lane, int = 32) { return from_lane(value, lane & 31); }
 template <class T> T __shfl_down_sync(unsigned, T value, unsigned by, int = 32) {
-  const unsigned lane = shim::current % 32;
+  const unsigned lane = simt::current % 32;
   return from_lane(value, lane + by < 32 ? lane + by : lane);
 }
 template <class T> T __shfl_up_sync(unsigned, T value, unsigned by, int = 32) {
-  const unsigned lane = shim::current % 32;
+  const unsigned lane = simt::current % 32;
   return from_lane(value, lane >= by ? lane - by : lane);
 }
-#endif
 
 namespace thrust { template <class T> using complex = std::complex<T>; }
 template <class T> using complex = std::complex<T>;
@@ -196,7 +205,6 @@ inline unsigned short __half_as_ushort(__half x) { unsigned short bits; memcpy(&
 inline __half __ushort_as_half(unsigned short bits) { __half x; memcpy(&x, &bits, 2); return x; }
 
 // Tensor cores, as the PTX ISA lays the operands of mma.m16n8k8 (TF32) and mma.m16n8k16 (bfloat16) out over the lanes.
-#ifdef HOST_FIBRES
 inline unsigned to_tf32(float x) { return (unsigned(__float_as_int(x)) + 0x1000u) & ~0x1fffu; }  // to the nearest, ties away from zero
 
 inline unsigned to_bfloat16(float low, float high) {  // to the nearest, ties to even
@@ -205,7 +213,7 @@ inline unsigned to_bfloat16(float low, float high) {  // to the nearest, ties to
   return bits[0] | bits[1] << 16;
 }
 
-namespace shim {
+namespace simt {
 
 struct Operands { unsigned a[4], b[2]; };
 inline const Operands& of(const uint64_t (*set)[8], int lane) { return *reinterpret_cast<const Operands*>(set[lane]); }
@@ -221,20 +229,19 @@ template <int K, class A, class B> void mma(float (&c)[4], const unsigned (&a)[4
   }
 }
 
-}  // namespace shim
+}  // namespace simt
 
 inline void mma_tf32(float (&c)[4], const unsigned (&a)[4], const unsigned (&b)[2]) {
-  shim::mma<8>(
+  simt::mma<8>(
       c, a, b,
-      [](auto set, int row, int k) { return __int_as_float(shim::of(set, row % 8 * 4 + k % 4).a[row / 8 + k / 4 * 2]); },
-      [](auto set, int k, int column) { return __int_as_float(shim::of(set, column * 4 + k % 4).b[k / 4]); });
+      [](auto set, int row, int k) { return __int_as_float(simt::of(set, row % 8 * 4 + k % 4).a[row / 8 + k / 4 * 2]); },
+      [](auto set, int k, int column) { return __int_as_float(simt::of(set, column * 4 + k % 4).b[k / 4]); });
 }
 
 inline void mma_bfloat16(float (&c)[4], const unsigned (&a)[4], const unsigned (&b)[2]) {
   const auto half = [](unsigned pair, int k) { return __int_as_float(k % 2 ? pair & 0xffff0000u : pair << 16); };
-  shim::mma<16>(
+  simt::mma<16>(
       c, a, b,
-      [&](auto set, int row, int k) { return half(shim::of(set, row % 8 * 4 + k % 8 / 2).a[row / 8 + k / 8 * 2], k); },
-      [&](auto set, int k, int column) { return half(shim::of(set, column * 4 + k % 8 / 2).b[k / 8], k); });
+      [&](auto set, int row, int k) { return half(simt::of(set, row % 8 * 4 + k % 8 / 2).a[row / 8 + k / 8 * 2], k); },
+      [&](auto set, int k, int column) { return half(simt::of(set, column * 4 + k % 8 / 2).b[k / 8], k); });
 }
-#endif

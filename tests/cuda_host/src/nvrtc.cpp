@@ -46,12 +46,12 @@ static std::string uses_of(const std::string& source, size_t at) {  // `at`: beh
   return uses;
 }
 
-static std::string exports(const std::string& source) {
+static std::string exports(const std::string& source, bool meet) {
   static const std::regex kernel(R"(extern\s+"C"\s+__global__\s+void\s+(?:__launch_bounds__\(([^)]*)\)\s*)?(\w+)\s*\()");
   std::string text;
   for (std::sregex_iterator it(source.begin(), source.end(), kernel), end; it != end; ++it) {
     const std::string bound = (*it)[1].str();
-    text += "HOST_KERNEL(" + (*it)[2].str() + ", (" + (bound.empty() ? "1024" : bound) + ")" + uses_of(source, it->position() + it->length()) + ")\n";
+    text += "HOST_KERNEL(" + (*it)[2].str() + (meet ? ", true, (" : ", false, (") + (bound.empty() ? "1024" : bound) + ")" + uses_of(source, it->position() + it->length()) + ")\n";
   }
   return text;
 }
@@ -73,7 +73,7 @@ API int nvrtcCompileProgram(Program* program, int number, const char** options) 
   LOCK;
   count("nvrtcCompileProgram");
   if (capturing()) count("nvrtcCompileProgram in a capture");
-  std::string defines, folders;
+  std::string defines, folders = " -I'" + paths.include + "'";
   for (int i = 0; i < number; ++i) {
     const std::string option = options[i];
     if (option.rfind("-I", 0) == 0 && option.find("_cccl") == std::string::npos) folders += " '" + option + "'";
@@ -85,7 +85,7 @@ API int nvrtcCompileProgram(Program* program, int number, const char** options) 
   const std::string source = std::regex_replace(program->source, std::regex("extern\\s+__shared__"), "extern");
   const bool meets = std::regex_search(source, std::regex("__sync|__shfl|mma_|_REDUCE\\("));  // threads wait for each other
   const std::string architecture = "#define __CUDA_ARCH__ " + std::to_string(settings.capability * 10) + "\n";
-  const std::string text = std::string(meets ? "#define HOST_FIBRES\n" : "") + architecture + "#include \"prelude.h\"\n" + defines + source + "\n" + exports(source);
+  const std::string text = architecture + defines + source + "\n" + exports(source, meets);
   char name[40];
   snprintf(name, sizeof name, "/%016zx", std::hash<std::string>()(text + folders + paths.salt));
   const std::string base = paths.cache + name;
@@ -94,7 +94,7 @@ API int nvrtcCompileProgram(Program* program, int number, const char** options) 
   if (!stat(program->path.c_str(), &found)) return 0;
   const std::string own = base + "." + std::to_string(getpid());  // another process may build the same at the same time
   std::ofstream(own + ".cpp") << text;
-  const std::string command = paths.compiler + " -std=c++17 -O1 -w -fpermissive -shared -fPIC -I'" + paths.include + "'" + folders + " -o " + own + ".so " + own + ".cpp 2>" + own + ".log && mv " + own + ".so " + program->path;
+  const std::string command = paths.compiler + folders + " -shared -o " + own + ".so " + own + ".cpp 2>" + own + ".log && mv " + own + ".so " + program->path;
   count("kernels built");
   const int status = system(command.c_str());
   program->log = read(own + ".log");

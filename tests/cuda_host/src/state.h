@@ -24,7 +24,8 @@ struct Settings {
 };
 extern Settings settings;
 struct Paths {
-  std::string compiler, include, cache, salt;  // salt: of what else the compiled kernels depend on
+  std::string compiler;  // with its options
+  std::string include, cache, salt;  // salt: of what else the compiled kernels depend on
 };
 extern Paths paths;
 extern thread_local int device;  // the current one
