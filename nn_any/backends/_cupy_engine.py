@@ -8,8 +8,8 @@ import cupy
 
 from nn_any.backends._cupy_fused import FusedSteps
 from nn_any.backends._cupy_graph import CapturedSteps
-from nn_any.backends._cupy_kernels import eager_products
-from nn_any.backends.cuda import Unsuitable, chosen_math, products_fill_the_gpu
+from nn_any.backends._cupy_products import Products, using
+from nn_any.backends.cuda import MATHS, Unsuitable, chosen_math, products_fill_the_gpu
 from nn_any.backends.engine import Engine, fall_back, logger
 from nn_any.backends.programs import ProgramCache
 from nn_any.core.state import Step, TrainState
@@ -48,7 +48,7 @@ class CupyEngine(Engine):
             _, runner = self.programs.get_or_make(key, lambda: (data, self._runner(step, state, data, order, rates)))
             if runner is not None:
                 return runner.run(state, order, rates, start, stop)
-            with eager_products(self._math):
+            with using(None if self._math == MATHS[0] else Products(self._math)):
                 return super().run(step, state, data, order, rates, start, stop)
 
     def _runner(self, step: Step, state: TrainState, data: Batch, order: Array, rates: Array) -> Runner:

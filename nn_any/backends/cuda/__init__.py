@@ -1,6 +1,5 @@
 """CUDA sources, and what the host has to work out for them; nothing here imports a library that needs a GPU."""
 
-from nn_any.backends.cuda.products import product_operands, product_options, product_tile
 from nn_any.backends.cuda.recipes import FusedPlan, Unsuitable, plan_fused, products_fill_the_gpu
 from nn_any.backends.cuda.sources import MATHS, chosen_math, source
 from nn_any.backends.cuda.windows import window_shape
@@ -11,9 +10,6 @@ __all__ = [
     "Unsuitable",
     "chosen_math",
     "plan_fused",
-    "product_operands",
-    "product_options",
-    "product_tile",
     "products_fill_the_gpu",
     "source",
     "window_shape",

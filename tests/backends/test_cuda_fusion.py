@@ -1,0 +1,253 @@
+"""The compiler of steps for CUDA: its kernels, built for the host, give what the plain loop gives, in few launches."""
+
+import ctypes
+import dataclasses
+import math
+import operator
+import subprocess
+
+import array_api_compat.numpy as xp
+import numpy as np
+import pytest
+from conftest import need
+from cuda_tools import SHIM, find_cxx
+
+import nn_any as nn
+from nn_any.backends.cuda.fusion import THREADS, Kernel, Plan, record_for_cuda
+from nn_any.backends.cuda.fusion.recording import WHOLE
+from nn_any.backends.engine import Engine
+from nn_any.backends.replay.nodes import Node, map_leaves
+from nn_any.backends.replay.recorded import UnrecordableError
+from nn_any.core import functional, primitives
+from nn_any.core.batches import Preparation
+from nn_any.core.optimizers import Optimizer
+from nn_any.core.state import TrainState
+from nn_any.core.trees import tree_leaves, tree_map
+
+EXAMPLES = 50
+OWN = {"mT": operator.attrgetter("mT"), "getitem": operator.getitem, "part": operator.getitem}
+
+
+class HostProgram:
+    """A plan whose kernels a C++ compiler builds, and whose calls NumPy makes."""
+
+    def __init__(self, plan, folder):
+        self.plan = plan
+        self.kernels = [work for work in plan.work if isinstance(work, Kernel)]
+        code = folder / "step.cpp"
+        entries = [f"KERNEL({kernel.name})" for kernel in self.kernels]
+        code.write_text("\n".join([f'#include "{SHIM}"', plan.source, *entries]), encoding="utf-8")
+        command = [find_cxx(), "-std=c++17", "-O1", "-w", "-shared", "-fPIC", "-o", code.with_suffix(".so"), code]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr[:3000]
+        self.library = ctypes.CDLL(str(code.with_suffix(".so")))
+
+    def run(self, notes, state, data, order, rates):
+        """All steps: the state after them, leaf by leaf, and the losses."""
+        losses = np.full((len(order), *notes.loss.layout.shape), np.nan, notes.loss.layout.dtype)
+        leaves = [np.array(leaf, order="C") for leaf in tree_leaves(state)]
+        fixed = dict(zip([*notes.state, *notes.columns], [*leaves, *data], strict=True))
+        fixed |= {notes.rows: order, notes.rate: rates, self.plan.losses: losses}
+        fixed |= {node: np.ascontiguousarray(node.value) for node in self.plan.constants}
+        for ahead in range(len(order)):
+            self._step(dict(fixed), ahead)
+        return leaves, losses
+
+    def _step(self, arrays, ahead):
+        for work, done_with in zip(self.plan.work, self.plan.done_with, strict=True):
+            if isinstance(work, Kernel):
+                for node in work.made:
+                    poison = math.nan if node.layout.dtype.kind == "f" else 77
+                    arrays[node] = np.full(node.layout.shape, poison, node.layout.dtype)
+                self._launch(work, arrays, ahead)
+            else:
+                made = value(work, arrays)
+                arrays[work] = made if work.several else np.ascontiguousarray(made)
+            for node in done_with:
+                del arrays[node]
+
+    def _launch(self, kernel, arrays, ahead):
+        at, ahead = np.zeros(1, np.int64), np.array(ahead, np.int32)
+        given = [*[np.array(arrays[node].ctypes.data) for node in kernel.pointers], np.array(at.ctypes.data), ahead]
+        addresses = (ctypes.c_void_p * len(given))(*[argument.ctypes.data for argument in given])
+        getattr(self.library, f"launch_{kernel.name}")(kernel.blocks, 1, 1, THREADS, addresses)
+
+
+def value(leaf, arrays):
+    if not isinstance(leaf, Node):
+        return leaf
+    if leaf in arrays:
+        return arrays[leaf]
+    args, kwargs = (map_leaves(lambda x: value(x, arrays), tree) for tree in (leaf.args, leaf.kwargs))
+    if leaf.name in WHOLE:
+        return primitives.definition(leaf.name)(*args, xp=xp, **kwargs)
+    return (OWN.get(leaf.name) or getattr(xp, leaf.name))(*args, **kwargs)
+
+
+@dataclasses.dataclass(frozen=True)
+class HeavyBall(Optimizer):
+    """Momentum as Polyak wrote it: its state is the weights of the step before, the old state's own arrays."""
+
+    learning_rate: float = 0.1
+
+    def init(self, params):
+        return params
+
+    def update(self, gradients, state, params, learning_rate):
+        def move(w, g, before):
+            return w - learning_rate * g + 0.9 * (w - before)
+
+        return tree_map(move, params, gradients, state), params
+
+
+@dataclasses.dataclass(frozen=True)
+class Swapping(HeavyBall):
+    """An optimiser whose state is what another of its states was."""
+
+    def init(self, params):
+        return params, tree_map(lambda w: w + 1.0, params)
+
+    def update(self, gradients, state, params, learning_rate):
+        first, second = state
+        return tree_map(lambda w, s: w - learning_rate * s, params, second), (second, first)
+
+
+@dataclasses.dataclass(frozen=True)
+class Turning(HeavyBall):
+    """An optimiser that overwrites a square matrix by its transpose, so that threads read what others write."""
+
+    def update(self, gradients, state, params, learning_rate):
+        def turned(w):
+            return w.mT if w.ndim == 2 and w.shape[0] == w.shape[1] else -w
+
+        return tree_map(lambda w, g: w - learning_rate * g, params, gradients), tree_map(turned, state)
+
+
+def make(layers, optimizer, loss="quadratic", dtype="float32", members=None):
+    net = nn.Network(layers, loss=loss, initializer="scaled_normal", seed=1, device="numpy", dtype=dtype)
+    rule = optimizer.update_rule()
+    step = functional.train_step(net.layers, net.specification.loss, rule, Preparation(dtype, net.outputs, 255.0, True))
+    params, layer_state, _, count, key = net.state
+    if members:
+        params, layer_state = (tree_map(lambda x: np.stack([x, x + 0.1, -x]), tree) for tree in (params, layer_state))
+        key = np.arange(3, dtype="int32")[:, None]
+    return step, TrainState(params, layer_state, rule.init(params), count, key)
+
+
+def dense(*layers):
+    return [nn.Dense(units, activation=activation) for units, activation in layers]
+
+
+IMAGES = [(7, 7, 1), nn.Conv2D(3, 3, activation="relu"), nn.MaxPool2D(2), nn.Flatten(), nn.Dropout(0.2)]
+CASES = {
+    "sgd": ([20, 8, 4], nn.SGD(1.0), {}),
+    "momentum": ([20, 8, 4], nn.SGD(1.0, momentum=0.9), {}),
+    "nesterov": ([20, 8, 4], nn.SGD(1.0, momentum=0.9, nesterov=True), {}),
+    "adam": ([20, 8, 4], nn.Adam(), {"loss": "cross_entropy"}),
+    "adamw": ([20, *dense((8, "gelu"), (4, "linear"))], nn.AdamW(), {"loss": "huber"}),
+    "adagrad": ([20, *dense((8, "silu"), (8, "softplus"), (4, "tanh"))], nn.Adagrad(), {}),
+    "rmsprop": ([20, 8, 4], nn.RMSprop(centered=True, momentum=0.5, clip_value=0.1), {}),
+    "penalties": (
+        [20, 8, 4],
+        nn.SGD(1.0, momentum=0.9, clip_norm=0.1, max_norm=1.0, weight_decay=0.01, l1=0.001),
+        {},
+    ),
+    "softmax": ([20, *dense((3, "relu"), (40, "softmax"))], nn.SGD(1.0), {"loss": "log_likelihood", "batch": 33}),
+    "many-classes": (
+        [
+            9,
+            *dense(
+                (700, "softmax"),
+            ),
+        ],
+        nn.SGD(1.0),
+        {"loss": "log_likelihood", "classes": 700},
+    ),
+    "convolution": ([*IMAGES, *dense((4, "softmax"))], nn.SGD(1.0, momentum=0.9), {"loss": "log_likelihood"}),
+    "normalised": (
+        [(9, 9, 1), nn.Conv2D(4, 3), nn.MaxPool2D(3, stride=1), nn.BatchNorm(), nn.Flatten(), nn.Dense(4)],
+        nn.SGD(1.0, weight_decay=0.01),
+        {},
+    ),
+    "ensemble": ([20, 8, 4], nn.SGD(1.0, momentum=0.9), {"members": 3}),
+    "ensemble-masks": (
+        [20, nn.Dense(8, activation="tanh"), nn.LayerNorm(), nn.Dropout(0.3), 4],
+        nn.Adam(),
+        {"members": 3},
+    ),
+    "heavy-ball": ([20, 8, 4], HeavyBall(), {}),
+    "swapping": ([20, 8, 4], Swapping(), {}),
+    "turning": ([6, *dense((6, "tanh"), (4, "sigmoid"))], Turning(), {}),
+    "one-layer": ([20, 4], nn.SGD(1.0, momentum=0.9), {}),
+}
+
+
+def arguments(layers, optimizer, *, dtype, loss="quadratic", batch=5, classes=4, members=None, own_rates=False):
+    """A step and what `Engine.run` gives it, after the plain loop's results for it, in float64."""
+    shape = layers[0] if isinstance(layers[0], tuple) else (layers[0],)
+    rng = np.random.default_rng(0)
+    data = rng.integers(0, 256, (EXAMPLES, *shape)).astype("uint8"), rng.integers(0, classes, EXAMPLES)
+    order = rng.integers(0, EXAMPLES, (6, members, batch) if members else (6, batch))
+    rates = np.linspace(0.3, 0.1, 6)
+    if own_rates:
+        rates = rates[:, None] * np.array([1, 2, 0.5])
+    exact = [*make(layers, optimizer, loss, "float64", members), data, order, rates]
+    expected = Engine().run(*exact, 0, len(order))
+    step, state = make(layers, optimizer, loss, dtype, members)
+    return (step, state, data, order, rates.astype(dtype)), expected
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("case", CASES)
+def test_the_kernels_of_a_step(case, dtype, tmp_path):
+    need("cxx")
+    layers, optimizer, settings = CASES[case]
+    given, (state, expected) = arguments(layers, optimizer, dtype=dtype, **settings)
+    notes = record_for_cuda(*given)
+    leaves, losses = HostProgram(Plan(notes), tmp_path).run(notes, *given[1:])
+    rtol = {"float32": 2e-4, "float64": 1e-10}[dtype]
+    np.testing.assert_allclose(losses, expected, rtol=rtol)
+    for got, before, wanted in zip(leaves, tree_leaves(given[1]), tree_leaves(state), strict=True):
+        assert got.dtype == before.dtype
+        np.testing.assert_allclose(got, wanted, rtol=rtol, atol=rtol)
+
+
+@pytest.mark.parametrize(
+    ("layers", "optimizer", "loss", "batch", "kernels", "calls"),
+    [
+        ([784, 30, 10], nn.SGD(0.1), "quadratic", 10, 5, 5),
+        ([784, 30, 10], nn.SGD(0.1, momentum=0.9), "quadratic", 10, 5, 5),
+        ([784, 30, 10], nn.Adam(), "quadratic", 10, 5, 5),
+        (
+            [784, *dense((512, "relu"), (512, "relu"), (10, "softmax"))],
+            nn.SGD(0.1, momentum=0.9),
+            "log_likelihood",
+            128,
+            7,
+            8,
+        ),
+    ],
+)
+def test_a_step_takes_few_launches(layers, optimizer, loss, batch, kernels, calls):
+    """A kernel between one matrix product and the next, and one for all that is left."""
+    given, _ = arguments(layers, optimizer, dtype="float32", loss=loss, batch=batch, classes=10)
+    work = Plan(record_for_cuda(*given)).work
+    assert sum(isinstance(w, Kernel) for w in work) == kernels
+    assert [w.name for w in work if isinstance(w, Node)] == ["matmul"] * calls
+
+
+def test_a_step_that_reads_a_value_is_refused():
+    class Reading(nn.layers.Layer):
+        def forward(self, params, state, x, context):
+            return x * (1.0 if float(x.sum()) > 0 else 2.0), state, x
+
+        def backward(self, params, saved, delta, context):
+            return delta
+
+    step, state = make([20, 8, 4], nn.SGD(1.0))
+    recipe = step.recipe
+    step = functional.train_step((Reading(), *recipe.layers), recipe.loss, recipe.optimizer, recipe.prepare)
+    state = state._replace(params=((), *state.params), layer_state=((), *state.layer_state))
+    data = np.zeros((EXAMPLES, 20), "uint8"), np.zeros(EXAMPLES, "int64")
+    with pytest.raises(UnrecordableError):
+        record_for_cuda(step, state, data, np.zeros((1, 5), "int64"), np.ones(1, "float32"))
