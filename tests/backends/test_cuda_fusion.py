@@ -251,3 +251,114 @@ def test_a_step_that_reads_a_value_is_refused():
     data = np.zeros((EXAMPLES, 20), "uint8"), np.zeros(EXAMPLES, "int64")
     with pytest.raises(UnrecordableError):
         record_for_cuda(step, state, data, np.zeros((1, 5), "int64"), np.ones(1, "float32"))
+
+
+def reals(dtype):
+    """Numbers at which functions differ: zeros of both signs, infinities, NaN, the largest and subnormal ones."""
+    ends = np.finfo(dtype)
+    special = [
+        0.0,
+        -0.0,
+        1.0,
+        -1.0,
+        0.5,
+        -2.5,
+        2.5,
+        3.7,
+        -0.3,
+        np.inf,
+        -np.inf,
+        np.nan,
+        ends.max,
+        ends.tiny,
+        1e-20,
+        80.0,
+    ]
+    return np.array(special, dtype)
+
+
+def pairs(values):
+    """Every value beside every other: (n, n) twice."""
+    return np.repeat(values, len(values)).reshape(-1, len(values)), np.tile(values, (len(values), 1))
+
+
+REAL = {
+    "arithmetic": lambda xp, x, y: [x + y, x - y, x * y, x / y, -x, xp.abs(x), xp.square(x), 1.0 / y, 2.5 - x, x * 3],
+    "powers": lambda xp, x, y: [xp.abs(x) ** y, x**2, x**2.0, xp.abs(x) ** 0.5],
+    "exponentials": lambda xp, x, y: [xp.exp(x), xp.expm1(x), xp.tanh(x), xp.sinh(x), xp.cosh(x)],
+    "logarithms": lambda xp, x, y: [xp.log(x), xp.log1p(x), xp.log2(x), xp.sqrt(x)],
+    "waves": lambda xp, x, y: [f(xp.where(xp.abs(x) < 100, x, y * 0 + 1)) for f in (xp.sin, xp.cos, xp.tan)],
+    "order": lambda xp, x, y: [xp.maximum(x, y), xp.minimum(x, y), xp.clip(x, -1.0, 2.0), xp.clip(x, None, 0.5)],
+    "clip to arrays": lambda xp, x, y: [xp.clip(x, xp.minimum(y, y + 1), y + 2)],
+    "whole": lambda xp, x, y: [xp.floor(x), xp.ceil(x), xp.trunc(x), xp.round(x), xp.sign(x)],
+    "comparisons": lambda xp, x, y: [x < y, x <= y, x > y, x >= y, x == y, x != y, xp.where(x < y, x, -y)],
+    "kinds": lambda xp, x, y: [xp.isnan(x), xp.isinf(x), xp.isfinite(x), xp.logical_and(x > 0, y > 0)],
+    "logic": lambda xp, x, y: [xp.logical_not(x > 0), (x > 0) | (y > 0), (x > 0) ^ (y > 0), xp.astype(x > y, x.dtype)],
+    "views": lambda xp, x, y: [x.mT + y, x[::-1, :] * y, x[:, ::2] - y[:, 1::2], (x[:1, :] + y)[3:7, -4:].mT * 2.0],
+    "shapes": lambda xp, x, y: [
+        xp.reshape(x * 2.0, (4, -1)),
+        xp.reshape(xp.reshape(x + 1.0, (-1,))[3:67], (8, 8)) * 2.0,
+        xp.moveaxis(xp.reshape(x - y, (4, 4, 16)), -1, 0) + 1.0,
+        xp.broadcast_to(x[:, :1] * 2.0, x.shape) + y,
+        xp.expand_dims(x * y, axis=1),
+    ],
+    "reductions": lambda xp, x, y: [
+        xp.sum(xp.where(xp.abs(x) < 100, x, y * 0 + 1), axis=0),
+        xp.max(x, axis=-1),
+        xp.min(x, axis=0, keepdims=True),
+        xp.max(xp.reshape(x, (4, 4, 16)), axis=(0, 2)),
+        xp.mean(xp.where(xp.abs(x) < 100, x, y * 0 + 1), axis=-1, keepdims=True) + y,
+        xp.sum(xp.astype(x > y, xp.int64)),
+        xp.vecdot(xp.where(xp.abs(x) < 100, x, 1 + 0 * y), xp.where(xp.abs(y) < 100, y, 1 + 0 * x), axis=-1),
+    ],
+}
+WHOLE_NUMBERS = {
+    "arithmetic": lambda xp, i, j: [i + j, i - j, i * j, -i, xp.abs(i), i + 1, 3 - i, i * 2],
+    "bits": lambda xp, i, j: [i & j, i | j, i ^ j, i >> 3, i << 5, ~i, (i >> 8) & 0xFFFFFF],
+    "comparisons": lambda xp, i, j: [i < j, i == j, xp.maximum(i, j), xp.minimum(i, j), xp.sign(i), i != 0],
+    "kinds": lambda xp, i, j: [xp.astype(i, xp.float32), xp.astype(i, xp.bool), xp.astype(i, xp.int64) * 2**40, i / 3],
+    "reductions": lambda xp, i, j: [xp.sum(i & 0xFF, axis=0), xp.max(i), xp.min(i, axis=1)],
+}
+
+
+def evaluated(function, values, folder):
+    """The results of a function of arrays, by kernels and by NumPy."""
+    first = values[0]
+    with np.errstate(all="ignore"):
+        wanted = [np.asarray(made) for made in function(xp, *values)]
+    results = tuple([np.zeros(made.shape, made.dtype) for made in wanted])
+
+    def step(state, batch, rate):
+        given, _ = state
+        space = given[0].__array_namespace__() if isinstance(given[0], np.ndarray) is False else xp
+        return (given, tuple(function(space, *given))), space.astype(space.max(given[0]) > 0, space.float32) * rate
+
+    notes = record_for_cuda(step, (tuple(values), results), (first,), np.zeros((1, 1), "int64"), np.ones(1, "float32"))
+    program = HostProgram(Plan(notes), folder)
+    state = tuple(values), results
+    leaves, _ = program.run(notes, state, (first,), np.zeros((1, 1), "int64"), np.ones(1, "float32"))
+    calls = {work.name for work in program.plan.work if isinstance(work, Node)}
+    return leaves[len(values) :], wanted, calls
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("group", REAL)
+def test_functions_of_reals_are_numpys(group, dtype, tmp_path):
+    need("cxx")
+    got, wanted, calls = evaluated(REAL[group], pairs(reals(dtype)), tmp_path)
+    for k, (a, b) in enumerate(zip(got, wanted, strict=True)):
+        rtol = {"float32": 3e-6, "float64": 1e-13}[dtype]
+        np.testing.assert_allclose(a, b, rtol=rtol, atol=0, err_msg=f"{group} {k}")
+        if group in ("arithmetic", "whole") and a.dtype.kind == "f":
+            np.testing.assert_array_equal(np.signbit(a[~np.isnan(b)]), np.signbit(b[~np.isnan(b)]), f"{group} {k}")
+    assert calls <= {"round"}
+
+
+@pytest.mark.parametrize("group", WHOLE_NUMBERS)
+def test_functions_of_integers_are_numpys(group, tmp_path):
+    need("cxx")
+    values = np.array([0, 1, -1, 2, 7, 255, -256, 2**31 - 1, -(2**31), 123_456_789, -987_654_321], np.int32)
+    got, wanted, calls = evaluated(WHOLE_NUMBERS[group], pairs(values), tmp_path)
+    for k, (a, b) in enumerate(zip(got, wanted, strict=True)):
+        np.testing.assert_allclose(a, b, rtol=1e-7, err_msg=f"{group} {k}")
+    assert not calls

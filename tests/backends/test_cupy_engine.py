@@ -186,23 +186,50 @@ def test_falling_back_is_told(device, caplog):
         device.training_engine("compiled").run(*arguments)
 
 
-@pytest.mark.parametrize("math", ["float32", "tf32", "bfloat16"])
-def test_our_product(device, math):
-    """Any strides, in each arithmetic; operands rounded, sums not."""
-    from nn_any.backends._cupy_kernels import own_products
+PRODUCTS = {
+    "tall": ((10, 784), (784, 30)),
+    "wide": ((300, 70), (70, 500)),
+    "batch": ((5, 33, 17), (5, 17, 65)),
+    "one-for-all": ((5, 33, 17), (17, 65)),
+    "all-for-one": ((33, 17), (5, 17, 65)),
+    "two-axes": ((2, 1, 3, 4), (5, 4, 6)),
+    "row": ((1, 7), (7, 1)),
+    "column": ((7, 1), (1, 7)),
+    "number": ((1, 1), (1, 1)),
+}
 
-    rng = np.random.default_rng(0)
-    rtol = {"float32": 1e-5, "tf32": 2e-3, "bfloat16": 2e-2}[math]
-    for a, b in (((10, 784), (784, 30)), ((300, 70), (70, 500)), ((5, 33, 17), (17, 65)), ((1, 1), (1, 1))):
-        a, b = rng.normal(size=a).astype("float32"), rng.normal(size=b).astype("float32")
-        expected = a.astype("float64") @ b.astype("float64")
-        size = np.sqrt(a.shape[-1])
-        with own_products(math):
-            got = primitives.matmul(device.asarray(a), device.asarray(b), xp=device.xp)
-            turned = device.asarray(np.ascontiguousarray(np.swapaxes(a, -1, -2))).mT
-            again = primitives.matmul(turned, device.asarray(np.ascontiguousarray(b.T)).mT, xp=device.xp)
-        np.testing.assert_allclose(nn.to_numpy(got) / size, expected / size, rtol=rtol, atol=2 * rtol)
-        np.testing.assert_allclose(nn.to_numpy(again) / size, expected / size, rtol=rtol, atol=2 * rtol)
+
+def forms(array, xp):
+    """The same matrices with other strides: of a transpose, of every other row and column, of a part, of a turn."""
+    yield array
+    yield xp.asarray(array.mT, copy=True).mT
+    wide = xp.zeros((*array.shape[:-2], 2 * array.shape[-2], 3 * array.shape[-1]), dtype=array.dtype)
+    wide[..., ::2, ::3] = array
+    yield wide[..., ::2, ::3]
+    wide[..., : array.shape[-2], 1 : array.shape[-1] + 1] = array
+    yield wide[..., : array.shape[-2], 1 : array.shape[-1] + 1]
+    yield xp.asarray(array[..., ::-1, :], copy=True)[..., ::-1, :]
+
+
+@pytest.mark.parametrize("shapes", PRODUCTS.values(), ids=PRODUCTS)
+@pytest.mark.parametrize("math", ["float32", "tf32", "bfloat16", "float64"])
+def test_products_that_a_graph_can_hold(device, math, shapes):
+    """Any strides, in each arithmetic: sums in the dtype, operands rounded at most as much as the arithmetic says."""
+    from nn_any.backends._cupy_products import Products, using
+
+    rng, dtype = np.random.default_rng(0), "float64" if math == "float64" else "float32"
+    unit = {"float32": 2**-24, "tf32": 2**-11, "bfloat16": 2**-8, "float64": 2**-53}[math]
+    a, b = (rng.normal(size=shape).astype(dtype) for shape in shapes)
+    expected = a.astype("float64") @ b.astype("float64")
+    bound = 2 * (a.shape[-1] + 2) * unit * (abs(a).astype("float64") @ abs(b).astype("float64"))
+    products = Products("float32" if math == "float64" else math)
+    for left in forms(device.asarray(a), device.xp):
+        for right in forms(device.asarray(b), device.xp):
+            with using(products):
+                got = nn.to_numpy(primitives.matmul(left, right, xp=device.xp))
+            assert got.dtype == dtype
+            assert got.shape == expected.shape
+            assert (abs(got - expected) <= bound).all()
 
 
 def test_fit_names_its_engine(device, digits):

@@ -154,14 +154,14 @@ def expression(node: Node, operand: Callable[[Any, np.dtype], str]) -> str:
 
 
 def _clip(node: Node, operand: Callable[[Any, np.dtype], str]) -> str:
-    """``clip(x, low, high)``, None being no bound; NaN stays."""
+    """``clip(x, low, high)``, None being no bound; NaN stays, and a bound that is NaN makes it."""
     out = node.layout.dtype
     bounds = dict(zip(("low", "high"), node.args[1:], strict=False)) | {
         {"min": "low", "max": "high"}.get(name, name): bound for name, bound in node.kwargs.items()
     }
-    text = x = operand(node.args[0], out)
+    text = operand(node.args[0], out)
     for name, sign in (("low", "<"), ("high", ">")):
         if bounds.get(name) is not None:
             bound = operand(bounds[name], out)
-            text = f"({x} {sign} {bound} ? {bound} : {text})"
+            text = f"({text} {sign} {bound} || {bound} != {bound} ? {bound} : {text})"
     return text

@@ -218,13 +218,13 @@ class SegmentWriter:
 
     def _index(self, start: int, steps: dict[int, int], index: tuple[Term, ...]) -> Term:
         """``start + sum(index * steps)``."""
-        moving = [(index[k], step) for k, step in steps.items() if index[k] is not ZERO and step]
-        if not moving:
+        terms = [(index[k], step) for k, step in steps.items() if index[k] is not ZERO and step]
+        if not terms:
             return Term(str(start), 0) if start else ZERO
-        if len(moving) == 1 and start == 0 and moving[0][1] == 1:
-            return moving[0][0]
-        text = " + ".join([*([str(start)] if start else []), *[f"{term.text} * {step}" for term, step in moving]])
-        return self._variable("int", text, max(term.depth for term, _ in moving))
+        if len(terms) == 1 and start == 0 and terms[0][1] == 1:
+            return terms[0][0]
+        text = " + ".join([*([str(start)] if start else []), *[f"{term.text} * {step}" for term, step in terms]])
+        return self._variable("int", text, max(term.depth for term, _ in terms))
 
     def _reduced(self, node: Node, index: tuple[Term, ...]) -> Term:
         """A loop in which a thread reduces alone."""
