@@ -58,8 +58,10 @@ class StepProgram:
             if isinstance(work, Kernel):
                 for node in work.made:
                     arrays[node] = cupy.empty(node.layout.shape, node.layout.dtype)
-                pointers = [arrays[node] for node in work.pointers]
-                self._functions[work.name]((work.blocks,), (THREADS,), (*pointers, at, np.int32(ahead)))
+                arguments = [arrays[node] for node in work.pointers]
+                if work.counts:
+                    arguments += [at, np.int32(ahead)]
+                self._functions[work.name]((work.blocks,), (THREADS,), tuple(arguments))
             else:
                 made = _made(work, arrays)
                 arrays[work] = made if work.several else cupy.ascontiguousarray(made)

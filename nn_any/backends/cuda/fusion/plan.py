@@ -23,6 +23,7 @@ _SMALL = 1024  # elements: such a value costs nothing to keep
 _DEAR = 8  # additions: a dearer value is kept rather than computed twice
 _INLINE = 512  # additions: a reduction that costs more is not computed anew by each thread that wants it
 _ALONE = 2048  # additions of one thread, where as many threads as there are results reduce
+_MOST_POINTERS = 256  # of a kernel: a launch takes 4 KiB of arguments
 _LONGEST = 4096  # elements that a thread or a warp reduces: of more, the library's own reduction is faster
 
 _PREAMBLE = """\
@@ -176,7 +177,7 @@ class Plan:
             assert chosen, "a kernel waits for itself"
             pending = [n for n in pending if n not in chosen]
             kept = self._kept(chosen, [*pending, *[n for _, n in self._changed], self._notes.loss])
-            self._launch([Output(n, n) for n in (*chosen, *kept)])
+            self._launch(self._segments(Output(n, n) for n in (*chosen, *kept)))
         self._finish()
 
     def _barriers(self, node: Node) -> set[Node]:
@@ -233,58 +234,67 @@ class Plan:
         return self._work(node, self._feeding())
 
     def _pointwise(self, root: Node) -> set[Node]:
-        """The values that a thread computes for its element of `root`, at the same index."""
+        """The values that a thread looks at for its element of `root`, at the same index."""
         found, waiting = set[Node](), [root]
         while waiting:
             node = waiting.pop()
-            if node not in found and not self._in_memory(node) and is_elementwise(node):
+            if node not in found:
                 found.add(node)
-                waiting.extend(i for i in node.inputs() if i.layout.shape == root.layout.shape)
-        return found - {root}
+                if is_elementwise(node) and not self._in_memory(node):
+                    waiting.extend(i for i in node.inputs() if i.layout.shape == root.layout.shape)
+        return found
 
     # -- the kernels
 
-    def _launch(self, outputs: list[Output]) -> list[list[tuple[Node, bool]]]:
-        """Write one kernel; returns what each of its segments reads."""
-        text, reads, made = self._written(outputs)
+    def _launch(self, segments: list[Segment]) -> None:
+        """Write one kernel, or several where one would take more pointers than a launch may have arguments."""
+        places = self._places()
+        name = f"step_{len(self._texts)}"
+        text, _, blocks = kernel(name, segments, places)
+        if len(places.pointers) > _MOST_POINTERS and len(segments) > 1:
+            half = len(segments) // 2
+            self._launch(segments[:half])
+            self._launch(segments[half:])
+            return
+        outputs = [o.place for segment in segments for o in segment.outputs]
+        known = {*self._notes.state, self.losses}
+        made = [place for place in outputs if place not in known]
         self._texts.append(text)
-        self.work.append(made)
-        self._stored.update(o.place for o in outputs)
-        return reads
+        self.work.append(Kernel(name, blocks, list(places.pointers), made, places.counts))
+        self._stored.update(outputs)
 
-    def _written(self, outputs: list[Output]) -> tuple[str, list[list[tuple[Node, bool]]], Kernel]:
-        segments: dict[tuple[tuple[int, ...], Node | None], Segment] = {}
+    def _places(self) -> Places:
+        return Places(self._in_memory, (self._notes.rows, self._notes.rate, self.losses))
+
+    def _segments(self, outputs: Iterable[Output]) -> list[Segment]:
+        """Outputs of one shape go together if they look at the same values, so that a thread does so once."""
+        segments: list[tuple[Segment, set[Node]]] = []
         for output in outputs:
             together = self._long.get(output.value, False) and not self._in_memory(output.value)
-            key = output.value.layout.shape, output.value if together else None
-            segments.setdefault(key, Segment(key[0], [], together)).outputs.append(output)
-        self._segments = list(segments.values())
-        places = Places(self._in_memory, (self._notes.rows, self._notes.rate, self.losses))
-        name = f"step_{len(self._texts)}"
-        text, reads, blocks = kernel(name, self._segments, places)
-        known = {*self._notes.state, self.losses}
-        made = [o.place for o in outputs if o.place not in known]
-        return text, reads, Kernel(name, blocks, list(places.pointers), made)
+            shape, seen = output.value.layout.shape, self._pointwise(output.value)
+            made = Segment(shape, [output], together)
+            for other in [s for s in segments if s[0].shape == shape and not (s[0].together or together)]:
+                if shape == () or not seen.isdisjoint(other[1]):
+                    segments.remove(other)
+                    made = Segment(shape, [*other[0].outputs, *made.outputs], False)
+                    seen |= other[1]
+            segments.append((made, seen))
+        return [segment for segment, _ in segments]
 
     def _finish(self) -> None:
         """The last kernel stores the loss and the new state, over the old one where nobody else reads that any more."""
-        outputs = [Output(self._notes.loss, self.losses)]
-        outputs += [Output(new, old) for old, new in self._changed]
-        _, reads, _ = self._written(outputs)
-        apart = self._read_elsewhere(reads)
-        beside = {
-            old: Node("beside", np.zeros(old.layout.shape, old.layout.dtype))
-            for old, _ in self._changed
-            if old in apart
-        }
-        self._launch([Output(o.value, beside.get(o.place, o.place)) for o in outputs])
+        outputs = [Output(self._notes.loss, self.losses), *[Output(new, old) for old, new in self._changed]]
+        apart = self._read_elsewhere(self._segments(outputs)) & {old for old, _ in self._changed}
+        beside = {o: Node("beside", np.zeros(o.layout.shape, o.layout.dtype)) for o in self._notes.state if o in apart}
+        self._launch(self._segments(Output(o.value, beside.get(o.place, o.place)) for o in outputs))
         if beside:
-            self._launch([Output(made, old) for old, made in beside.items()])
+            self._launch(self._segments(Output(made, old) for old, made in beside.items()))
 
-    def _read_elsewhere(self, reads: list[list[tuple[Node, bool]]]) -> set[Node]:
+    def _read_elsewhere(self, segments: list[Segment]) -> set[Node]:
         """The states that other threads of the kernel read than the one that overwrites their element."""
+        _, reads, _ = kernel("draft", segments, self._places())
         found = set[Node]()
-        for segment, read in zip(self._segments, reads, strict=True):
+        for segment, read in zip(segments, reads, strict=True):
             own = {output.place for output in segment.outputs}
             found |= {node for node, same in read if not (same and node in own)}
         return found

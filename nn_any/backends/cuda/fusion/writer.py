@@ -52,6 +52,8 @@ class Kernel(NamedTuple):
     """The buffers that it takes, in order."""
     made: list[Node]
     """Those among them that it fills for the first time."""
+    counts: bool
+    """Whether it also takes the counter of steps, and how many steps it is ahead of that: (1,), int64, and int32."""
 
 
 class Term(NamedTuple):
@@ -82,12 +84,15 @@ class Places:
         self.is_stored, self._batched = stored, batched
         self.pointers: dict[Node, bool] = {}
         """The buffers used so far, and whether they are written to."""
+        self.counts = False
+        """Whether one of them was among the batched."""
 
     def name(self, node: Node, *, write: bool = False) -> str:
         """The pointer to a buffer's first element; to that of this step's row, for one that has a row a step."""
         self.pointers[node] = self.pointers.get(node, False) or write
         pointer = f"p{list(self.pointers).index(node)}"
         if node in self._batched:
+            self.counts = True
             return f"({pointer} + step * {math.prod(node.layout.shape)})"
         return pointer
 
@@ -104,11 +109,12 @@ def kernel(name: str, segments: Sequence[Segment], places: Places) -> tuple[str,
         f"{'' if written else 'const '}{C_TYPES[node.layout.dtype.name]}* p{k}"
         for k, (node, written) in enumerate(places.pointers.items())
     ]
-    head = f'extern "C" __global__ void __launch_bounds__({THREADS})\n{name}('
-    parameters += ["const long long* at", "int ahead"]
-    text = head + ", ".join(parameters) + ") {\n"
-    text += f"  const int i = blockIdx.x * {THREADS} + threadIdx.x;\n  const long long step = *at + ahead;\n"
-    return text + "".join(bodies) + "}\n", reads, -(-begin // THREADS)
+    lines = [f"  const int i = blockIdx.x * {THREADS} + threadIdx.x;\n"]
+    if places.counts:
+        parameters += ["const long long* at", "int ahead"]
+        lines.append("  const long long step = *at + ahead;\n")
+    head = f'extern "C" __global__ void __launch_bounds__({THREADS})\n{name}({", ".join(parameters)}) {{\n'
+    return "".join([head, *lines, *bodies, "}\n"]), reads, -(-begin // THREADS)
 
 
 class SegmentWriter:
