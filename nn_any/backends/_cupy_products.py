@@ -32,6 +32,14 @@ _SIGNATURES = {
     "cublasDestroy_v2": [_ADDRESS],
     "cublasSetStream_v2": [_ADDRESS, _ADDRESS],
     "cublasSetWorkspace_v2": [_ADDRESS, _ADDRESS, ctypes.c_size_t],
+    "cublasGemmEx": [
+        *(_ADDRESS, _INT, _INT, _INT, _INT, _INT, _ADDRESS),
+        *(_ADDRESS, _INT, _INT),
+        *(_ADDRESS, _INT, _INT),
+        _ADDRESS,
+        *(_ADDRESS, _INT, _INT),
+        *(_INT, _INT),
+    ],
     "cublasGemmStridedBatchedEx": [
         *(_ADDRESS, _INT, _INT, _INT, _INT, _INT, _ADDRESS),
         *(_ADDRESS, _INT, _INT, _LONG),
@@ -86,17 +94,19 @@ class Products:
         stream = cupy.cuda.get_current_stream().ptr
         _call("cublasSetStream_v2", self._handle, stream)  # which takes the workspace away
         _call("cublasSetWorkspace_v2", self._handle, self._workspace.data.ptr, self._workspace.nbytes)
-        kind, scalar = _TYPES[a.dtype.name], _SCALARS[a.dtype.name]
+        kind, scalar, count = _TYPES[a.dtype.name], _SCALARS[a.dtype.name], math.prod(lead)
         compute_type = self._compute_type if a.dtype.name == "float32" else _COMPUTE_64F
         one, zero = scalar(1.0), scalar(0.0)
-        _call(
-            "cublasGemmStridedBatchedEx",  # in its eyes all matrices are transposed, so the operands change places
+        many = count > 1
+        _call(  # in its eyes all matrices are transposed, so the operands change places
+            "cublasGemmStridedBatchedEx" if many else "cublasGemmEx",
             *(self._handle, right.transposed, left.transposed, n, m, k, ctypes.byref(one)),
-            *(right.array.data.ptr, kind, right.leading, right.stride),
-            *(left.array.data.ptr, kind, left.leading, left.stride),
+            *(right.array.data.ptr, kind, right.leading, right.stride)[: 4 if many else 3],
+            *(left.array.data.ptr, kind, left.leading, left.stride)[: 4 if many else 3],
             ctypes.byref(zero),
-            *(c.data.ptr, kind, n, m * n),
-            *(math.prod(lead), compute_type, _DEFAULT_ALGORITHM),
+            *(c.data.ptr, kind, n, m * n)[: 4 if many else 3],
+            *([count] if many else []),
+            *(compute_type, _DEFAULT_ALGORITHM),
         )
         return c
 

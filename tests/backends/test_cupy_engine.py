@@ -1,5 +1,6 @@
 """The CuPy engine on a GPU: fused kernel and captured graph give the eager results, and write nothing of others."""
 
+import dataclasses
 import logging
 
 import numpy as np
@@ -10,6 +11,7 @@ import nn_any as nn
 from nn_any.backends.engine import EngineError
 from nn_any.core import functional, primitives
 from nn_any.core.batches import Preparation
+from nn_any.core.optimizers import Optimizer
 from nn_any.core.state import TrainState
 from nn_any.core.trees import tree_leaves, tree_map
 
@@ -111,6 +113,48 @@ def test_equals_eager(device, case, dtype):
     assert abs(slower - other).max() > 1e-5
     assert fast.compile_seconds > 0
     assert eager.name == "eager"
+
+
+class OwnTanh(nn.layers.Layer):
+    """A layer that calls CuPy by its name: it can be captured, but not written down."""
+
+    def forward(self, params, state, x, context):
+        import cupy
+
+        a = cupy.tanh(x)
+        return a, state, a
+
+    def backward(self, params, saved, delta, context):
+        return delta * (1 - saved * saved)
+
+
+@dataclasses.dataclass(frozen=True)
+class HeavyBall(Optimizer):
+    """Momentum as Polyak wrote it: what it keeps are the weights of the step before, arrays of the old state."""
+
+    learning_rate: float = 0.1
+
+    def init(self, params):
+        return params
+
+    def update(self, gradients, state, params, learning_rate):
+        def move(w, g, before):
+            return w - learning_rate * g + 0.9 * (w - before)
+
+        return tree_map(move, params, gradients, state), params
+
+
+@pytest.mark.parametrize("layer", [nn.Activation("tanh"), OwnTanh()], ids=["compiled", "as-it-is"])
+def test_a_new_state_that_is_an_array_of_the_old_one(device, layer):
+    """Each state is overwritten after all that reads it."""
+    step, state = make(device, [20, layer, 5, 4], HeavyBall())
+    data, order, rates = images(device), orders(device, 30, 4), device.asarray(np.full(30, 0.1, "float32"))
+    engine = device.training_engine("compiled")
+    got, losses = engine.run(step, state, data, order, rates, 0, 30)
+    expected, wanted = device.training_engine("eager").run(step, state, data, order, rates, 0, 30)
+    assert engine.name == "cupy graph"
+    np.testing.assert_allclose(nn.to_numpy(losses), nn.to_numpy(wanted), rtol=1e-4)
+    equal(host(got), host(expected), 1e-4)
 
 
 @pytest.mark.parametrize("own_rates", [False, True])
