@@ -10,6 +10,7 @@ from oracle import batch_gradients, batch_loss
 
 import nn_any as nn
 from nn_any.backends.cuda import plan_fused, product_operands, window_shape
+from nn_any.backends.cuda.recipes import _shared_bytes
 from nn_any.backends.cuda.sources import MATHS
 from nn_any.backends.engine import Engine
 from nn_any.core import functional, primitives
@@ -25,28 +26,32 @@ def _compiler():
 class Fused:
     """The fused kernel on the host, used as an engine uses it on a GPU."""
 
-    def __init__(self, folder, step, data, batch, *, shared_limit=227 * 1024, threads=None):
+    def __init__(self, folder, step, data, batch, *, shared_limit=227 * 1024, threads=None, order_dtype="int64"):
         columns = [(str(column.dtype), column.shape[1:]) for column in data]
-        self.plan = plan_fused(step.recipe, batch, columns, shared_limit)
-        macros = [f"THREADS={threads}" if threads and m.startswith("THREADS=") else m for m in self.plan.macros]
+        self.plan = plan_fused(step.recipe, batch, columns, shared_limit, order_dtype)
         self.threads = threads or self.plan.threads
-        self.kernel = HostKernel(folder, "fused_mlp", "fused_mlp", macros)
+        macros = {**dict(macro.split("=", 1) for macro in self.plan.macros), "THREADS": self.threads}
+        itemsize, labels = self.plan.itemsize, step.recipe.prepare.labels
+        shared = _shared_bytes(self.plan.sizes, batch, labels, self.threads, itemsize, macros["SHARED_WEIGHTS"] == "1")
+        macros["EXPECTED_BYTES"] = shared
+        self.kernel = HostKernel(folder, "fused_mlp", "fused_mlp", [f"{k}={v}" for k, v in macros.items()])
         self.data = data
 
     def run(self, params, order, rates, start=0, stop=None):
         """Parameters, (m, ...) for an ensemble, after the steps, and the losses (steps,) or (steps, m)."""
         stop = len(order) if stop is None else stop
         members = order.shape[1] if order.ndim == 3 else 1
-        leaves = [leaf.reshape(members, -1) for layer in params for leaf in layer]
-        flat = np.concatenate(leaves, axis=1)
-        losses = np.full((len(order), members), np.nan, dtype=flat.dtype)
+        buffer = np.zeros((members, self.plan.numbers), params[0][0].dtype)
+        for view, leaf in zip(self.plan.views(buffer), (leaf for layer in params for leaf in layer), strict=True):
+            view[...] = leaf.reshape(view.shape)
+        losses = np.full((len(order), members), np.nan, dtype=buffer.dtype)
         x, y, weights = (*self.data, None)[:3]
-        arguments = (flat, x, y, weights, order, rates, np.int32(rates.ndim == 2), losses)
+        strides = [np.int64(stride // order.itemsize) for stride in (*order.strides[:-1], 0)[:2]]
+        assert order.strides[-1] == order.itemsize
+        arguments = (buffer, x, y, weights, order, *strides, rates, np.int32(rates.ndim == 2), losses)
         self.kernel((members,), (self.threads,), (*arguments, np.int64(start), np.int64(stop)))
         lead = (members,) if order.ndim == 3 else ()
-        ends = np.cumsum([math.prod(shape) for shape in self.plan.shapes])
-        parts = zip(np.split(flat, ends[:-1], axis=1), self.plan.shapes, strict=True)
-        out = [part.reshape(*lead, *shape) for part, shape in parts]
+        out = [view.copy().reshape(*lead, *view.shape[1:]) for view in self.plan.views(buffer)]
         losses = losses[start:stop] if order.ndim == 3 else losses[start:stop, 0]
         return tuple(zip(out[::2], out[1::2], strict=True)), losses
 
