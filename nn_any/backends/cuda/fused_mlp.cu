@@ -50,7 +50,7 @@ __device__ constexpr int params_before(int layer) {
 }
 __device__ constexpr int activations_at(int layer) {  // those of layer 0 are the inputs; the last layer leaves its z
   int at = SHARED_WEIGHTS ? params_before(LAYERS) : 0;
-  for (int l = 0; l < layer; ++l) at += BATCH * stride(l);
+  for (int l = 0; l < layer; ++l) at += 2 * ROWS * ROW_TILES * stride(l);  // BATCH rows, and what fills the last tile
   return at;
 }
 __device__ constexpr int deltas_at(int layer) {
@@ -86,7 +86,7 @@ __device__ inline REAL* row_max() { return shared(ROWS_AT) + BATCH; }
 __device__ inline REAL* row_sum() { return shared(ROWS_AT) + 2 * BATCH; }
 __device__ inline REAL* row_target() { return shared(ROWS_AT) + 3 * BATCH; }
 __device__ inline long long* rows_of(long long step) {
-  return reinterpret_cast<long long*>(shared(ORDER_AT)) + step % 2 * BATCH;
+  return reinterpret_cast<long long*>(shared(ORDER_AT)) + (step & 1) * BATCH;
 }
 
 __device__ inline REAL sigmoid(REAL z) {
@@ -132,7 +132,7 @@ template <int HALF = 16> __device__ inline void sum_lanes(REAL (&v)[32]) {
 // side by side share what they read; the other bits go along the inputs.
 template <int L> __device__ void forward(const REAL* params) {
   constexpr int K = sizes[L - 1], UNITS = sizes[L], COLUMNS = columns(L), PARTS = parts(L);
-  constexpr int TILES = ROW_TILES * unit_tiles(L);
+  constexpr int TILES = ROW_TILES * unit_tiles(L), STEP = PARTS * 8 * VECTOR;
   const REAL *weights = params + PARAMS_AT<L>, *biases = weights + UNITS * STRIDE<L - 1>;
   REAL *out = shared(A_AT<L>), *partial_sums = shared(PARTIAL_SUMS_AT);
   const auto finish = [&](int n, int unit, REAL z) {
@@ -142,24 +142,27 @@ template <int L> __device__ void forward(const REAL* params) {
   for (int item = threadIdx.x / 32; item < TILES * PARTS; item += WARPS) {
     const int tile = item % TILES, part = item / TILES;
     const int n0 = tile % ROW_TILES * 2 * ROWS + lane % 2, u0 = tile / ROW_TILES * 2 * COLUMNS + lane / 2 % 2;
-    const REAL *x[ROWS], *w[COLUMNS];
+    const int k0 = (part * 8 + lane / 4) * VECTOR;
+    const REAL *x = shared(A_AT<L - 1>) + n0 * STRIDE<L - 1> + k0, *w[COLUMNS];
 #pragma unroll
-    for (int r = 0; r < ROWS; ++r) x[r] = shared(A_AT<L - 1>) + smaller(n0 + 2 * r, BATCH - 1) * STRIDE<L - 1>;
-#pragma unroll
-    for (int u = 0; u < COLUMNS; ++u) w[u] = weights + smaller(u0 + 2 * u, UNITS - 1) * STRIDE<L - 1>;
+    for (int u = 0; u < COLUMNS; ++u) {
+      const int unit = u0 + 2 * u;
+      w[u] = weights + (UNITS % (2 * COLUMNS) ? smaller(unit, UNITS - 1) : unit) * STRIDE<L - 1> + k0;
+    }
     REAL v[32] = {};
-    for (int k = (part * 8 + lane / 4) * VECTOR; k < K; k += PARTS * 8 * VECTOR) {
+    for (int k = k0; k < K; k += STEP) {
       Vector wk[COLUMNS];
 #pragma unroll
-      for (int u = 0; u < COLUMNS; ++u) wk[u] = vector(w[u] + k);
+      for (int u = 0; u < COLUMNS; ++u) wk[u] = vector(w[u]), w[u] += STEP;
 #pragma unroll
       for (int r = 0; r < ROWS; ++r) {
-        const Vector xk = vector(x[r] + k);
+        const Vector xk = vector(x + 2 * r * STRIDE<L - 1>);
 #pragma unroll
         for (int j = 0; j < VECTOR; ++j)
 #pragma unroll
           for (int u = 0; u < COLUMNS; ++u) v[r * COLUMNS + u] += xk.v[j] * wk[u].v[j];
       }
+      x += STEP;
     }
     sum_lanes(v);
 #pragma unroll
@@ -320,61 +323,82 @@ __device__ inline void write_loss(REAL* loss) {
   if (threadIdx.x % 32 == 0) *loss = sum / BATCH;
 }
 
-// Calls visit(i, j) for every THREADS-th i below COUNT, with j = 0, 1, ...: all threads together visit each i once.
-template <int COUNT, int UNROLL, class Visit> __device__ inline void each(Visit visit) {
+// BATCH rows of LENGTH things, spread over the threads: each takes the same columns of several rows.
+template <int LENGTH> struct Spread {
+  static constexpr int WIDE = ceil_div(LENGTH, THREADS), ACROSS = ceil_div(LENGTH, WIDE), DOWN = THREADS / ACROSS;
+  static constexpr int TALL = ceil_div(BATCH, DOWN), SHARE = TALL * WIDE;
+
+  // Calls visit(row, column, j) for each thing that is this thread's, with j = 0, 1, ...
+  template <int UNROLL, class Visit> static __device__ inline void each(Visit visit) {
+    const int row = threadIdx.x / ACROSS, column = threadIdx.x % ACROSS;
+    if (row >= DOWN) return;
 #pragma unroll(UNROLL)
-  for (int j = 0; j < ceil_div(COUNT, THREADS); ++j) {
-    const int i = threadIdx.x + j * THREADS;
-    if (i < COUNT) visit(i, j);
+    for (int t = 0; t < TALL; ++t)
+#pragma unroll
+      for (int w = 0; w < WIDE; ++w) {
+        const int n = row + t * DOWN, i = column + w * ACROSS;
+        if (n < BATCH && i < LENGTH) visit(n, i, t * WIDE + w);
+      }
   }
-}
+};
+
+// Stored inputs side by side. They are taken apart only when they are due, since that waits for them.
+template <int NUMBERS> struct __align__(smaller(NUMBERS * sizeof(X_TYPE), 16)) Stored {
+  unsigned words[NUMBERS * sizeof(X_TYPE) / 4];
+  __device__ void unpack(X_TYPE* to) const { memcpy(to, words, sizeof words); }
+};
+template <> struct Stored<1> {
+  X_TYPE number;
+  __device__ void unpack(X_TYPE* to) const { *to = number; }
+};
 
 // A step's examples on their way to shared memory, inputs by four where a row's length allows it. They are asked for a
-// step ahead, and wait as they are stored, in registers; where these would not do, they are read when they are due.
-constexpr int PIECE = INPUTS % 4 ? 1 : 4, PIECES = INPUTS / PIECE;
-struct __align__(PIECE * sizeof(X_TYPE) < 16 ? PIECE * sizeof(X_TYPE) : 16) Piece { X_TYPE v[PIECE]; };
-
+// step ahead and wait in registers; where these are too few for them, they are read when they are due.
 struct Batch {
-  static constexpr int X_HELD = ceil_div(BATCH * PIECES, THREADS), Y_HELD = ceil_div(BATCH * TARGETS, THREADS);
-  static constexpr bool AHEAD = X_HELD * ceil_div(sizeof(Piece), 4) + Y_HELD * ceil_div(sizeof(Y_TYPE), 4) <= 24;
-  static constexpr int X_UNROLL = AHEAD ? X_HELD : 4, Y_UNROLL = AHEAD ? Y_HELD : 4;
+  static constexpr int PIECE = INPUTS % 4 ? 1 : 4, PIECES = INPUTS / PIECE;
+  using Xs = Spread<PIECES>;
+  using Ys = Spread<TARGETS>;
+  using Piece = Stored<PIECE>;
+  static constexpr int HELD = Xs::SHARE * ceil_div(sizeof(Piece), 4) + Ys::SHARE * ceil_div(sizeof(Y_TYPE), 4);
+  static constexpr bool AHEAD = HELD <= 24;  // registers
+  static constexpr int X_UNROLL = AHEAD ? Xs::TALL : 4, Y_UNROLL = AHEAD ? Ys::TALL : 4;
   const X_TYPE* xs;
   const Y_TYPE* ys;
   const W_TYPE* weights;
-  Piece x[AHEAD ? X_HELD : 1];
-  Y_TYPE y[AHEAD ? Y_HELD : 1];
+  Piece x[AHEAD ? Xs::SHARE : 1];
+  Y_TYPE y[AHEAD ? Ys::SHARE : 1];
   REAL weight;
 
-  __device__ Piece x_of(const long long* rows, int i) {
-    return reinterpret_cast<const Piece*>(xs)[rows[i / PIECES] * PIECES + i % PIECES];
-  }
-  __device__ Y_TYPE y_of(const long long* rows, int i) { return ys[rows[i / TARGETS] * TARGETS + i % TARGETS]; }
+  __device__ Piece stored_x(long long row, int i) { return reinterpret_cast<const Piece*>(xs)[row * PIECES + i]; }
 
   __device__ void ask(const long long* rows) {
     if constexpr (AHEAD) {
-      each<BATCH * PIECES, X_UNROLL>([&](int i, int j) { x[j] = x_of(rows, i); });
-      each<BATCH * TARGETS, Y_UNROLL>([&](int i, int j) { y[j] = y_of(rows, i); });
+      Xs::each<X_UNROLL>([&](int n, int i, int j) { x[j] = stored_x(rows[n], i); });
+      Ys::each<Y_UNROLL>([&](int n, int o, int j) { y[j] = ys[rows[n] * TARGETS + o]; });
     }
     if (WEIGHTED && threadIdx.x < BATCH) weight = REAL(weights[rows[threadIdx.x]]);
   }
 
   __device__ void put(const long long* rows) {
-    each<BATCH * PIECES, X_UNROLL>([&](int i, int j) {
-      const Piece piece = AHEAD ? x[AHEAD ? j : 0] : x_of(rows, i);
-      REAL* to = shared(X_AT) + i / PIECES * STRIDE<0> + i % PIECES * PIECE;
+    Xs::each<X_UNROLL>([&](int n, int i, int j) {
+      X_TYPE numbers[PIECE];
+      (AHEAD ? x[AHEAD ? j : 0] : stored_x(rows[n], i)).unpack(numbers);
+      REAL* to = shared(X_AT) + n * STRIDE<0> + i * PIECE;
       if constexpr (PIECE == 1) {
-        *to = REAL(piece.v[0]) * REAL(INVERSE_SCALE);
+        *to = REAL(numbers[0]) * REAL(INVERSE_SCALE);
       } else {
 #pragma unroll
         for (int p = 0; p < PIECE; p += VECTOR) {
           Vector scaled;
 #pragma unroll
-          for (int q = 0; q < VECTOR; ++q) scaled.v[q] = REAL(piece.v[p + q]) * REAL(INVERSE_SCALE);
+          for (int q = 0; q < VECTOR; ++q) scaled.v[q] = REAL(numbers[p + q]) * REAL(INVERSE_SCALE);
           vector(to + p) = scaled;
         }
       }
     });
-    each<BATCH * TARGETS, Y_UNROLL>([&](int i, int j) { shared(TARGETS_AT)[i] = REAL(AHEAD ? y[AHEAD ? j : 0] : y_of(rows, i)); });
+    Ys::each<Y_UNROLL>([&](int n, int o, int j) {
+      shared(TARGETS_AT)[n * TARGETS + o] = REAL(AHEAD ? y[AHEAD ? j : 0] : ys[rows[n] * TARGETS + o]);
+    });
     if (WEIGHTED && threadIdx.x < BATCH) row_weight()[threadIdx.x] = weight;
   }
 };
@@ -393,7 +417,8 @@ fused_mlp(REAL* all_params, const X_TYPE* x, const Y_TYPE* y, const W_TYPE* weig
   if (SHARED_WEIGHTS)
     for (int i = threadIdx.x * VECTOR; i < PARAMS; i += THREADS * VECTOR) vector(params + i) = vector(global_params + i);
   for (int i = X_AT + threadIdx.x; i < ORDER_AT; i += THREADS) *shared(i) = 0;
-  each<BATCH, 1>([&](int n, int) {
+  using Order = Spread<1>;
+  Order::each<1>([&](int n, int, int) {
     rows_of(start)[n] = order[start * order_step + n];
     if (start + 1 < stop) rows_of(start + 1)[n] = order[(start + 1) * order_step + n];
   });
@@ -407,9 +432,10 @@ fused_mlp(REAL* all_params, const X_TYPE* x, const Y_TYPE* y, const W_TYPE* weig
     const REAL rate = rates[own_rates ? at : step];
     const bool more = step + 1 < stop;
     // The examples of the next step, and the rows of the one after it: neither waits for the other.
-    long long rows[ceil_div(BATCH, THREADS)];
+    ORDER_TYPE rows[Order::SHARE];
     if (more) batch.ask(rows_of(step + 1));
-    if (step + 2 < stop) each<BATCH, ceil_div(BATCH, THREADS)>([&](int n, int j) { rows[j] = order[(step + 2) * order_step + n]; });
+    if (step + 2 < stop)
+      Order::each<Order::TALL>([&](int n, int, int j) { rows[j] = order[(step + 2) * order_step + n]; });
     forward_through<1>(params);
     output_deltas(rate);
     backward_through<LAYERS>(params);
@@ -417,7 +443,7 @@ fused_mlp(REAL* all_params, const X_TYPE* x, const Y_TYPE* y, const W_TYPE* weig
     write_loss(losses + at);
     __syncthreads();
     if (more) batch.put(rows_of(step + 1));
-    if (step + 2 < stop) each<BATCH, ceil_div(BATCH, THREADS)>([&](int n, int j) { rows_of(step)[n] = rows[j]; });
+    if (step + 2 < stop) Order::each<Order::TALL>([&](int n, int, int j) { rows_of(step)[n] = rows[j]; });
     __syncthreads();
   }
   if (SHARED_WEIGHTS)

@@ -252,13 +252,15 @@ def _shared_bytes(
 ) -> int:
     """How much lies in shared memory, as `fused_mlp.cu` adds it up."""
     row_tiles = -(-batch // 16)
-    most_columns = min(16, 32 // -(-batch // (2 * row_tiles)))
+    rows = -(-batch // (2 * row_tiles))
+    most_columns = min(16, 32 // rows)
     partial_sums = 0
     for inputs, units in pairwise(sizes):
         tiles = row_tiles * -(-units // (2 * most_columns))
         parts = min(threads // 32 // tiles, -(-inputs * itemsize // 16) // 32)
         partial_sums = max(partial_sums, parts * batch * units if parts > 1 else 0)
-    rows = [batch * _stride(size, itemsize) for size in sizes]
+    strides = [_stride(size, itemsize) for size in sizes]
+    activations, deltas = 2 * rows * row_tiles * sum(strides), batch * sum(strides[1:])
     examples = _up(batch * (1 if labels else sizes[-1]), 4) + _up(batch * sizes[-1], 4) + 4 * batch
     weights = _numbers(sizes, itemsize) if shared_weights else 0
-    return itemsize * (weights + 2 * sum(rows) - rows[0] + _up(partial_sums, 4) + examples) + 16 * batch
+    return itemsize * (weights + activations + deltas + _up(partial_sums, 4) + examples) + 16 * batch
