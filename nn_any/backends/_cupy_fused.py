@@ -27,7 +27,7 @@ class FusedSteps:
         limit = attributes.get("MaxSharedMemoryPerBlockOptin", 48 * 1024)
         self._multiprocessors = attributes["MultiProcessorCount"]
         self._order_dtype = np.dtype("int32" if order.dtype == "int32" else "int64")
-        self._plan = plan_fused(recipe, order.shape[-1], columns, limit, self._order_dtype.name)
+        self._plan = plan_fused(recipe, order.shape[-1], columns, limit, order_dtype=self._order_dtype.name)
         self._columns = (*data, None)[:3]  # inputs, targets, and weights or a null pointer
         self._real = np.dtype(recipe.prepare.dtype)
         self._kernel = cupy.RawKernel(source("fused_mlp"), "fused_mlp", self._plan.options)

@@ -10,7 +10,6 @@ from oracle import batch_gradients, batch_loss
 
 import nn_any as nn
 from nn_any.backends.cuda import plan_fused, product_operands, window_shape
-from nn_any.backends.cuda.recipes import _shared_bytes
 from nn_any.backends.cuda.sources import MATHS
 from nn_any.backends.engine import Engine
 from nn_any.core import functional, primitives
@@ -26,15 +25,14 @@ def _compiler():
 class Fused:
     """The fused kernel on the host, used as an engine uses it on a GPU."""
 
-    def __init__(self, folder, step, data, batch, *, shared_limit=227 * 1024, threads=None, order_dtype="int64"):
+    def __init__(
+        self, folder, step, data, batch, *, shared_limit=227 * 1024, threads=None, order_dtype="int64", ahead=True
+    ):
         columns = [(str(column.dtype), column.shape[1:]) for column in data]
-        self.plan = plan_fused(step.recipe, batch, columns, shared_limit, order_dtype)
-        self.threads = threads or self.plan.threads
-        macros = {**dict(macro.split("=", 1) for macro in self.plan.macros), "THREADS": self.threads}
-        itemsize, labels = self.plan.itemsize, step.recipe.prepare.labels
-        shared = _shared_bytes(self.plan.sizes, batch, labels, self.threads, itemsize, macros["SHARED_WEIGHTS"] == "1")
-        macros["EXPECTED_BYTES"] = shared
-        self.kernel = HostKernel(folder, "fused_mlp", "fused_mlp", [f"{k}={v}" for k, v in macros.items()])
+        self.plan = plan_fused(step.recipe, batch, columns, shared_limit, order_dtype=order_dtype, threads=threads)
+        self.kernel = HostKernel(
+            folder, "fused_mlp", "fused_mlp", self.plan.macros, f"static_assert(Batch::AHEAD == {int(ahead)});"
+        )
         self.data = data
 
     def run(self, params, order, rates, start=0, stop=None):
@@ -49,9 +47,12 @@ class Fused:
         strides = [np.int64(stride // order.itemsize) for stride in (*order.strides[:-1], 0)[:2]]
         assert order.strides[-1] == order.itemsize
         arguments = (buffer, x, y, weights, order, *strides, rates, np.int32(rates.ndim == 2), losses)
-        self.kernel((members,), (self.threads,), (*arguments, np.int64(start), np.int64(stop)))
+        self.kernel((members,), (self.plan.threads,), (*arguments, np.int64(start), np.int64(stop)))
         lead = (members,) if order.ndim == 3 else ()
         out = [view.copy().reshape(*lead, *view.shape[1:]) for view in self.plan.views(buffer)]
+        for view in self.plan.views(buffer):
+            view[...] = 0
+        assert not buffer.any()  # what pads the rows is still zero
         losses = losses[start:stop] if order.ndim == 3 else losses[start:stop, 0]
         return tuple(zip(out[::2], out[1::2], strict=True)), losses
 
@@ -151,7 +152,86 @@ def test_steps_equal_the_book_one_example_at_a_time(tmp_path, loss):
         np.testing.assert_allclose(b, bias, rtol=1e-11, atol=1e-13)
 
 
-@pytest.mark.parametrize("shared_limit", [227 * 1024, 12 * 1024])
+def stored(dtype, *shape):
+    """Inputs as a data set stores them, and what they are divided by."""
+    rng = np.random.default_rng(4)
+    if dtype.startswith("float"):
+        return rng.uniform(0, 1, shape).astype(dtype), None
+    largest = 1 if dtype == "bool" else np.iinfo(dtype).max
+    return rng.integers(0, largest, shape, endpoint=True).astype(dtype), float(largest)
+
+
+WIDTHS = {  # inputs, hidden units, outputs: batch, the inputs' dtype, settings of the kernel
+    "by-four": ([44, 13, 6], 10, "uint8", {"threads": 64}),
+    "odd": ([43, 13, 5], 10, "uint8", {"threads": 64}),
+    "odd-float": ([42, 15, 5], 9, "float32", {"threads": 96}),
+    "by-four-float": ([20, 15, 5], 9, "float32", {"threads": 32}),
+    "two-bytes": ([28, 9, 3], 6, "uint16", {"threads": 64}),
+    "bool": ([24, 9, 3], 6, "bool", {"threads": 64}),
+    "eight-bytes": ([12, 9, 3], 6, "float64", {"threads": 64}),
+    "one-example": ([44, 13, 6], 1, "uint8", {"threads": 64}),
+    "two-examples": ([44, 40, 2], 2, "uint8", {"threads": 64}),
+    "one-unit": ([43, 1, 6], 5, "float32", {"threads": 64}),
+    "one-input": ([1, 7, 3], 5, "float32", {"threads": 64}),
+    "inputs-shared-by-warps": ([784, 7, 10], 10, "uint8", {"threads": 256}),
+    "inputs-not-shared": ([784, 7, 10], 10, "uint8", {"threads": 32, "ahead": False}),
+    "more-examples-than-threads": ([12, 5, 3], 40, "uint8", {"threads": 32}),
+    "not-ahead": ([48, 6, 4], 33, "float32", {"threads": 32, "ahead": False}),
+    "not-ahead-odd": ([47, 6, 4], 70, "uint8", {"threads": 64, "ahead": False}),
+    "global": ([44, 50, 6], 10, "uint8", {"threads": 64, "shared_limit": 13_000}),
+    "global-odd": ([43, 51, 5], 9, "float32", {"threads": 64, "shared_limit": 13_000}),
+    "global-not-ahead": ([48, 50, 4], 33, "float32", {"threads": 32, "ahead": False, "shared_limit": 36_000}),
+}
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("case", WIDTHS)
+def test_widths_batches_and_stored_dtypes(tmp_path, case, dtype):
+    """Against the book's loop over examples in float64."""
+    sizes, batch, x_dtype, settings = WIDTHS[case]
+    x, scale = stored(x_dtype, 50, *sizes[:1])
+    labels = np.random.default_rng(6).integers(0, sizes[-1], 50)
+    net, step = make(sizes, "quadratic", (x, labels), dtype=dtype, scale=scale)
+    if dtype == "float64" and "shared_limit" in settings:
+        settings = settings | {"shared_limit": 2 * settings["shared_limit"]}
+    kernel = Fused(tmp_path, step, (x, labels), batch, **settings)
+    assert f"SHARED_WEIGHTS={int('shared_limit' not in settings)}" in kernel.plan.macros
+    order, rates = orders(4, batch, 50), np.array([1.0, 0.5, 2.0, 1.5], dtype)
+    got, losses = kernel.run(net.params, order, rates)
+    weights, biases = [[w.astype("float64") for w in kind] for kind in (net.weights, net.biases)]
+    x, targets = x.astype("float64") / (scale or 1), np.eye(sizes[-1])[labels]
+    rtol = 2e-5 if dtype == "float32" else 1e-11
+    for rows, rate, value in zip(order, rates, losses, strict=True):
+        assert value == pytest.approx(batch_loss(weights, biases, x[rows], targets[rows], "quadratic"), rel=rtol)
+        nabla_b, nabla_w = batch_gradients(weights, biases, x[rows], targets[rows], "quadratic")
+        weights = [w - rate * g for w, g in zip(weights, nabla_w, strict=True)]
+        biases = [b - rate * g for b, g in zip(biases, nabla_b, strict=True)]
+    for (w, b), weight, bias in zip(got, weights, biases, strict=True):
+        np.testing.assert_allclose(w, weight, rtol=rtol, atol=rtol)
+        np.testing.assert_allclose(b, bias, rtol=rtol, atol=rtol)
+
+
+@pytest.mark.parametrize("order_dtype", ["int32", "int64"])
+def test_an_order_is_read_as_it_lies(tmp_path, order_dtype):
+    """Drawn member by member, (m, steps, batch), backwards, or one order for all members."""
+    data = images()
+    net, step = make([41, *dense((6, "sigmoid"))], "quadratic", data, scale=255)
+    kernel = Fused(tmp_path, step, data, 7, threads=64, order_dtype=order_dtype)
+    params = tuple(tuple(np.stack([leaf, 2 * leaf, -leaf]) for leaf in layer) for layer in net.params)
+    drawn = np.random.default_rng(5).integers(0, 60, (3, 5, 9)).astype(order_dtype)
+    rates = np.linspace(1, 0.2, 5, dtype="float32")
+    shared = np.broadcast_to(drawn[0, :, None, :7], (5, 3, 7))
+    for order in (drawn[:, :, :7].transpose(1, 0, 2), drawn[::-1, ::-1, 2:].transpose(1, 0, 2), shared):
+        got, losses = kernel.run(params, order, rates)
+        state = TrainState(params, ((),), (), net.state.step, np.zeros((3, 1), "int32"))
+        state, expected = Engine().run(step, state, data, order, rates, 0, 5)
+        np.testing.assert_allclose(losses, expected, rtol=2e-5)
+        compare(got, state.params)
+        in_line, _ = kernel.run(params, np.ascontiguousarray(order), rates)
+        compare(in_line, got, rtol=0)
+
+
+@pytest.mark.parametrize("shared_limit", [227 * 1024, 16 * 1024])
 def test_the_book_network_in_shared_memory_and_out_of_it(tmp_path, shared_limit):
     data = images(50, 784 if shared_limit > 100_000 else 100, 10)
     net, step = make([data[0].shape[1], 30, 10], "quadratic", data, scale=255)

@@ -8,7 +8,15 @@ from conftest import need
 from cuda_tools import nvrtc
 
 import nn_any as nn
-from nn_any.backends.cuda import MATHS, Unsuitable, chosen_math, plan_fused, product_operands, product_tile
+from nn_any.backends.cuda import (
+    MATHS,
+    Unsuitable,
+    chosen_math,
+    plan_fused,
+    product_operands,
+    product_tile,
+    steps_a_launch,
+)
 from nn_any.backends.cuda.products import TILES, product_options
 from nn_any.core import functional
 from nn_any.core.batches import Preparation
@@ -21,8 +29,8 @@ UINT8_IMAGES = (("uint8", (784,)), ("int64", ()))
 def compiled():
     need("nvrtc")
 
-    def compile_for(name, options, capability):
-        binary = nvrtc(name, options, capability)
+    def compile_for(name, options, capability, log=None):
+        binary = nvrtc(name, options, capability, log)
         assert binary[:4] == b"\x7fELF"
         return binary
 
@@ -46,6 +54,7 @@ def plans():
     limit = 227 * 1024
     yield "book", plan_fused(recipe(SIGMOIDS, scale=255), 10, UINT8_IMAGES, limit)
     yield "book-last-batch-of-one", plan_fused(recipe(SIGMOIDS, scale=255), 1, UINT8_IMAGES, limit)
+    yield "book-int32", plan_fused(recipe(SIGMOIDS, scale=255), 10, UINT8_IMAGES, limit, order_dtype="int32")
     yield "book-small-gpu", plan_fused(recipe(SIGMOIDS, scale=255), 10, UINT8_IMAGES, 64 * 1024)
     yield (
         "cross-entropy",
@@ -55,6 +64,8 @@ def plans():
     smooth = nn.losses.LogLikelihood(label_smoothing=0.1)
     yield "softmax", plan_fused(recipe([(8, 8, 1), nn.Flatten(), *SOFTMAX[1:]], smooth), 128, digits, limit)
     numbers = (("float64", (13,)), ("float32", (2,)), ("float64", ()))
+    odd = (("uint8", (785,)), ("uint8", (10,)))
+    yield "odd", plan_fused(recipe([785, *SIGMOIDS[1:]], labels=False), 20, odd, limit)
     yield (
         "double-weighted",
         plan_fused(recipe(LINEAR, "mean_squared_error", labels=False, dtype="float64"), 7, numbers, limit),
@@ -98,8 +109,35 @@ def test_tensor_cores_are_used_where_they_are(compiled):
 def test_weights_leave_shared_memory_where_they_do_not_fit():
     assert "SHARED_WEIGHTS=1" in PLANS["book"].macros
     assert "SHARED_WEIGHTS=0" in PLANS["book-small-gpu"].macros
-    assert PLANS["book"].shared_bytes - PLANS["book-small-gpu"].shared_bytes == 4 * (784 * 30 + 30 + 30 * 10 + 10)
+    padded = 784 * 30 + 32 + 48 * 10 + 12  # rows of an odd multiple of 64 bytes, biases by four
+    assert PLANS["book"].numbers == padded
+    assert PLANS["book"].shared_bytes - PLANS["book-small-gpu"].shared_bytes == 4 * padded
     assert PLANS["book"].shapes == [(30, 784), (30,), (10, 30), (10,)]
+
+
+@pytest.mark.parametrize("name", ["book", "book-int32", "book-last-batch-of-one"])
+def test_the_book_network_needs_no_local_memory(compiled, name):
+    log = []
+    compiled("fused_mlp", (*PLANS[name].options, "--ptxas-options=-v"), 90, log)
+    assert "0 bytes stack frame, 0 bytes spill stores, 0 bytes spill loads" in log[0]
+
+
+def test_a_launch_lasts_about_as_long_whatever_a_step_is():
+    limit = 227 * 1024
+    wide = [784, nn.Dense(200, activation="sigmoid"), nn.Dense(10, activation="sigmoid")]
+    slow = plan_fused(recipe(wide, dtype="float64"), 16, UINT8_IMAGES, limit)
+    quick = plan_fused(recipe([4, nn.Dense(3, activation="sigmoid")]), 1, (("uint8", (4,)), ("int64", ())), limit)
+    steps = {
+        name: steps_a_launch(plan.step_nanoseconds, 1, 132)
+        for name, plan in (PLANS | {"slow": slow, "quick": quick}).items()
+    }
+    assert steps["quick"] == 4_000  # at most
+    assert 0.1e9 < steps["book"] * PLANS["book"].step_nanoseconds < 0.2e9
+    assert 0.1e9 < steps["slow"] * slow.step_nanoseconds < 0.2e9
+    assert 1 < steps["slow"] < steps["book"] / 10
+    assert steps_a_launch(PLANS["book"].step_nanoseconds, 132, 132) == steps["book"]
+    assert steps_a_launch(PLANS["book"].step_nanoseconds, 133, 132) == steps["book"] // 2
+    assert steps_a_launch(PLANS["book"].step_nanoseconds, 10**6, 1) == 1
 
 
 @dataclasses.dataclass(frozen=True, repr=False)

@@ -23,7 +23,7 @@ MANY_MULTIPLICATIONS = 2_000_000_000
 MOST_THREADS = 512
 
 LAUNCH_NANOSECONDS = 150_000_000
-"""About how long a launch may last: one of seconds would freeze a GPU that draws a screen as well, or be ended there."""
+"""About how long a launch may last: seconds would freeze a GPU that draws a screen as well, or be cut off."""
 
 MOST_STEPS_A_LAUNCH = 4_000
 
@@ -79,7 +79,7 @@ class FusedPlan:
         return _numbers(self.sizes, self.itemsize)
 
     def views(self, buffer: Any) -> list[Any]:
-        """The parameters as they lie in the kernel's `buffer` (m, numbers): views of it, (m, *shape), in `shapes`' order.
+        """Views of the parameters in the kernel's `buffer` (m, numbers): (m, *shape) each, in the order of `shapes`.
 
         Rows of weights are padded, so that each begins where the kernel can read 16 bytes at once.
         """
@@ -93,7 +93,13 @@ class FusedPlan:
 
 
 def plan_fused(
-    recipe: Any, batch: int, columns: Sequence[Column], shared_limit: int, order_dtype: str = "int64"
+    recipe: Any,
+    batch: int,
+    columns: Sequence[Column],
+    shared_limit: int,
+    *,
+    order_dtype: str = "int64",
+    threads: int | None = None,
 ) -> FusedPlan:
     """Plan the fused kernel for a step's recipe.
 
@@ -107,6 +113,8 @@ def plan_fused(
         How much shared memory a block may have, in bytes.
     order_dtype : {"int64", "int32"}
         How the order of the examples is stored.
+    threads : int, optional
+        Threads a block, a multiple of 32. As many as there is work for if omitted.
 
     Raises
     ------
@@ -120,7 +128,7 @@ def plan_fused(
     kinds = _kinds(dense, recipe.loss)
     if batch * _weights(sizes) > MOST_MULTIPLICATIONS:
         raise Unsuitable(f"{batch} examples a step through layers of {sizes} are too much work for one multiprocessor")
-    threads = _threads(sizes, batch)
+    threads = threads or _threads(sizes, batch)
     itemsize = 8 if recipe.prepare.dtype == "float64" else 4
     macros = {
         **_data_macros(recipe.prepare, columns, sizes[-1], batch),
