@@ -212,6 +212,7 @@ __device__ void softmax_rows() {
 // The error of the last layer, with the rate and 1 / n in it, and each output's share of the loss.
 __device__ void output_deltas(REAL rate) {
   if constexpr (LOSS == LOG_LIKELIHOOD) softmax_rows();
+  const REAL scale = rate / BATCH;
   for (int e = threadIdx.x; e < BATCH * OUTPUTS; e += THREADS) {
     const int n = e / OUTPUTS, o = e % OUTPUTS;
     const REAL z = shared(A_AT<LAYERS>)[n * STRIDE<LAYERS> + o], y = target(n, o);
@@ -234,7 +235,7 @@ __device__ void output_deltas(REAL rate) {
       }
     }
     const REAL weight = WEIGHTED ? row_weight()[n] : REAL(1);
-    shared(DELTAS_AT<LAYERS>)[n * STRIDE<LAYERS> + o] = rate / BATCH * (weight * delta);
+    shared(DELTAS_AT<LAYERS>)[n * STRIDE<LAYERS> + o] = scale * (weight * delta);
     shared(TERMS_AT)[e] = weight * term;
   }
   __syncthreads();
@@ -275,11 +276,14 @@ template <int L> __device__ void backward_through(const REAL* params) {
   }
 }
 
+// The threads counted from the n-th last warp on. Small work goes to warps that have least of the large.
+__device__ inline int from_last_warp(int n) { return (threadIdx.x + 32 * n) % THREADS; }
+
 // W -= delta^T x and b -= the sum of delta: a thread takes a vector of inputs for eight units.
 template <int L> __device__ void update(REAL* params) {
   constexpr int K = sizes[L - 1], UNITS = sizes[L], ACROSS = ceil_div(K, VECTOR);
   REAL *weights = params + PARAMS_AT<L>, *biases = weights + UNITS * STRIDE<L - 1>;
-  for (int item = threadIdx.x; item < ACROSS * ceil_div(UNITS, 8); item += THREADS) {
+  for (int item = from_last_warp(L - 1); item < ACROSS * ceil_div(UNITS, 8); item += THREADS) {
     const int k = item % ACROSS * VECTOR, u0 = item / ACROSS * 8;
     const REAL *x = shared(A_AT<L - 1>) + k, *delta = shared(DELTAS_AT<L>) + u0;
     Vector sum[8] = {};
@@ -305,7 +309,7 @@ template <int L> __device__ void update(REAL* params) {
       vector(at + u * STRIDE<L - 1>) = w;
     }
   }
-  for (int u = THREADS - 1 - threadIdx.x; u < UNITS; u += THREADS) {  // the last threads, which are less busy above
+  for (int u = from_last_warp(3); u < UNITS; u += THREADS) {
     REAL sum = 0;
     for (int n = 0; n < BATCH; ++n) sum += shared(DELTAS_AT<L>)[n * STRIDE<L> + u];
     biases[u] -= sum;
@@ -313,14 +317,15 @@ template <int L> __device__ void update(REAL* params) {
   if constexpr (L > 1) update<L - 1>(params);
 }
 
-// The mean of the examples' losses, by the last warp.
+// The mean of the examples' losses, by one warp.
 __device__ inline void write_loss(REAL* loss) {
-  if (threadIdx.x / 32 < WARPS - 1) return;
+  const int lane = from_last_warp(2);
+  if (lane >= 32) return;
   REAL sum = 0;
-  for (int e = threadIdx.x % 32; e < BATCH * OUTPUTS; e += 32) sum += shared(TERMS_AT)[e];
+  for (int e = lane; e < BATCH * OUTPUTS; e += 32) sum += shared(TERMS_AT)[e];
 #pragma unroll
   for (int mask = 16; mask > 0; mask /= 2) sum += __shfl_xor_sync(0xffffffffu, sum, mask);
-  if (threadIdx.x % 32 == 0) *loss = sum / BATCH;
+  if (lane == 0) *loss = sum / BATCH;
 }
 
 // BATCH rows of LENGTH things, spread over the threads: each takes the same columns of several rows.
