@@ -44,7 +44,7 @@ class FusedSteps:
         arguments = (buffer, *self._columns, order, *strides, rates, np.int32(rates.ndim == 2), losses)
         steps = steps_a_launch(self._plan.step_nanoseconds, members, self._multiprocessors)
         for first in range(start, stop, steps):
-            ends = np.int64(first), np.int64(min(first + steps, stop))
+            ends = np.int32(first), np.int32(min(first + steps, stop))
             size = self._plan.shared_bytes
             self._kernel((members,), (self._plan.threads,), (*arguments, *ends), shared_mem=size)
         params = self._unpacked(buffer, state.params, lead)

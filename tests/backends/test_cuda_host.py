@@ -47,7 +47,7 @@ class Fused:
         strides = [np.int64(stride // order.itemsize) for stride in (*order.strides[:-1], 0)[:2]]
         assert order.strides[-1] == order.itemsize
         arguments = (buffer, x, y, weights, order, *strides, rates, np.int32(rates.ndim == 2), losses)
-        self.kernel((members,), (self.plan.threads,), (*arguments, np.int64(start), np.int64(stop)))
+        self.kernel((members,), (self.plan.threads,), (*arguments, np.int32(start), np.int32(stop)))
         lead = (members,) if order.ndim == 3 else ()
         out = [view.copy().reshape(*lead, *view.shape[1:]) for view in self.plan.views(buffer)]
         for view in self.plan.views(buffer):

@@ -36,10 +36,14 @@ __device__ constexpr int stride(int layer) { return round_up(sizes[layer] - 4 * 
 // Forward, a lane sums ROWS x columns products along its part of the inputs, a warp twice as many rows and columns with
 // eight lanes each, and where the inputs are many, several warps do the same rows and columns.
 constexpr int ROW_TILES = ceil_div(BATCH, 16), ROWS = ceil_div(BATCH, 2 * ROW_TILES), MOST_COLUMNS = smaller(16, 32 / ROWS);
-__device__ constexpr int unit_tiles(int layer) { return ceil_div(sizes[layer], 2 * MOST_COLUMNS); }
+__device__ constexpr int vectors(int layer) { return ceil_div(sizes[layer], VECTOR); }
+__device__ constexpr int unit_tiles(int layer) {  // where the inputs are few, as many as there are warps
+  const int spread = vectors(layer - 1) < 64 ? smaller(WARPS / ROW_TILES, ceil_div(sizes[layer], 2)) : 1;
+  return larger(spread, ceil_div(sizes[layer], 2 * MOST_COLUMNS));
+}
 __device__ constexpr int columns(int layer) { return ceil_div(sizes[layer], 2 * unit_tiles(layer)); }
 __device__ constexpr int parts(int layer) {  // with four reads or more for each lane
-  return larger(1, smaller(WARPS / (ROW_TILES * unit_tiles(layer)), ceil_div(sizes[layer - 1], VECTOR) / 32));
+  return larger(1, smaller(WARPS / (ROW_TILES * unit_tiles(layer)), vectors(layer - 1) / 32));
 }
 
 // where things lie, in REALs
@@ -85,7 +89,7 @@ __device__ inline REAL* row_weight() { return shared(ROWS_AT); }
 __device__ inline REAL* row_max() { return shared(ROWS_AT) + BATCH; }
 __device__ inline REAL* row_sum() { return shared(ROWS_AT) + 2 * BATCH; }
 __device__ inline REAL* row_target() { return shared(ROWS_AT) + 3 * BATCH; }
-__device__ inline long long* rows_of(long long step) {
+__device__ inline long long* rows_of(int step) {
   return reinterpret_cast<long long*>(shared(ORDER_AT)) + (step & 1) * BATCH;
 }
 
@@ -116,16 +120,16 @@ template <int L> __device__ inline REAL derivative(REAL a) {
   return 1;
 }
 
-// Thirty-two values in each lane of a warp: their sums over the eight lanes that differ in the upper three bits. Lane i
-// gets those of the values i / 4 * 4 ... i / 4 * 4 + 3, as its first four, in 28 exchanges.
-template <int HALF = 16> __device__ inline void sum_lanes(REAL (&v)[32]) {
-  const bool upper = threadIdx.x & HALF;
+// COUNT values in each lane of a warp: their sums over the eight lanes that differ in the upper three bits. Each of these
+// keeps half of what it has three times, so that the k-th has the sums k * COUNT / 8 ... in the end, as its first values.
+template <int COUNT, int MASK = 16, int HALF = COUNT / 2> __device__ inline void sum_lanes(REAL (&v)[COUNT]) {
+  const bool upper = threadIdx.x & MASK;
 #pragma unroll
   for (int i = 0; i < HALF; ++i) {
     const REAL given = upper ? v[i] : v[i + HALF], kept = upper ? v[i + HALF] : v[i];
-    v[i] = kept + __shfl_xor_sync(0xffffffffu, given, HALF);
+    v[i] = kept + __shfl_xor_sync(0xffffffffu, given, MASK);
   }
-  if constexpr (HALF > 4) sum_lanes<HALF / 2>(v);
+  if constexpr (MASK > 4) sum_lanes<COUNT, MASK / 2, HALF / 2>(v);
 }
 
 // a = activation(x W^T + b). A lane's lowest bit picks every second row, the next one every second unit, so that lanes
@@ -133,6 +137,7 @@ template <int HALF = 16> __device__ inline void sum_lanes(REAL (&v)[32]) {
 template <int L> __device__ void forward(const REAL* params) {
   constexpr int K = sizes[L - 1], UNITS = sizes[L], COLUMNS = columns(L), PARTS = parts(L);
   constexpr int TILES = ROW_TILES * unit_tiles(L), STEP = PARTS * 8 * VECTOR;
+  constexpr int SUMS = ROWS * COLUMNS, COUNT = SUMS <= 8 ? 8 : SUMS <= 16 ? 16 : 32;
   const REAL *weights = params + PARAMS_AT<L>, *biases = weights + UNITS * STRIDE<L - 1>;
   REAL *out = shared(A_AT<L>), *partial_sums = shared(PARTIAL_SUMS_AT);
   const auto finish = [&](int n, int unit, REAL z) {
@@ -149,7 +154,7 @@ template <int L> __device__ void forward(const REAL* params) {
       const int unit = u0 + 2 * u;
       w[u] = weights + (UNITS % (2 * COLUMNS) ? smaller(unit, UNITS - 1) : unit) * STRIDE<L - 1> + k0;
     }
-    REAL v[32] = {};
+    REAL v[COUNT] = {};
     for (int k = k0; k < K; k += STEP) {
       Vector wk[COLUMNS];
 #pragma unroll
@@ -166,9 +171,9 @@ template <int L> __device__ void forward(const REAL* params) {
     }
     sum_lanes(v);
 #pragma unroll
-    for (int i = 0; i < 4; ++i) {
-      const int value = lane / 4 * 4 + i, n = n0 + value / COLUMNS * 2, unit = u0 + value % COLUMNS * 2;
-      if (value >= ROWS * COLUMNS || n >= BATCH || unit >= UNITS) continue;
+    for (int i = 0; i < COUNT / 8; ++i) {
+      const int value = lane / 4 * (COUNT / 8) + i, n = n0 + value / COLUMNS * 2, unit = u0 + value % COLUMNS * 2;
+      if (value >= SUMS || n >= BATCH || unit >= UNITS) continue;
       if constexpr (PARTS > 1) partial_sums[(part * BATCH + n) * UNITS + unit] = v[i];
       else finish(n, unit, v[i]);
     }
@@ -413,8 +418,7 @@ struct Batch {
 // rates (steps,), or (steps, m) with own_rates; losses (steps, m). Steps start ... stop - 1.
 extern "C" __global__ void __launch_bounds__(THREADS)
 fused_mlp(REAL* all_params, const X_TYPE* x, const Y_TYPE* y, const W_TYPE* weights, const ORDER_TYPE* order,
-          long long order_step, long long order_member, const REAL* rates, int own_rates, REAL* losses, long long start,
-          long long stop) {
+          long long order_step, long long order_member, const REAL* rates, int own_rates, REAL* losses, int start, int stop) {
   const long long members = gridDim.x, member = blockIdx.x;
   REAL* const global_params = all_params + member * PARAMS;
   REAL* const params = SHARED_WEIGHTS ? shared(0) : global_params;
@@ -432,7 +436,7 @@ fused_mlp(REAL* all_params, const X_TYPE* x, const Y_TYPE* y, const W_TYPE* weig
   batch.ask(rows_of(start));
   batch.put(rows_of(start));
   __syncthreads();
-  for (long long step = start; step < stop; ++step) {
+  for (int step = start; step < stop; ++step) {
     const long long at = step * members + member;
     const REAL rate = rates[own_rates ? at : step];
     const bool more = step + 1 < stop;

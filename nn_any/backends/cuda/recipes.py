@@ -264,8 +264,10 @@ def _shared_bytes(
     most_columns = min(16, 32 // rows)
     partial_sums = 0
     for inputs, units in pairwise(sizes):
-        tiles = row_tiles * -(-units // (2 * most_columns))
-        parts = min(threads // 32 // tiles, -(-inputs * itemsize // 16) // 32)
+        vectors = -(-inputs * itemsize // 16)
+        spread = min(threads // 32 // row_tiles, -(-units // 2)) if vectors < 64 else 1
+        tiles = row_tiles * max(spread, -(-units // (2 * most_columns)))
+        parts = min(threads // 32 // tiles, vectors // 32)
         partial_sums = max(partial_sums, parts * batch * units if parts > 1 else 0)
     strides = [_stride(size, itemsize) for size in sizes]
     activations, deltas = 2 * rows * row_tiles * sum(strides), batch * sum(strides[1:])
