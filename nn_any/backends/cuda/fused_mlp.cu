@@ -46,6 +46,12 @@ __device__ constexpr int parts(int layer) {  // with four reads or more for each
   return larger(1, smaller(WARPS / (ROW_TILES * unit_tiles(layer)), vectors(layer - 1) / 32));
 }
 
+__device__ constexpr int sums(int layer) {  // of a lane
+  const int n = ROWS * columns(layer);
+  return n <= 8 ? 8 : n <= 16 ? 16 : 32;
+}
+__device__ constexpr int slots(int layer) { return ROW_TILES * unit_tiles(layer) * 4 * sums(layer); }
+
 // where things lie, in REALs
 __device__ constexpr int params_before(int layer) {
   int n = 0;
@@ -64,8 +70,8 @@ __device__ constexpr int deltas_at(int layer) {
 }
 __device__ constexpr int most_partial_sums() {
   int most = 0;
-  for (int l = 1; l <= LAYERS; ++l) most = larger(most, parts(l) > 1 ? parts(l) * BATCH * sizes[l] : 0);
-  return round_up(most, 4);
+  for (int l = 1; l <= LAYERS; ++l) most = larger(most, parts(l) > 1 ? parts(l) * slots(l) : 0);
+  return most;
 }
 template <int L> constexpr int STRIDE = stride(L);  // named, so that the compiler works them out
 template <int L> constexpr int PARAMS_AT = params_before(L - 1);
@@ -136,25 +142,27 @@ template <int COUNT, int MASK = 16, int HALF = COUNT / 2> __device__ inline void
 // side by side share what they read; the other bits go along the inputs.
 template <int L> __device__ void forward(const REAL* params) {
   constexpr int K = sizes[L - 1], UNITS = sizes[L], COLUMNS = columns(L), PARTS = parts(L);
-  constexpr int TILES = ROW_TILES * unit_tiles(L), STEP = PARTS * 8 * VECTOR;
-  constexpr int SUMS = ROWS * COLUMNS, COUNT = SUMS <= 8 ? 8 : SUMS <= 16 ? 16 : 32;
+  constexpr int TILES = ROW_TILES * unit_tiles(L), STEP = PARTS * 8 * VECTOR, SUMS = sums(L), SLOTS = slots(L);
   const REAL *weights = params + PARAMS_AT<L>, *biases = weights + UNITS * STRIDE<L - 1>;
   REAL *out = shared(A_AT<L>), *partial_sums = shared(PARTIAL_SUMS_AT);
-  const auto finish = [&](int n, int unit, REAL z) {
+  const auto finish = [&](int slot, REAL z) {  // a slot is a sum of a lane of a tile
+    const int lane = slot % 32, value = lane / 4 * (SUMS / 8) + slot / 32 % (SUMS / 8), tile = slot / (4 * SUMS);
+    const int n = tile % ROW_TILES * 2 * ROWS + lane % 2 + value / COLUMNS * 2;
+    const int unit = tile / ROW_TILES * 2 * COLUMNS + lane / 2 % 2 + value % COLUMNS * 2;
+    if (value >= ROWS * COLUMNS || n >= BATCH || unit >= UNITS) return;
     out[n * STRIDE<L> + unit] = L < LAYERS ? activate<L>(z + biases[unit]) : z + biases[unit];
   };
   const int lane = threadIdx.x % 32;
   for (int item = threadIdx.x / 32; item < TILES * PARTS; item += WARPS) {
-    const int tile = item % TILES, part = item / TILES;
+    const int tile = item % TILES, part = item / TILES, k0 = (part * 8 + lane / 4) * VECTOR;
     const int n0 = tile % ROW_TILES * 2 * ROWS + lane % 2, u0 = tile / ROW_TILES * 2 * COLUMNS + lane / 2 % 2;
-    const int k0 = (part * 8 + lane / 4) * VECTOR;
     const REAL *x = shared(A_AT<L - 1>) + n0 * STRIDE<L - 1> + k0, *w[COLUMNS];
 #pragma unroll
     for (int u = 0; u < COLUMNS; ++u) {
       const int unit = u0 + 2 * u;
       w[u] = weights + (UNITS % (2 * COLUMNS) ? smaller(unit, UNITS - 1) : unit) * STRIDE<L - 1> + k0;
     }
-    REAL v[COUNT] = {};
+    REAL v[SUMS] = {};
     for (int k = k0; k < K; k += STEP) {
       Vector wk[COLUMNS];
 #pragma unroll
@@ -171,20 +179,19 @@ template <int L> __device__ void forward(const REAL* params) {
     }
     sum_lanes(v);
 #pragma unroll
-    for (int i = 0; i < COUNT / 8; ++i) {
-      const int value = lane / 4 * (COUNT / 8) + i, n = n0 + value / COLUMNS * 2, unit = u0 + value % COLUMNS * 2;
-      if (value >= SUMS || n >= BATCH || unit >= UNITS) continue;
-      if constexpr (PARTS > 1) partial_sums[(part * BATCH + n) * UNITS + unit] = v[i];
-      else finish(n, unit, v[i]);
+    for (int i = 0; i < SUMS / 8; ++i) {
+      const int slot = tile * 4 * SUMS + i * 32 + lane;
+      if constexpr (PARTS > 1) partial_sums[part * SLOTS + slot] = v[i];
+      else finish(slot, v[i]);
     }
   }
   __syncthreads();
   if constexpr (PARTS > 1) {
-    for (int e = threadIdx.x; e < BATCH * UNITS; e += THREADS) {
+    for (int slot = threadIdx.x; slot < SLOTS; slot += THREADS) {
       REAL z = 0;
 #pragma unroll
-      for (int part = 0; part < PARTS; ++part) z += partial_sums[part * BATCH * UNITS + e];
-      finish(e / UNITS, e % UNITS, z);
+      for (int part = 0; part < PARTS; ++part) z += partial_sums[part * SLOTS + slot];
+      finish(slot, z);
     }
     __syncthreads();
   }

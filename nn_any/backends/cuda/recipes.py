@@ -268,9 +268,11 @@ def _shared_bytes(
         spread = min(threads // 32 // row_tiles, -(-units // 2)) if vectors < 64 else 1
         tiles = row_tiles * max(spread, -(-units // (2 * most_columns)))
         parts = min(threads // 32 // tiles, vectors // 32)
-        partial_sums = max(partial_sums, parts * batch * units if parts > 1 else 0)
+        columns = -(-units // (2 * (tiles // row_tiles)))
+        sums = next(n for n in (8, 16, 32) if rows * columns <= n)
+        partial_sums = max(partial_sums, parts * tiles * 4 * sums if parts > 1 else 0)
     strides = [_stride(size, itemsize) for size in sizes]
     activations, deltas = 2 * rows * row_tiles * sum(strides), batch * sum(strides[1:])
     examples = _up(batch * (1 if labels else sizes[-1]), 4) + _up(batch * sizes[-1], 4) + 4 * batch
     weights = _numbers(sizes, itemsize) if shared_weights else 0
-    return itemsize * (weights + activations + deltas + _up(partial_sums, 4) + examples) + 16 * batch
+    return itemsize * (weights + activations + deltas + partial_sums + examples) + 16 * batch
