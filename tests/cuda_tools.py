@@ -38,8 +38,11 @@ def find_cxx():
     return next(filter(None, map(shutil.which, (os.environ.get("CXX", "c++"), "g++", "clang++"))), None)
 
 
-def nvrtc(name, options, capability):
-    """Compile a source of the package for a GPU: the binary; RuntimeError with the compiler's log otherwise."""
+def nvrtc(name, options, capability, logs=None):
+    """Compile a source of the package for a GPU: the binary; RuntimeError with the compiler's log otherwise.
+
+    The log goes to the list `logs`, if one is given.
+    """
     library = ctypes.CDLL(str(find_nvrtc()))
     program = ctypes.c_void_p()
     assert library.nvrtcCreateProgram(ctypes.byref(program), source(name).encode(), b"", 0, None, None) == 0
@@ -49,6 +52,8 @@ def nvrtc(name, options, capability):
     log = _fetch(library, program, "ProgramLog").rstrip(b"\0").decode()
     if status or "warning" in log:
         raise RuntimeError(log)
+    if logs is not None:
+        logs.append(log)
     binary = _fetch(library, program, "CUBIN")
     library.nvrtcDestroyProgram(ctypes.byref(program))
     return binary
@@ -65,12 +70,13 @@ def _fetch(library, program, what):
 class HostKernel:
     """A kernel of a source of the package, built with the shim, that is called as CuPy's ``RawKernel`` is.
 
-    Arrays go as pointers, None as a null pointer; NumPy's scalars, and records that stand for a C struct, by value.
+    `behind` is text to compile behind the source. Arrays go as pointers, None as a null pointer; NumPy's scalars, and
+    records that stand for a C struct, by value.
     """
 
-    def __init__(self, folder, name, entry, macros):
+    def __init__(self, folder, name, entry, macros, behind=""):
         lines = [f"#define {macro.replace('=', ' ', 1)}" for macro in macros]
-        lines += [f'#include "{SHIM}"', source(name), f"KERNEL({entry})"]
+        lines += [f'#include "{SHIM}"', source(name), behind, f"KERNEL({entry})"]
         code = Path(folder) / f"{name}.cpp"
         code.write_text("\n".join(lines), encoding="utf-8")
         library = code.with_suffix(".so")
