@@ -16,15 +16,16 @@ SHIM = Path(__file__).parent / "cuda_shim.h"
 
 
 @cache
-def find_nvrtc():
-    """The path of NVRTC's library in its wheel, or None."""
+def find_nvrtc(version):
+    """The path of NVRTC's library in the wheel for CUDA 12 or 13, or None."""
     try:
         import nvidia
     except ImportError:
         return None
-    for folder in nvidia.__path__:
-        for pattern in ("lib/libnvrtc.so.*", "bin/nvrtc64_*_0.dll"):
-            for path in sorted(Path(folder, "cuda_nvrtc").glob(pattern)):
+    folder = {12: "cuda_nvrtc", 13: "cu13"}[version]
+    for base in nvidia.__path__:
+        for pattern in ("lib/libnvrtc.so.*", "bin/**/nvrtc64_*_0.dll"):
+            for path in sorted(Path(base, folder).glob(pattern)):
                 if ".alt." not in path.name:
                     return path
     return None
@@ -38,15 +39,16 @@ def find_cxx():
     return next(filter(None, map(shutil.which, (os.environ.get("CXX", "c++"), "g++", "clang++"))), None)
 
 
-def nvrtc(name, options, capability, logs=None):
-    """Compile a source of the package for a GPU: the binary; RuntimeError with the compiler's log otherwise.
+def nvrtc(text, options, capability, version, logs=None):
+    """Compile CUDA C++ for a GPU: the binary; RuntimeError with the compiler's log otherwise, warnings included.
 
     The log goes to the list `logs`, if one is given.
     """
-    library = ctypes.CDLL(str(find_nvrtc()))
+    library = ctypes.CDLL(str(find_nvrtc(version)))
     program = ctypes.c_void_p()
-    assert library.nvrtcCreateProgram(ctypes.byref(program), source(name).encode(), b"", 0, None, None) == 0
-    options = [f"--gpu-architecture=sm_{capability}", "-ftz=true", *options]  # as CuPy does
+    assert library.nvrtcCreateProgram(ctypes.byref(program), text.encode(), b"", 0, None, None) == 0
+    # what CuPy 14.2 adds in _compile_with_cache_cuda and _compile_using_nvrtc_no_warning of its compiler.py
+    options = [*options, "-ftz=true", f"-arch=sm_{capability}", "--device-as-default-execution-space"]
     options = [option.encode() for option in options]
     status = library.nvrtcCompileProgram(program, len(options), (ctypes.c_char_p * len(options))(*options))
     log = _fetch(library, program, "ProgramLog").rstrip(b"\0").decode()

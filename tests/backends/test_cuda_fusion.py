@@ -10,7 +10,7 @@ import array_api_compat.numpy as xp
 import numpy as np
 import pytest
 from conftest import need
-from cuda_tools import SHIM, find_cxx
+from cuda_tools import SHIM, find_cxx, nvrtc
 
 import nn_any as nn
 from nn_any.backends.cuda.fusion import THREADS, Kernel, Plan, record_for_cuda
@@ -215,6 +215,26 @@ def test_the_kernels_of_a_step(case, dtype, tmp_path):
     for got, before, wanted in zip(leaves, tree_leaves(given[1]), tree_leaves(state), strict=True):
         assert got.dtype == before.dtype
         np.testing.assert_allclose(got, wanted, rtol=rtol, atol=rtol)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("version", [12, 13])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("case", CASES)
+def test_the_kernels_compile_for_a_gpu(case, dtype, version):
+    need(f"nvrtc{version}")
+    layers, optimizer, settings = CASES[case]
+    given, _ = arguments(layers, optimizer, dtype=dtype, **settings)
+    assert nvrtc(Plan(record_for_cuda(*given)).source, ("--std=c++17",), 90, version)[:4] == b"\x7fELF"
+
+
+@pytest.mark.parametrize("version", [12, 13])
+@pytest.mark.parametrize("capability", [75, 80, 86, 89, 90, 100, 120])
+def test_the_kernels_compile_for_each_gpu(capability, version):
+    need(f"nvrtc{version}")
+    layers, optimizer, settings = CASES["ensemble-masks"]
+    given, _ = arguments(layers, optimizer, dtype="float32", **settings)
+    assert nvrtc(Plan(record_for_cuda(*given)).source, ("--std=c++17",), capability, version)[:4] == b"\x7fELF"
 
 
 @pytest.mark.parametrize(

@@ -11,21 +11,26 @@ from nn_any.backends.cuda import (
     Unsuitable,
     chosen_math,
     plan_fused,
+    source,
     steps_a_launch,
 )
 from nn_any.core import functional
 from nn_any.core.batches import Preparation
 
-CAPABILITIES = (75, 80, 90)
+SHARED_LIMITS = {75: 64, 80: 163, 86: 99, 89: 99, 90: 227, 100: 227, 120: 99}
+"""By compute capability, how many KiB of shared memory a block may have."""
 UINT8_IMAGES = (("uint8", (784,)), ("int64", ()))
 
+on_each_gpu = pytest.mark.parametrize("capability", SHARED_LIMITS)
 
-@pytest.fixture
-def compiled():
-    need("nvrtc")
 
-    def compile_for(name, options, capability, log=None):
-        binary = nvrtc(name, options, capability, log)
+@pytest.fixture(params=[12, 13], ids=["nvrtc12", "nvrtc13"])
+def compiled(request):
+    """A function that compiles CUDA C++, by NVRTC of CUDA 12 and of CUDA 13."""
+    need(f"nvrtc{request.param}")
+
+    def compile_for(text, options, capability, log=None):
+        binary = nvrtc(text, options, capability, request.param, log)
         assert binary[:4] == b"\x7fELF"
         return binary
 
@@ -44,13 +49,19 @@ SOFTMAX = [64, nn.Dense(30, activation="relu"), nn.Dense(20, activation="tanh"),
 LINEAR = [13, nn.Dense(8, activation=nn.activations.LeakyReLU(0.2)), nn.Dense(2, activation="linear")]
 
 
-def plans():
-    """The kernels that are tried: the names of their settings, and what they are compiled with."""
-    limit = 227 * 1024
+def plans(limit):
+    """The fused kernels that are tried: the names of their settings, and what they are compiled with."""
     yield "book", plan_fused(recipe(SIGMOIDS, scale=255), 10, UINT8_IMAGES, limit)
     yield "book-last-batch-of-one", plan_fused(recipe(SIGMOIDS, scale=255), 1, UINT8_IMAGES, limit)
     yield "book-int32", plan_fused(recipe(SIGMOIDS, scale=255), 10, UINT8_IMAGES, limit, order_dtype="int32")
     yield "book-small-gpu", plan_fused(recipe(SIGMOIDS, scale=255), 10, UINT8_IMAGES, 64 * 1024)
+    numbers = (("float64", (13,)), ("float32", (2,)), ("float64", ()))
+    yield (
+        "double-weighted",
+        plan_fused(recipe(LINEAR, "mean_squared_error", labels=False, dtype="float64"), 7, numbers, limit),
+    )
+    if limit < 227 * 1024:
+        return
     yield (
         "cross-entropy",
         plan_fused(recipe(SIGMOIDS, "cross_entropy"), 32, (("float32", (784,)), ("int64", ())), limit),
@@ -58,32 +69,31 @@ def plans():
     digits = (("uint8", (8, 8, 1)), ("int32", ()))
     smooth = nn.losses.LogLikelihood(label_smoothing=0.1)
     yield "softmax", plan_fused(recipe([(8, 8, 1), nn.Flatten(), *SOFTMAX[1:]], smooth), 128, digits, limit)
-    numbers = (("float64", (13,)), ("float32", (2,)), ("float64", ()))
     odd = (("uint8", (785,)), ("uint8", (10,)))
     yield "odd", plan_fused(recipe([785, *SIGMOIDS[1:]], labels=False), 20, odd, limit)
-    yield (
-        "double-weighted",
-        plan_fused(recipe(LINEAR, "mean_squared_error", labels=False, dtype="float64"), 7, numbers, limit),
-    )
 
 
-PLANS = dict(plans())
+PLANS = dict(plans(227 * 1024))
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.slow) if name != "book" else name for name in PLANS]
+)
+def test_the_fused_kernel_compiles(compiled, name):
+    compiled(source("fused_mlp"), PLANS[name].options, 90)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("capability", CAPABILITIES)
-@pytest.mark.parametrize("name", PLANS)
-def test_fused_mlp_compiles(compiled, name, capability):
-    plan = PLANS[name]
-    limit = {75: 64, 80: 163, 90: 227}[capability] * 1024
-    if plan.shared_bytes <= limit:
-        compiled("fused_mlp", plan.options, capability)
+@on_each_gpu
+@pytest.mark.parametrize("name", ["book-int32", "double-weighted"])
+def test_the_fused_kernel_compiles_for_each_gpu(compiled, name, capability):
+    compiled(source("fused_mlp"), dict(plans(SHARED_LIMITS[capability] * 1024))[name].options, capability)
 
 
-@pytest.mark.parametrize("capability", CAPABILITIES)
+@on_each_gpu
 @pytest.mark.parametrize("real", ["float", "double"])
-def test_windows_compile(compiled, real, capability):
-    compiled("windows", ("--std=c++17", f"-DREAL={real}"), capability)
+def test_windows_compile_for_each_gpu(compiled, real, capability):
+    compiled(source("windows"), ("--std=c++17", f"-DREAL={real}"), capability)
 
 
 def test_weights_leave_shared_memory_where_they_do_not_fit():
@@ -98,7 +108,7 @@ def test_weights_leave_shared_memory_where_they_do_not_fit():
 @pytest.mark.parametrize("name", ["book", "book-int32", "book-last-batch-of-one"])
 def test_the_book_network_needs_no_local_memory(compiled, name):
     log = []
-    compiled("fused_mlp", (*PLANS[name].options, "--ptxas-options=-v"), 90, log)
+    compiled(source("fused_mlp"), (*PLANS[name].options, "--ptxas-options=-v"), 90, log)
     assert "0 bytes stack frame, 0 bytes spill stores, 0 bytes spill loads" in log[0]
 
 
