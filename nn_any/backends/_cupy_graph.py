@@ -53,13 +53,13 @@ class CapturedSteps:
     def __init__(self, step: Step, state: TrainState, data: Batch, order: Array, rates: Array, arithmetic: str) -> None:
         self._stream = cupy.cuda.Stream(non_blocking=True)
         self._pool = cupy.cuda.MemoryPool()
-        self._done = self._stream.record()
         with self._stream, cupy.cuda.using_allocator(self._pool.malloc):
             self._products = Products(arithmetic)
             self._state: TrainState = tree_map(lambda leaf: cupy.empty(leaf.shape, leaf.dtype), state)
             self._order, self._rates = cupy.empty(order.shape, order.dtype), cupy.empty(rates.shape, rates.dtype)
             self._at = cupy.zeros(1, np.int64)
         self._work = self._compiled(step, data)
+        self._done = self._stream.record()
         for _ in range(2):
             self._load(state, order, rates, 0)
             with self._private():

@@ -13,13 +13,13 @@ SIGNALS = {
 WITHOUT = {
     "backends/_cupy.py Backend.raw: CUDA finds {} GPU(s): {}": "needs a GPU; `resolve` shows it with a remedy",
     "backends/_cupy_graph.py _AsItIs.launch: a step turns {} {} of its state into {} {}": (
-        "`CupyEngine` catches it, runs the steps eagerly, and tells why"
+        "caught: the steps run eagerly"
     ),
     "backends/_cupy_program.py StepProgram.__init__: a step turns {} of its state into {}": (
-        "`CapturedSteps` catches it, and captures the step as it is"
+        "caught: the step is captured as it is"
     ),
     "backends/_cupy_products.py _call: {} failed with status {} of cublasStatus_t": (
-        "`CupyEngine` catches it, runs the steps eagerly, and tells why"
+        "caught: the steps run eagerly"
     ),
     "backends/replay/recorded.py Recorded.__getattr__: the standard's arrays have no attribute {}": (
         "caught: the steps run eagerly"
