@@ -8,6 +8,7 @@ from functools import partial
 from importlib import import_module
 from importlib.util import find_spec
 
+import cuda_host
 import numpy as np
 import pytest
 from cuda_tools import find_cxx, find_nvrtc
@@ -19,12 +20,15 @@ REQUIRED = {name.strip() for name in os.environ.get("NN_ANY_REQUIRE", "").split(
 LIBRARIES = ("numpy", "array_api_strict", "torch", "jax", "cupy")
 TOOLS = {"nvrtc12": partial(find_nvrtc, 12), "nvrtc13": partial(find_nvrtc, 13), "cxx": find_cxx}
 """What the CUDA sources are compiled with where there is no GPU: NVRTC's wheels, and a C++ compiler on Linux."""
+MACHINE = None if cuda_host.gpu() or cuda_host.missing() else cuda_host.start(devices=2)
+"""Two GPUs without access to each other's memory that the host pretends to have, under the real CuPy; or None."""
 WORDS = {
     "numpy": "NumPy",
     "array_api_strict": "array-api-strict",
     "torch": "PyTorch",
     "jax": "JAX",
-    "cupy": "CuPy and a CUDA GPU",
+    "cupy": "CuPy and a CUDA GPU, or the host stand-in for CUDA",
+    "cupy_host": "the host stand-in for CUDA",
     "nvrtc12": "NVRTC of CUDA 12, which compiles CUDA sources",
     "nvrtc13": "NVRTC of CUDA 13",
     "cxx": "a C++ compiler",
@@ -109,6 +113,8 @@ def registered(module):
 
 def _missing(library):
     """Why a library or a tool cannot be used here, or None."""
+    if library == "cupy_host":  # a GPU is better than a stand-in for one
+        return None if cuda_host.gpu() else cuda_host.missing()
     if library in TOOLS:
         return None if TOOLS[library]() else f"{library} was not found"
     if find_spec(library) is None:
@@ -121,7 +127,7 @@ def _missing(library):
     return None
 
 
-MISSING = {library: _missing(library) for library in (*LIBRARIES, *TOOLS)}
+MISSING = {library: _missing(library) for library in (*LIBRARIES, *TOOLS, "cupy_host")}
 
 
 def need(library):
@@ -184,6 +190,27 @@ def _default_device(monkeypatch):
     monkeypatch.setenv("NN_ANY_DEVICE", "numpy")
 
 
+@pytest.fixture
+def machine():
+    """The machine that the host pretends to be; the test is skipped where a GPU is used or there is neither."""
+    need("cupy_host")
+    if MACHINE is None:
+        pytest.skip("needs the host stand-in for CUDA: a GPU is used in its place")
+    return MACHINE
+
+
+@pytest.fixture(autouse=True)
+def _nothing_that_cuda_punishes():
+    """On the stand-in for CUDA, fail a test that does what goes wrong on a GPU, whatever numbers it gets."""
+    if MACHINE is None:
+        yield
+        return
+    MACHINE.reset()
+    yield
+    if found := MACHINE.violations():
+        pytest.fail("on a GPU this would be wrong:\n" + "\n".join(dict.fromkeys(found)), pytrace=False)
+
+
 @pytest.fixture(autouse=True)
 def _one_thread_of_torchs():
     """Work as small as this is slower on several, and much slower beside other work."""
@@ -199,6 +226,8 @@ def pytest_configure(config):
 
 def pytest_sessionstart(session):
     lacking = {library: reason for library, reason in MISSING.items() if reason and library in REQUIRED}
+    if "cupy" in REQUIRED and MACHINE is not None:
+        lacking["cupy"] = "there is no GPU, only the host stand-in for CUDA (cupy_host)"
     if lacking:
         raise pytest.UsageError(f"NN_ANY_REQUIRE: {'; '.join(lacking.values())}")
 
@@ -207,7 +236,8 @@ def pytest_terminal_summary(terminalreporter):
     """Say which backends ran, and in plain words what did not run."""
     terminalreporter.section("backends")
     for library in MISSING:
-        terminalreporter.write_line(f"{library:17} {'did not run: ' + MISSING[library] if MISSING[library] else 'ran'}")
+        ran = "ran, without a GPU, on the host stand-in for CUDA" if library == "cupy" and MACHINE else "ran"
+        terminalreporter.write_line(f"{library:17} {'did not run: ' + MISSING[library] if MISSING[library] else ran}")
     skipped = terminalreporter.stats.get("skipped", ())
     reasons = Counter(report.longrepr[2].removeprefix("Skipped: ") for report in skipped)
     if reasons or terminalreporter.stats.get("deselected"):

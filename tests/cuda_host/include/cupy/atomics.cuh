@@ -1,0 +1,2 @@
+// The prelude's atomics: one thread runs at a time.
+#pragma once
