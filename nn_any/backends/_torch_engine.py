@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 
 import torch
 
-from nn_any.backends.engine import Engine, fall_back, one_line, take_rows
+from nn_any.backends.engine import Engine, apart, changes, fall_back, one_line, take_rows
 from nn_any.backends.programs import ProgramCache
 from nn_any.core.state import Step, TrainState
 from nn_any.core.trees import tree_leaves, tree_map
@@ -55,12 +55,12 @@ class TorchEngine(Engine):
     def run(
         self, step: Step, state: TrainState, data: Batch, order: Array, rates: Array, start: int, stop: int
     ) -> tuple[TrainState, Array]:
-        losses, given = [], _storages(state)
+        losses, given = [], state
         with self.scope():
             for rows, rate in zip(order[start:stop].unbind(), rates[start:stop].unbind(), strict=True):
                 state, loss = step(state, take_rows(data, rows, _rows), rate)
                 losses.append(loss)
-            return _apart(state, given), torch.stack(losses)
+            return apart(state, given, _memory, torch.clone), torch.stack(losses)
 
 
 class CompiledEngine(TorchEngine):
@@ -168,8 +168,8 @@ class StaticSteps:
         """One step, in place."""
         rows, rate = (torch.index_select(table, 0, self._count)[0] for table in (self._order, self._rates))
         state, loss = self._step(self.state, take_rows(self._data, rows, _rows), rate)
-        state = _apart(state, _storages(self.state))  # nothing is written before all has been read
-        tree_map(torch.Tensor.copy_, self.state, state)
+        for own, new in changes(self.state, state, _memory, torch.clone):
+            own.copy_(new)
         self._losses.index_copy_(0, self._count, loss[None])
         self._count.add_(1)
 
@@ -201,13 +201,10 @@ class _UnavailableError(Exception):
     """Why the fast path is not available."""
 
 
-def _storages(tree: Any) -> set[int]:
-    return {leaf.untyped_storage().data_ptr() for leaf in tree_leaves(tree)}
-
-
-def _apart(tree: Any, given: set[int]) -> Any:
-    """`tree`, with a copy in the place of what shares memory with arrays that are somebody else's."""
-    return tree_map(lambda leaf: leaf.clone() if leaf.untyped_storage().data_ptr() in given else leaf, tree)
+def _memory(tensor: Array) -> tuple[int, int]:
+    """Where the storage of a tensor begins and ends."""
+    storage = tensor.untyped_storage()
+    return storage.data_ptr(), storage.data_ptr() + storage.nbytes()
 
 
 def _description(tensor: Array) -> str:

@@ -15,6 +15,7 @@ WITHOUT = {
     "backends/_cupy_graph.py CapturedSteps._advance: a step turns {} {} of its state into {} {}": (
         "caught: the steps run eagerly"
     ),
+    "backends/engine.py changes: a step turns {} {} of its state into {} {}": "caught: the steps run eagerly",
     "backends/replay/recorded.py Recorded.__getattr__: the standard's arrays have no attribute {}": (
         "caught: the steps run eagerly"
     ),
