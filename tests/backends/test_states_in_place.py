@@ -131,7 +131,8 @@ def test_an_optimizer_that_keeps_the_weights_before():
     optimizer = WeightsBefore()
     step = functional.train_step(net.layers, net.specification.loss, optimizer, Preparation(net.dtype, 3, None, True))
     state = net.state._replace(optimizer_state=optimizer.init(net.params))
-    columns, rows, rates = (torch.asarray(x), torch.asarray(y)), torch.asarray(order), torch.full((30,), 0.1).double()
+    columns, rows = (torch.asarray(x), torch.asarray(y)), torch.asarray(order)
+    rates = torch.full((30,), 0.1, dtype=torch.float64)
     static = StaticSteps(step, state, columns, rows, rates)
     for _ in range(30):
         static.advance()
