@@ -10,14 +10,16 @@ Reference: https://docs.pytorch.org/docs/stable/notes/cuda.html#cuda-graphs
 
 import time
 import warnings
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from threading import Lock
 from types import SimpleNamespace
 from typing import Any, TypeVar
 
 import torch
 
+from nn_any.backends._torch_scope import PlainTorch
+from nn_any.backends.cuda.sources import device_math
 from nn_any.backends.engine import Engine, apart, changes, fall_back, one_line, take_rows
 from nn_any.backends.programs import ProgramCache
 from nn_any.core.state import Step, TrainState
@@ -32,25 +34,14 @@ _rows = SimpleNamespace(take=lambda x, rows, axis: torch.index_select(x, axis, r
 """Bare functions for `take_rows`: array-api-compat's `take` does without negative indices in three more operations."""
 
 
-def plain_torch() -> AbstractContextManager[Any]:
-    """What keeps PyTorch's switches from the work in here: autograd records nothing, and no product is in bfloat16."""
-    contexts: list[Any] = [torch.autocast(on, enabled=False) for on in ("cpu", "cuda") if torch.is_autocast_enabled(on)]
-    return _all_of(torch.no_grad(), *contexts) if contexts else torch.no_grad()
-
-
-@contextmanager
-def _all_of(*contexts: AbstractContextManager[Any]) -> Iterator[None]:
-    with ExitStack() as stack:
-        for context in contexts:
-            stack.enter_context(context)
-        yield
-
-
 class TorchEngine(Engine):
     """The plain loop, in which autograd records nothing: gradients are ours."""
 
+    def __init__(self, device: str = "cpu") -> None:
+        self._device = device
+
     def scope(self) -> AbstractContextManager[Any]:
-        return plain_torch()
+        return PlainTorch(self._device)
 
     def run(
         self, step: Step, state: TrainState, data: Batch, order: Array, rates: Array, start: int, stop: int
@@ -71,8 +62,11 @@ class CompiledEngine(TorchEngine):
     networks: they have no buffers.
     """
 
-    def __init__(self, mode: str, programs: ProgramCache, name: str = "torch.compile") -> None:
-        self.name, self._mode, self.programs = name, mode, programs
+    name = "torch.compile"
+
+    def __init__(self, mode: str, programs: ProgramCache, device: str = "cpu") -> None:
+        super().__init__(device)
+        self._mode, self.programs = mode, programs
 
     def run(
         self, step: Step, state: TrainState, data: Batch, order: Array, rates: Array, start: int, stop: int
@@ -97,7 +91,7 @@ class CompiledEngine(TorchEngine):
             with _COMPILING:
                 return self._timed(lambda: _compile(step, arguments))
 
-        return self.programs.get_or_make((step, tree_map(_description, arguments)), make)
+        return self.programs.get_or_make((step, tree_map(_description, arguments), device_math(self._device)), make)
 
     def _timed(self, make: Callable[[], T]) -> T:
         """What `make` makes, its seconds counted; any failure of it is one that the plain loop gets around."""
@@ -117,9 +111,10 @@ class GraphEngine(CompiledEngine):
     its own graphs: one for the full batches of an epoch and one for a short last one.
     """
 
+    name = "torch.cuda.graph"
+
     def __init__(self, mode: str, programs: ProgramCache, device: str) -> None:
-        super().__init__(mode, programs, "torch.cuda.graph")
-        self._device = torch.device(device)
+        super().__init__(mode, programs, device)
         self._graphs = ProgramCache(None)
 
     def _run(
