@@ -193,7 +193,7 @@ template <int L> __device__ void forward(const REAL* params) {
       for (int part = 0; part < PARTS; ++part) z += partial_sums[part * SLOTS + slot];
       finish(slot, z);
     }
-    __syncthreads();
+    __syncthreads();  // also: the next layer may lay its partial sums over these
   }
 }
 
@@ -447,9 +447,8 @@ fused_mlp(REAL* all_params, const X_TYPE* x, const Y_TYPE* y, const W_TYPE* weig
     const long long at = step * members + member;
     const REAL rate = rates[own_rates ? at : step];
     const bool more = step + 1 < stop;
-    // The examples of the next step, and the rows of the one after it: neither waits for the other.
-    ORDER_TYPE rows[Order::SHARE];
     if (more) batch.ask(rows_of(step + 1));
+    ORDER_TYPE rows[Order::SHARE];  // of the step after, so that asking for its examples does not wait for them
     if (step + 2 < stop)
       Order::each<Order::TALL>([&](int n, int, int j) { rows[j] = order[(step + 2) * order_step + n]; });
     forward_through<1>(params);
@@ -457,7 +456,7 @@ fused_mlp(REAL* all_params, const X_TYPE* x, const Y_TYPE* y, const W_TYPE* weig
     backward_through<LAYERS>(params);
     update<LAYERS>(params);
     write_loss(losses + at);
-    __syncthreads();
+    __syncthreads();  // the update has read the inputs, and whoever reads the weights next finds all of them
     if (more) batch.put(rows_of(step + 1));
     if (step + 2 < stop) Order::each<Order::TALL>([&](int n, int, int j) { rows_of(step)[n] = rows[j]; });
     __syncthreads();
