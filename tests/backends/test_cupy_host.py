@@ -93,6 +93,10 @@ def test_the_fused_kernel_reads_orders_as_they_were_drawn(cupy, monkeypatch, dty
     monkeypatch.setattr(cupy.fused.cupy, "ascontiguousarray", lambda a, dtype=None: copies.append(a.ndim) or a.copy())
     check_engine(engine, step, state, images(), drawn.transpose(1, 0, 2), RATES[:4], "cupy fused kernel", 2)
     assert 3 not in copies
+    data, turned = images(), drawn.transpose(1, 0, 2)
+    first, _ = engine.run(step, state, data, turned, RATES[:4], 0, 4)
+    second, _ = engine.run(step, state, data, turned.astype("int64"), RATES[:4], 0, 4)
+    equal(first, second, 0)  # one kernel, whichever of the two dtypes it was compiled for
     check_engine(engine, step, state, images(), drawn.transpose(2, 0, 1)[:4, :, :3], RATES[:4], "cupy fused kernel", 2)
     assert 3 in copies
 
