@@ -4,6 +4,7 @@ import os
 import sys
 from collections import Counter
 from contextlib import contextmanager
+from functools import partial
 from importlib import import_module
 from importlib.util import find_spec
 
@@ -17,8 +18,8 @@ import nn_any as nn
 
 REQUIRED = {name.strip() for name in os.environ.get("NN_ANY_REQUIRE", "").split(",") if name.strip()}
 LIBRARIES = ("numpy", "array_api_strict", "torch", "jax", "cupy")
-TOOLS = {"nvrtc": find_nvrtc, "cxx": find_cxx}
-"""What the CUDA sources are compiled with where there is no GPU: NVRTC's wheel, and a C++ compiler on Linux."""
+TOOLS = {"nvrtc12": partial(find_nvrtc, 12), "nvrtc13": partial(find_nvrtc, 13), "cxx": find_cxx}
+"""What the CUDA sources are compiled with where there is no GPU: NVRTC's wheels, and a C++ compiler on Linux."""
 MACHINE = None if cuda_host.gpu() or cuda_host.missing() else cuda_host.start(devices=2)
 """Two GPUs without access to each other's memory that the host pretends to have, under the real CuPy; or None."""
 WORDS = {
@@ -28,7 +29,8 @@ WORDS = {
     "jax": "JAX",
     "cupy": "CuPy and a CUDA GPU, or the host stand-in for CUDA",
     "cupy_host": "the host stand-in for CUDA",
-    "nvrtc": "NVRTC, which compiles CUDA sources",
+    "nvrtc12": "NVRTC of CUDA 12, which compiles CUDA sources",
+    "nvrtc13": "NVRTC of CUDA 13",
     "cxx": "a C++ compiler",
 }
 QUICK = ("numpy", "strict")

@@ -8,7 +8,8 @@
 #include <utility>
 #include <vector>
 
-using std::exp, std::log, std::log1p, std::tanh;
+using std::exp, std::expm1, std::log, std::log1p, std::log2, std::tanh, std::sqrt, std::pow, std::floor, std::ceil;
+using std::isfinite, std::isinf, std::isnan;
 
 #define __global__
 #define __device__

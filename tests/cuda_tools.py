@@ -16,15 +16,16 @@ SHIM = Path(__file__).parent / "cuda_shim.h"
 
 
 @cache
-def find_nvrtc():
-    """The path of NVRTC's library in its wheel, or None."""
+def find_nvrtc(version):
+    """The path of NVRTC's library in the wheel for CUDA 12 or 13, or None."""
     try:
         import nvidia
     except ImportError:
         return None
-    for folder in nvidia.__path__:
-        for pattern in ("lib/libnvrtc.so.*", "bin/nvrtc64_*_0.dll"):
-            for path in sorted(Path(folder, "cuda_nvrtc").glob(pattern)):
+    folder = {12: "cuda_nvrtc", 13: "cu13"}[version]
+    for base in nvidia.__path__:
+        for pattern in ("lib/libnvrtc.so.*", "bin/**/nvrtc64_*_0.dll"):
+            for path in sorted(Path(base, folder).glob(pattern)):
                 if ".alt." not in path.name:
                     return path
     return None
@@ -38,17 +39,23 @@ def find_cxx():
     return next(filter(None, map(shutil.which, (os.environ.get("CXX", "c++"), "g++", "clang++"))), None)
 
 
-def nvrtc(name, options, capability):
-    """Compile a source of the package for a GPU: the binary; RuntimeError with the compiler's log otherwise."""
-    library = ctypes.CDLL(str(find_nvrtc()))
+def nvrtc(text, options, capability, version, logs=None):
+    """Compile CUDA C++ for a GPU: the binary; RuntimeError with the compiler's log otherwise, warnings included.
+
+    The log goes to the list `logs`, if one is given.
+    """
+    library = ctypes.CDLL(str(find_nvrtc(version)))
     program = ctypes.c_void_p()
-    assert library.nvrtcCreateProgram(ctypes.byref(program), source(name).encode(), b"", 0, None, None) == 0
-    options = [f"--gpu-architecture=sm_{capability}", "-ftz=true", *options]  # as CuPy does
+    assert library.nvrtcCreateProgram(ctypes.byref(program), text.encode(), b"", 0, None, None) == 0
+    # what CuPy 14.2 adds in _compile_with_cache_cuda and _compile_using_nvrtc_no_warning of its compiler.py
+    options = [*options, "-ftz=true", f"-arch=sm_{capability}", "--device-as-default-execution-space"]
     options = [option.encode() for option in options]
     status = library.nvrtcCompileProgram(program, len(options), (ctypes.c_char_p * len(options))(*options))
     log = _fetch(library, program, "ProgramLog").rstrip(b"\0").decode()
     if status or "warning" in log:
         raise RuntimeError(log)
+    if logs is not None:
+        logs.append(log)
     binary = _fetch(library, program, "CUBIN")
     library.nvrtcDestroyProgram(ctypes.byref(program))
     return binary
@@ -65,12 +72,13 @@ def _fetch(library, program, what):
 class HostKernel:
     """A kernel of a source of the package, built with the shim, that is called as CuPy's ``RawKernel`` is.
 
-    Arrays go as pointers, None as a null pointer; NumPy's scalars, and records that stand for a C struct, by value.
+    `behind` is text to compile behind the source. Arrays go as pointers, None as a null pointer; NumPy's scalars, and
+    records that stand for a C struct, by value.
     """
 
-    def __init__(self, folder, name, entry, macros):
+    def __init__(self, folder, name, entry, macros, behind=""):
         lines = [f"#define {macro.replace('=', ' ', 1)}" for macro in macros]
-        lines += [f'#include "{SHIM}"', source(name), f"KERNEL({entry})"]
+        lines += [f'#include "{SHIM}"', source(name), behind, f"KERNEL({entry})"]
         code = Path(folder) / f"{name}.cpp"
         code.write_text("\n".join(lines), encoding="utf-8")
         library = code.with_suffix(".so")

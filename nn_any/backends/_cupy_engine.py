@@ -2,14 +2,15 @@
 
 import time
 from contextlib import AbstractContextManager
+from functools import cached_property
 from typing import Any
 
 import cupy
 
 from nn_any.backends._cupy_fused import FusedSteps
 from nn_any.backends._cupy_graph import CapturedSteps
-from nn_any.backends._cupy_kernels import eager_products
-from nn_any.backends.cuda import Unsuitable, chosen_math, products_fill_the_gpu
+from nn_any.backends._cupy_products import Products, using
+from nn_any.backends.cuda import MATHS, Unsuitable, chosen_math
 from nn_any.backends.engine import Engine, fall_back, logger
 from nn_any.backends.programs import ProgramCache
 from nn_any.core.state import Step, TrainState
@@ -43,13 +44,18 @@ class CupyEngine(Engine):
     ) -> tuple[TrainState, Array]:
         """Run the steps by whatever has been found, or is now found, to run such steps fastest."""
         with self.scope():
-            key = step, order.shape, rates.shape, tuple(id(column) for column in data)
+            key = step, order.shape, order.dtype, rates.shape, tuple(id(column) for column in data)
             runner: Runner  # beside it the data are kept, so that no other arrays come to have their ids
             _, runner = self.programs.get_or_make(key, lambda: (data, self._runner(step, state, data, order, rates)))
             if runner is not None:
                 return runner.run(state, order, rates, start, stop)
-            with eager_products(self._math):
+            with using(self._products):
                 return super().run(step, state, data, order, rates, start, stop)
+
+    @cached_property
+    def _products(self) -> Products | None:
+        """What multiplies in the plain loop: CuPy itself, unless less than float32 is asked for."""
+        return None if self._math == MATHS[0] else Products(self._math)
 
     def _runner(self, step: Step, state: TrainState, data: Batch, order: Array, rates: Array) -> Runner:
         """What runs these steps: None means one by one. Sets the engine's name, and adds to the time for compiling."""
@@ -57,9 +63,6 @@ class CupyEngine(Engine):
             return None
         begun = time.perf_counter()
         runner: Runner = self._fused(step, data, order)
-        if runner is None and self._mode == "auto" and products_fill_the_gpu(state.params, order.shape[-1]):
-            self.name = "eager, large products by cuBLAS"  # no falling back: this is the fastest there is
-            return None
         try:
             runner = runner or CapturedSteps(step, state, data, order, rates, self._math)
         except Exception as error:

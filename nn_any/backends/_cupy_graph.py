@@ -6,7 +6,8 @@ What has to hold, or replays go wrong without a word:
 - What the graph writes to stays allocated: the memory comes from a pool of its own, which lives as long as the graph
   and serves nobody else (cupy/cupy#9655), and the data set's arrays are held.
 - Python numbers are frozen at capture: the learning rate and the batch are picked by a counter on the device.
-- Matrix products are our kernel's, for CuPy refuses cuBLAS during capture.
+- Matrix products go past CuPy to cuBLAS, for CuPy refuses it during capture.
+- A state is overwritten after all that reads it.
 """
 
 from collections.abc import Iterator
@@ -17,16 +18,20 @@ import array_api_compat.cupy as xp
 import cupy
 import numpy as np
 
-from nn_any.backends._cupy_kernels import own_products
-from nn_any.backends.engine import take_rows
+from nn_any.backends._cupy_products import Products, using
+from nn_any.backends._cupy_program import StepProgram
+from nn_any.backends.engine import changes, logger, one_line, take_rows
 from nn_any.core.state import Step, TrainState
-from nn_any.core.trees import tree_leaves, tree_map
+from nn_any.core.trees import tree_map
 from nn_any.core.typing import Array, Batch
 
-_STEPS_A_LAUNCH = 16  # a launch costs the host some microseconds, and copying the state back costs once a launch
+_STEPS_A_LAUNCH = 16  # a launch costs the host some microseconds
 
 _record = cupy.ElementwiseKernel(
-    "T loss, raw int64 step", "raw T losses", "losses[step[0] * _ind.size() + i] = loss", "nn_any_record"
+    "T loss, raw int64 at, int64 ahead",
+    "raw T losses",
+    "losses[(at[0] + ahead) * _ind.size() + i] = loss",
+    "nn_any_record",
 )
 
 
@@ -35,19 +40,25 @@ class CapturedSteps:
 
     It takes what `Engine.run` does, and the arithmetic of products, one of `nn_any.backends.cuda.MATHS`. It raises
     whatever CuPy or CUDA says of a step that cannot be captured.
+
+    Attributes
+    ----------
+    uncompiled_reason : str
+        Why the step is captured as it is, rather than compiled to fewer kernels, if it is.
     """
 
     name = "cupy graph"
+    uncompiled_reason = ""
 
     def __init__(self, step: Step, state: TrainState, data: Batch, order: Array, rates: Array, arithmetic: str) -> None:
-        self._step, self._data, self._arithmetic = step, data, arithmetic
         self._stream = cupy.cuda.Stream(non_blocking=True)
         self._pool = cupy.cuda.MemoryPool()
-        with self._private():
+        with self._stream, cupy.cuda.using_allocator(self._pool.malloc):
+            self._products = Products(arithmetic)
             self._state: TrainState = tree_map(lambda leaf: cupy.empty(leaf.shape, leaf.dtype), state)
             self._order, self._rates = cupy.empty(order.shape, order.dtype), cupy.empty(rates.shape, rates.dtype)
             self._at = cupy.zeros(1, np.int64)
-            self._losses: Array = None
+        self._work = self._compiled(step, data)
         self._done = self._stream.record()
         for _ in range(2):
             self._load(state, order, rates, 0)
@@ -57,10 +68,21 @@ class CapturedSteps:
         self._one = self._captured(1)
         self._many: Any = self._captured(_STEPS_A_LAUNCH) if order.shape[0] >= _STEPS_A_LAUNCH else None
 
+    def _compiled(self, step: Step, data: Batch) -> "StepProgram | _AsItIs":
+        """The step, as few kernels if it can be written down."""
+        arguments = step, self._state, data, self._order, self._rates
+        with self._private():
+            try:
+                return StepProgram(*arguments)
+            except Exception as error:  # whatever it is, the step itself may still be captured
+                self.uncompiled_reason = one_line(error)
+                logger.debug("the step is captured as it is: %s", self.uncompiled_reason)
+                return _AsItIs(*arguments)
+
     @contextmanager
     def _private(self) -> Iterator[None]:
         """Our stream, our memory and our products."""
-        with self._stream, cupy.cuda.using_allocator(self._pool.malloc), own_products(self._arithmetic):
+        with self._stream, cupy.cuda.using_allocator(self._pool.malloc), using(self._products):
             yield
 
     def _load(self, state: TrainState, order: Array, rates: Array, start: int) -> None:
@@ -74,21 +96,10 @@ class CapturedSteps:
         self._stream.wait_event(current.record())
 
     def _advance(self, steps: int) -> None:
-        """The work of the graph: some steps, and their outcome put back to where the next replay finds it."""
-        state = self._state
-        for _ in range(steps):
-            rows = cupy.take(self._order, self._at, axis=0)[0, ...]
-            rate = cupy.take(self._rates, self._at, axis=0)[0, ...]
-            state, loss = self._step(state, take_rows(self._data, rows, xp), rate)
-            if self._losses is None:  # while warming up: only the step itself tells the dtype and shape of its loss
-                self._losses = cupy.empty((self._order.shape[0], *loss.shape), loss.dtype)
-            _record(loss, self._at, self._losses)
-            self._at += 1
-        for own, new in zip(tree_leaves(self._state), tree_leaves(state), strict=True):
-            if own.dtype != new.dtype or own.shape != new.shape:
-                raise TypeError(f"a step turns {own.dtype} {own.shape} of its state into {new.dtype} {new.shape}")
-            if own is not new:
-                cupy.copyto(own, new)
+        """The work of the graph: some steps, whose outcome is where the next replay finds it."""
+        for ahead in range(steps):
+            self._work.launch(self._at, ahead)
+        self._at += steps
 
     def _captured(self, steps: int) -> Any:
         with self._private():
@@ -109,4 +120,25 @@ class CapturedSteps:
             graph.launch(self._stream)
         self._done = self._stream.record()
         cupy.cuda.get_current_stream().wait_event(self._done)
-        return tree_map(cupy.copy, self._state), self._losses[start:stop, ...].copy()
+        return tree_map(cupy.copy, self._state), self._work.losses[start:stop, ...].copy()
+
+
+class _AsItIs:
+    """A step that cannot be written down: its own calls, and copies of what it leaves."""
+
+    losses: Array = None
+
+    def __init__(self, step: Step, state: TrainState, data: Batch, order: Array, rates: Array) -> None:
+        self._step, self._state, self._data, self._order, self._rates = step, state, data, order, rates
+
+    def launch(self, at: Array, ahead: int) -> None:
+        """Step number ``at[0] + ahead``, in the current stream."""
+        now = at + ahead
+        rows = cupy.take(self._order, now, axis=0)[0, ...]
+        rate = cupy.take(self._rates, now, axis=0)[0, ...]
+        state, loss = self._step(self._state, take_rows(self._data, rows, xp), rate)
+        if self.losses is None:  # while warming up: only the step itself tells the dtype and shape of its loss
+            self.losses = cupy.empty((self._order.shape[0], *loss.shape), loss.dtype)
+        _record(loss, at, ahead, self.losses)
+        for own, new in changes(self._state, state, cupy.byte_bounds, cupy.copy):
+            cupy.copyto(own, new)

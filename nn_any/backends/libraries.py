@@ -15,7 +15,9 @@ CUDA_LIBRARIES = ("cupy", "torch", "jax")
 
 _PIP = "python -m pip install"
 INSTALL = {
-    "cupy": f'{_PIP} "cupy-cuda13x[ctk]" (CUDA 13) or {_PIP} "cupy-cuda12x[ctk]" (CUDA 12)',
+    "cupy": " or ".join(
+        f'{_PIP} cupy-cuda{n}x "cuda-toolkit[cublas,cudart,nvrtc]=={n}.*" (CUDA {n})' for n in (13, 12)
+    ),
     "torch": f"{_PIP} torch",
     "jax": f"{_PIP} jax",
     "numpy": f"{_PIP} numpy",

@@ -9,8 +9,7 @@ from cuda_tools import HostKernel
 from oracle import batch_gradients, batch_loss
 
 import nn_any as nn
-from nn_any.backends.cuda import plan_fused, product_operands, window_shape
-from nn_any.backends.cuda.sources import MATHS
+from nn_any.backends.cuda import plan_fused, window_shape
 from nn_any.backends.engine import Engine
 from nn_any.core import functional, primitives
 from nn_any.core.batches import Preparation
@@ -25,28 +24,34 @@ def _compiler():
 class Fused:
     """The fused kernel on the host, used as an engine uses it on a GPU."""
 
-    def __init__(self, folder, step, data, batch, *, shared_limit=227 * 1024, threads=None):
+    def __init__(
+        self, folder, step, data, batch, *, shared_limit=227 * 1024, threads=None, order_dtype="int64", ahead=True
+    ):
         columns = [(str(column.dtype), column.shape[1:]) for column in data]
-        self.plan = plan_fused(step.recipe, batch, columns, shared_limit)
-        macros = [f"THREADS={threads}" if threads and m.startswith("THREADS=") else m for m in self.plan.macros]
-        self.threads = threads or self.plan.threads
-        self.kernel = HostKernel(folder, "fused_mlp", "fused_mlp", macros)
+        self.plan = plan_fused(step.recipe, batch, columns, shared_limit, order_dtype=order_dtype, threads=threads)
+        self.kernel = HostKernel(
+            folder, "fused_mlp", "fused_mlp", self.plan.macros, f"static_assert(Batch::AHEAD == {int(ahead)});"
+        )
         self.data = data
 
     def run(self, params, order, rates, start=0, stop=None):
         """Parameters, (m, ...) for an ensemble, after the steps, and the losses (steps,) or (steps, m)."""
         stop = len(order) if stop is None else stop
         members = order.shape[1] if order.ndim == 3 else 1
-        leaves = [leaf.reshape(members, -1) for layer in params for leaf in layer]
-        flat = np.concatenate(leaves, axis=1)
-        losses = np.full((len(order), members), np.nan, dtype=flat.dtype)
+        buffer = np.zeros((members, self.plan.numbers), params[0][0].dtype)
+        for view, leaf in zip(self.plan.views(buffer), (leaf for layer in params for leaf in layer), strict=True):
+            view[...] = leaf.reshape(view.shape)
+        losses = np.full((len(order), members), np.nan, dtype=buffer.dtype)
         x, y, weights = (*self.data, None)[:3]
-        arguments = (flat, x, y, weights, order, rates, np.int32(rates.ndim == 2), losses)
-        self.kernel((members,), (self.threads,), (*arguments, np.int64(start), np.int64(stop)))
+        strides = [np.int64(stride // order.itemsize) for stride in (*order.strides[:-1], 0)[:2]]
+        assert order.strides[-1] == order.itemsize
+        arguments = (buffer, x, y, weights, order, *strides, rates, np.int32(rates.ndim == 2), losses)
+        self.kernel((members,), (self.plan.threads,), (*arguments, np.int32(start), np.int32(stop)))
         lead = (members,) if order.ndim == 3 else ()
-        ends = np.cumsum([math.prod(shape) for shape in self.plan.shapes])
-        parts = zip(np.split(flat, ends[:-1], axis=1), self.plan.shapes, strict=True)
-        out = [part.reshape(*lead, *shape) for part, shape in parts]
+        out = [view.copy().reshape(*lead, *view.shape[1:]) for view in self.plan.views(buffer)]
+        for view in self.plan.views(buffer):
+            view[...] = 0
+        assert not buffer.any()  # what pads the rows is still zero
         losses = losses[start:stop] if order.ndim == 3 else losses[start:stop, 0]
         return tuple(zip(out[::2], out[1::2], strict=True)), losses
 
@@ -146,7 +151,86 @@ def test_steps_equal_the_book_one_example_at_a_time(tmp_path, loss):
         np.testing.assert_allclose(b, bias, rtol=1e-11, atol=1e-13)
 
 
-@pytest.mark.parametrize("shared_limit", [227 * 1024, 12 * 1024])
+def stored(dtype, *shape):
+    """Inputs as a data set stores them, and what they are divided by."""
+    rng = np.random.default_rng(4)
+    if dtype.startswith("float"):
+        return rng.uniform(0, 1, shape).astype(dtype), None
+    largest = 1 if dtype == "bool" else np.iinfo(dtype).max
+    return rng.integers(0, largest, shape, endpoint=True).astype(dtype), float(largest)
+
+
+WIDTHS = {  # inputs, hidden units, outputs: batch, the inputs' dtype, settings of the kernel
+    "by-four": ([44, 13, 6], 10, "uint8", {"threads": 64}),
+    "odd": ([43, 13, 5], 10, "uint8", {"threads": 64}),
+    "odd-float": ([42, 15, 5], 9, "float32", {"threads": 96}),
+    "by-four-float": ([20, 15, 5], 9, "float32", {"threads": 32}),
+    "two-bytes": ([28, 9, 3], 6, "uint16", {"threads": 64}),
+    "bool": ([24, 9, 3], 6, "bool", {"threads": 64}),
+    "eight-bytes": ([12, 9, 3], 6, "float64", {"threads": 64}),
+    "one-example": ([44, 13, 6], 1, "uint8", {"threads": 64}),
+    "two-examples": ([44, 40, 2], 2, "uint8", {"threads": 64}),
+    "one-unit": ([43, 1, 6], 5, "float32", {"threads": 64}),
+    "one-input": ([1, 7, 3], 5, "float32", {"threads": 64}),
+    "inputs-shared-by-warps": ([784, 7, 10], 10, "uint8", {"threads": 256}),
+    "inputs-not-shared": ([784, 7, 10], 10, "uint8", {"threads": 32, "ahead": False}),
+    "more-examples-than-threads": ([12, 5, 3], 40, "uint8", {"threads": 32}),
+    "not-ahead": ([48, 6, 4], 33, "float32", {"threads": 32, "ahead": False}),
+    "not-ahead-odd": ([47, 6, 4], 70, "uint8", {"threads": 64, "ahead": False}),
+    "global": ([44, 50, 6], 10, "uint8", {"threads": 64, "shared_limit": 13_000}),
+    "global-odd": ([43, 51, 5], 9, "float32", {"threads": 64, "shared_limit": 13_000}),
+    "global-not-ahead": ([48, 50, 4], 33, "float32", {"threads": 32, "ahead": False, "shared_limit": 36_000}),
+}
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("case", WIDTHS)
+def test_widths_batches_and_stored_dtypes(tmp_path, case, dtype):
+    """Against the book's loop over examples in float64."""
+    sizes, batch, x_dtype, settings = WIDTHS[case]
+    x, scale = stored(x_dtype, 50, *sizes[:1])
+    labels = np.random.default_rng(6).integers(0, sizes[-1], 50)
+    net, step = make(sizes, "quadratic", (x, labels), dtype=dtype, scale=scale)
+    if dtype == "float64" and "shared_limit" in settings:
+        settings = settings | {"shared_limit": 2 * settings["shared_limit"]}
+    kernel = Fused(tmp_path, step, (x, labels), batch, **settings)
+    assert f"SHARED_WEIGHTS={int('shared_limit' not in settings)}" in kernel.plan.macros
+    order, rates = orders(4, batch, 50), np.array([1.0, 0.5, 2.0, 1.5], dtype)
+    got, losses = kernel.run(net.params, order, rates)
+    weights, biases = [[w.astype("float64") for w in kind] for kind in (net.weights, net.biases)]
+    x, targets = x.astype("float64") / (scale or 1), np.eye(sizes[-1])[labels]
+    rtol = 2e-5 if dtype == "float32" else 1e-11
+    for rows, rate, value in zip(order, rates, losses, strict=True):
+        assert value == pytest.approx(batch_loss(weights, biases, x[rows], targets[rows], "quadratic"), rel=rtol)
+        nabla_b, nabla_w = batch_gradients(weights, biases, x[rows], targets[rows], "quadratic")
+        weights = [w - rate * g for w, g in zip(weights, nabla_w, strict=True)]
+        biases = [b - rate * g for b, g in zip(biases, nabla_b, strict=True)]
+    for (w, b), weight, bias in zip(got, weights, biases, strict=True):
+        np.testing.assert_allclose(w, weight, rtol=rtol, atol=rtol)
+        np.testing.assert_allclose(b, bias, rtol=rtol, atol=rtol)
+
+
+@pytest.mark.parametrize("order_dtype", ["int32", "int64"])
+def test_an_order_is_read_as_it_lies(tmp_path, order_dtype):
+    """Drawn member by member, (m, steps, batch), backwards, or one order for all members."""
+    data = images()
+    net, step = make([41, *dense((6, "sigmoid"))], "quadratic", data, scale=255)
+    kernel = Fused(tmp_path, step, data, 7, threads=64, order_dtype=order_dtype)
+    params = tuple(tuple(np.stack([leaf, 2 * leaf, -leaf]) for leaf in layer) for layer in net.params)
+    drawn = np.random.default_rng(5).integers(0, 60, (3, 5, 9)).astype(order_dtype)
+    rates = np.linspace(1, 0.2, 5, dtype="float32")
+    shared = np.broadcast_to(drawn[0, :, None, :7], (5, 3, 7))
+    for order in (drawn[:, :, :7].transpose(1, 0, 2), drawn[::-1, ::-1, 2:].transpose(1, 0, 2), shared):
+        got, losses = kernel.run(params, order, rates)
+        state = TrainState(params, ((),), (), net.state.step, np.zeros((3, 1), "int32"))
+        state, expected = Engine().run(step, state, data, order, rates, 0, 5)
+        np.testing.assert_allclose(losses, expected, rtol=2e-5)
+        compare(got, state.params)
+        in_line, _ = kernel.run(params, np.ascontiguousarray(order), rates)
+        compare(in_line, got, rtol=0)
+
+
+@pytest.mark.parametrize("shared_limit", [227 * 1024, 16 * 1024])
 def test_the_book_network_in_shared_memory_and_out_of_it(tmp_path, shared_limit):
     data = images(50, 784 if shared_limit > 100_000 else 100, 10)
     net, step = make([data[0].shape[1], 30, 10], "quadratic", data, scale=255)
@@ -216,80 +300,8 @@ def test_a_divergent_member_shows(tmp_path, case):
     assert np.isnan(losses).all()
 
 
-class Product:
-    """The matrix product on the host, called as the CuPy engine calls it on a GPU."""
-
-    def __init__(self, folder, real, math, tile):
-        macros = ["__shared__=static", f"REAL={real}", f"MATH={MATHS.index(math)}", f"TILE={tile}"]
-        self.kernel, self.tile = HostKernel(folder, "matmul", "matmul", macros), tile
-
-    def __call__(self, a, b, d=None, alpha=1.0, beta=1.0):
-        operands = product_operands(a, b, d, np)
-        c = np.full(operands.shape, np.nan, a.dtype)
-        m, n, depth = operands.sizes
-        matrices = [item for pair in zip(operands.arrays, operands.strides, strict=True) for item in pair]
-        numbers = np.int32(m), np.int32(n), np.int32(depth), a.dtype.type(alpha), a.dtype.type(beta)
-        blocks = -(-m // self.tile), -(-n // self.tile), operands.batch
-        self.kernel(blocks, (256,), (*matrices, c, *numbers))
-        return c
-
-
 def normal(*shape, seed=0, dtype="float64"):
     return np.random.default_rng((seed, *shape)).normal(size=shape).astype(dtype)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(("real", "tile"), [("double", 32), ("float", 64), ("float", 128)])
-def test_matmul(tmp_path, real, tile):
-    dtype = {"double": "float64", "float": "float32"}[real]
-    product = Product(tmp_path, real, "float32", tile)
-    rtol = {"float64": 1e-12, "float32": 2e-5}[dtype]
-
-    def check(a, b, d=None, alpha=1.0, beta=1.0):
-        a, b = a.astype(dtype, order="K"), b.astype(dtype, order="K")
-        expected = alpha * (a.astype("float64") @ b.astype("float64")) + (0 if d is None else beta * d)
-        got = product(a, b, None if d is None else d.astype(dtype, order="K"), alpha, beta)
-        assert got.dtype == dtype
-        np.testing.assert_allclose(got, expected, rtol=rtol, atol=rtol)
-
-    check(normal(10, 84), normal(84, 30))
-    check(normal(10, 84), normal(30, 84).T, normal(30)[None, :])  # a layer's forward pass
-    check(normal(10, 30).T, normal(10, 84), normal(30, 84), alpha=-1.0)  # its update
-    check(normal(33, 17).T, normal(65, 33).T, normal(65, 17).T, alpha=0.5, beta=-2.0)
-    check(normal(1, 1), normal(1, 1))
-    check(normal(5, 7, 3), normal(5, 3, 4))
-    check(normal(7, 3), normal(5, 3, 4), normal(5, 1, 4))  # an ensemble on shared inputs
-    check(normal(5, 7, 3)[:, ::2, ::-1], normal(4, 3).T, normal(4, 4), alpha=2.0)
-    check(normal(2, 3, 4, 5), normal(3, 5, 6))
-    check(normal(140, 35), normal(35, 133))
-
-
-def rounded(x, math):
-    """float32 numbers rounded as the tensor cores' operands are: 10 bits of mantissa, or 7."""
-    bits = x.view("uint32").astype("uint64")
-    if math == "tf32":
-        bits = (bits + 0x1000) & ~np.uint64(0x1FFF)
-    else:
-        bits = (bits + 0x7FFF + ((bits >> np.uint64(16)) & np.uint64(1))) & ~np.uint64(0xFFFF)
-    return bits.astype("uint32").view("float32").astype("float64")
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("tile", [32, 64, 128])
-@pytest.mark.parametrize("math", MATHS[1:])
-def test_tensor_cores_round_their_operands_and_nothing_else(tmp_path, math, tile):
-    product = Product(tmp_path, "float", math, tile)
-    for a, b in (
-        (normal(70, 50), normal(50, 40)),
-        (normal(16, 24).T, normal(9, 16).T),
-        (normal(2, 8, 5), normal(5, 3)),
-    ):
-        a, b = a.astype("float32", order="K"), b.astype("float32", order="K")
-        exact = a.astype("float64") @ b.astype("float64")
-        expected = rounded(np.ascontiguousarray(a), math) @ rounded(np.ascontiguousarray(b), math)
-        got = product(a, b)
-        np.testing.assert_allclose(got, expected, rtol=1e-5, atol=1e-5)
-        assert abs(got - exact).max() > {"tf32": 1e-4, "bfloat16": 1e-3}[math]
 
 
 @pytest.fixture(scope="module")

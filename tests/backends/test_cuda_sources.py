@@ -2,27 +2,35 @@
 
 import dataclasses
 
-import numpy as np
 import pytest
 from conftest import need
 from cuda_tools import nvrtc
 
 import nn_any as nn
-from nn_any.backends.cuda import MATHS, Unsuitable, chosen_math, plan_fused, product_operands, product_tile
-from nn_any.backends.cuda.products import TILES, product_options
+from nn_any.backends.cuda import (
+    Unsuitable,
+    chosen_math,
+    plan_fused,
+    source,
+    steps_a_launch,
+)
 from nn_any.core import functional
 from nn_any.core.batches import Preparation
 
-CAPABILITIES = (75, 80, 90)
+SHARED_LIMITS = {75: 64, 80: 163, 86: 99, 89: 99, 90: 227, 100: 227, 120: 99}
+"""By compute capability, how many KiB of shared memory a block may have."""
 UINT8_IMAGES = (("uint8", (784,)), ("int64", ()))
 
+on_each_gpu = pytest.mark.parametrize("capability", SHARED_LIMITS)
 
-@pytest.fixture
-def compiled():
-    need("nvrtc")
 
-    def compile_for(name, options, capability):
-        binary = nvrtc(name, options, capability)
+@pytest.fixture(params=[12, 13], ids=["nvrtc12", "nvrtc13"])
+def compiled(request):
+    """A function that compiles CUDA C++, by NVRTC of CUDA 12 and of CUDA 13."""
+    need(f"nvrtc{request.param}")
+
+    def compile_for(text, options, capability, log=None):
+        binary = nvrtc(text, options, capability, request.param, log)
         assert binary[:4] == b"\x7fELF"
         return binary
 
@@ -41,12 +49,19 @@ SOFTMAX = [64, nn.Dense(30, activation="relu"), nn.Dense(20, activation="tanh"),
 LINEAR = [13, nn.Dense(8, activation=nn.activations.LeakyReLU(0.2)), nn.Dense(2, activation="linear")]
 
 
-def plans():
-    """The kernels that are tried: the names of their settings, and what they are compiled with."""
-    limit = 227 * 1024
+def plans(limit):
+    """The fused kernels that are tried: the names of their settings, and what they are compiled with."""
     yield "book", plan_fused(recipe(SIGMOIDS, scale=255), 10, UINT8_IMAGES, limit)
     yield "book-last-batch-of-one", plan_fused(recipe(SIGMOIDS, scale=255), 1, UINT8_IMAGES, limit)
+    yield "book-int32", plan_fused(recipe(SIGMOIDS, scale=255), 10, UINT8_IMAGES, limit, order_dtype="int32")
     yield "book-small-gpu", plan_fused(recipe(SIGMOIDS, scale=255), 10, UINT8_IMAGES, 64 * 1024)
+    numbers = (("float64", (13,)), ("float32", (2,)), ("float64", ()))
+    yield (
+        "double-weighted",
+        plan_fused(recipe(LINEAR, "mean_squared_error", labels=False, dtype="float64"), 7, numbers, limit),
+    )
+    if limit < 227 * 1024:
+        return
     yield (
         "cross-entropy",
         plan_fused(recipe(SIGMOIDS, "cross_entropy"), 32, (("float32", (784,)), ("int64", ())), limit),
@@ -54,52 +69,65 @@ def plans():
     digits = (("uint8", (8, 8, 1)), ("int32", ()))
     smooth = nn.losses.LogLikelihood(label_smoothing=0.1)
     yield "softmax", plan_fused(recipe([(8, 8, 1), nn.Flatten(), *SOFTMAX[1:]], smooth), 128, digits, limit)
-    numbers = (("float64", (13,)), ("float32", (2,)), ("float64", ()))
-    yield (
-        "double-weighted",
-        plan_fused(recipe(LINEAR, "mean_squared_error", labels=False, dtype="float64"), 7, numbers, limit),
-    )
+    odd = (("uint8", (785,)), ("uint8", (10,)))
+    yield "odd", plan_fused(recipe([785, *SIGMOIDS[1:]], labels=False), 20, odd, limit)
 
 
-PLANS = dict(plans())
+PLANS = dict(plans(227 * 1024))
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("capability", CAPABILITIES)
-@pytest.mark.parametrize("name", PLANS)
-def test_fused_mlp_compiles(compiled, name, capability):
-    plan = PLANS[name]
-    limit = {75: 64, 80: 163, 90: 227}[capability] * 1024
-    if plan.shared_bytes <= limit:
-        compiled("fused_mlp", plan.options, capability)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.slow) if name != "book" else name for name in PLANS]
+)
+def test_the_fused_kernel_compiles(compiled, name):
+    compiled(source("fused_mlp"), PLANS[name].options, 90)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("capability", CAPABILITIES)
-@pytest.mark.parametrize("tile", TILES)
-@pytest.mark.parametrize(("real", "math"), [*[("float", math) for math in MATHS], ("double", "float32")])
-def test_matmul_compiles(compiled, real, math, tile, capability):
-    compiled("matmul", product_options(real, math, tile), capability)
+@on_each_gpu
+@pytest.mark.parametrize("name", ["book-int32", "double-weighted"])
+def test_the_fused_kernel_compiles_for_each_gpu(compiled, name, capability):
+    compiled(source("fused_mlp"), dict(plans(SHARED_LIMITS[capability] * 1024))[name].options, capability)
 
 
-@pytest.mark.parametrize("capability", CAPABILITIES)
+@on_each_gpu
 @pytest.mark.parametrize("real", ["float", "double"])
-def test_windows_compile(compiled, real, capability):
-    compiled("windows", ("--std=c++17", f"-DREAL={real}"), capability)
-
-
-@pytest.mark.slow
-def test_tensor_cores_are_used_where_they_are(compiled):
-    """The binary for sm_80 differs with the arithmetic; for sm_75, which has no such products, it does not."""
-    for capability, different in ((75, 1), (80, 3)):
-        assert len({compiled("matmul", product_options("float", math, 64), capability) for math in MATHS}) == different
+def test_windows_compile_for_each_gpu(compiled, real, capability):
+    compiled(source("windows"), ("--std=c++17", f"-DREAL={real}"), capability)
 
 
 def test_weights_leave_shared_memory_where_they_do_not_fit():
     assert "SHARED_WEIGHTS=1" in PLANS["book"].macros
     assert "SHARED_WEIGHTS=0" in PLANS["book-small-gpu"].macros
-    assert PLANS["book"].shared_bytes - PLANS["book-small-gpu"].shared_bytes == 4 * (784 * 30 + 30 + 30 * 10 + 10)
+    padded = 784 * 30 + 32 + 48 * 10 + 12  # rows of an odd multiple of 64 bytes, biases by four
+    assert PLANS["book"].numbers == padded
+    assert PLANS["book"].shared_bytes - PLANS["book-small-gpu"].shared_bytes == 4 * padded
     assert PLANS["book"].shapes == [(30, 784), (30,), (10, 30), (10,)]
+
+
+@pytest.mark.parametrize("name", ["book", "book-int32", "book-last-batch-of-one"])
+def test_the_book_network_needs_no_local_memory(compiled, name):
+    log = []
+    compiled(source("fused_mlp"), (*PLANS[name].options, "--ptxas-options=-v"), 90, log)
+    assert "0 bytes stack frame, 0 bytes spill stores, 0 bytes spill loads" in log[0]
+
+
+def test_a_launch_lasts_about_as_long_whatever_a_step_is():
+    limit = 227 * 1024
+    wide = [784, nn.Dense(200, activation="sigmoid"), nn.Dense(10, activation="sigmoid")]
+    slow = plan_fused(recipe(wide, dtype="float64"), 16, UINT8_IMAGES, limit)
+    quick = plan_fused(recipe([4, nn.Dense(3, activation="sigmoid")]), 1, (("uint8", (4,)), ("int64", ())), limit)
+    steps = {
+        name: steps_a_launch(plan.step_nanoseconds, 1, 132)
+        for name, plan in (PLANS | {"slow": slow, "quick": quick}).items()
+    }
+    assert steps["quick"] == 4_000  # at most
+    assert 0.1e9 < steps["book"] * PLANS["book"].step_nanoseconds < 0.2e9
+    assert 0.1e9 < steps["slow"] * slow.step_nanoseconds < 0.2e9
+    assert 1 < steps["slow"] < steps["book"] / 10
+    assert steps_a_launch(PLANS["book"].step_nanoseconds, 132, 132) == steps["book"]
+    assert steps_a_launch(PLANS["book"].step_nanoseconds, 133, 132) == steps["book"] // 2
+    assert steps_a_launch(PLANS["book"].step_nanoseconds, 10**6, 1) == 1
 
 
 @dataclasses.dataclass(frozen=True, repr=False)
@@ -131,25 +159,6 @@ def test_what_the_fused_kernel_refuses(changes, reason):
     made = recipe(settings["layers"], settings["loss"], settings["optimizer"])
     with pytest.raises(Unsuitable, match=reason):
         plan_fused(made, settings["batch"], settings["columns"], 64 * 1024)
-
-
-def test_a_tile_is_large_only_where_that_keeps_the_gpu_busy():
-    assert product_tile(4096, 4096, 1, 132) == 128
-    assert product_tile(1024, 1024, 1, 132) == 64
-    assert product_tile(10, 30, 1, 132) == 32
-    assert product_tile(10, 30, 4096, 132) == 128
-
-
-def test_operands_are_views():
-    a, b = np.zeros((5, 7, 3), "float32").swapaxes(-1, -2), np.zeros((7, 4), "float32")
-    operands = product_operands(a, b, np.zeros(4, "float32")[None, :], np)
-    assert operands.shape == (5, 3, 4)
-    assert operands.sizes == (3, 4, 7)
-    assert operands.batch == 5
-    assert [s.item() for s in operands.strides] == [(1, 3, 21), (4, 1, 0), (0, 1, 0)]
-    assert np.shares_memory(operands.arrays[0], a)
-    with pytest.raises(ValueError, match=r"matmul: expected \(\.\.\., m, k\) and \(\.\.\., k, n\), got shapes"):
-        product_operands(a, a, None, np)
 
 
 def test_the_arithmetic_is_chosen_by_the_environment(monkeypatch):

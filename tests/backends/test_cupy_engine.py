@@ -1,5 +1,6 @@
 """The CuPy engine on a GPU: fused kernel and captured graph give the eager results, and write nothing of others."""
 
+import dataclasses
 import logging
 
 import numpy as np
@@ -10,6 +11,7 @@ import nn_any as nn
 from nn_any.backends.engine import EngineError
 from nn_any.core import functional, primitives
 from nn_any.core.batches import Preparation
+from nn_any.core.optimizers import Optimizer
 from nn_any.core.state import TrainState
 from nn_any.core.trees import tree_leaves, tree_map
 
@@ -113,6 +115,48 @@ def test_equals_eager(device, case, dtype):
     assert eager.name == "eager"
 
 
+class OwnTanh(nn.layers.Layer):
+    """A layer that calls CuPy by its name: it can be captured, but not written down."""
+
+    def forward(self, params, state, x, context):
+        import cupy
+
+        a = cupy.tanh(x)
+        return a, state, a
+
+    def backward(self, params, saved, delta, context):
+        return delta * (1 - saved * saved)
+
+
+@dataclasses.dataclass(frozen=True)
+class HeavyBall(Optimizer):
+    """Momentum as Polyak wrote it: what it keeps are the weights of the step before, arrays of the old state."""
+
+    learning_rate: float = 0.1
+
+    def init(self, params):
+        return params
+
+    def update(self, gradients, state, params, learning_rate):
+        def move(w, g, before):
+            return w - learning_rate * g + 0.9 * (w - before)
+
+        return tree_map(move, params, gradients, state), params
+
+
+@pytest.mark.parametrize("layer", [nn.Activation("tanh"), OwnTanh()], ids=["compiled", "as-it-is"])
+def test_a_new_state_that_is_an_array_of_the_old_one(device, layer):
+    """Each state is overwritten after all that reads it."""
+    step, state = make(device, [20, layer, 5, 4], HeavyBall())
+    data, order, rates = images(device), orders(device, 30, 4), device.asarray(np.full(30, 0.1, "float32"))
+    engine = device.training_engine("compiled")
+    got, losses = engine.run(step, state, data, order, rates, 0, 30)
+    expected, wanted = device.training_engine("eager").run(step, state, data, order, rates, 0, 30)
+    assert engine.name == "cupy graph"
+    np.testing.assert_allclose(nn.to_numpy(losses), nn.to_numpy(wanted), rtol=1e-4)
+    equal(host(got), host(expected), 1e-4)
+
+
 @pytest.mark.parametrize("own_rates", [False, True])
 @pytest.mark.parametrize("name", ["cupy fused kernel", "cupy graph"])
 def test_an_ensemble(device, name, own_rates):
@@ -127,6 +171,23 @@ def test_an_ensemble(device, name, own_rates):
     got, losses = engine.run(*arguments)
     expected, expected_losses = device.training_engine("eager").run(*arguments)
     assert engine.name == name
+    np.testing.assert_allclose(nn.to_numpy(losses), nn.to_numpy(expected_losses), rtol=1e-4)
+    equal(host(got), host(expected), 1e-4)
+
+
+@pytest.mark.parametrize("dtype", ["int32", "int64"])
+def test_an_order_as_it_was_drawn(device, dtype):
+    """Drawn member by member, (m, steps, batch), and turned without a copy."""
+    step, (params, state, _, count, _) = make(device, [20, 8, 4], nn.SGD(1.0))
+    xp = device.xp
+    several = tree_map(lambda leaf: xp.stack([leaf, leaf + 0.1, -leaf]), params)
+    state = TrainState(several, state, (), count, xp.zeros((3, 1), dtype=xp.int32))
+    drawn = device.asarray(np.random.default_rng(5).integers(0, 50, (3, 20, 5)).astype(dtype))
+    order, data, rates = xp.permute_dims(drawn, (1, 0, 2)), images(device), device.asarray(RATES[:20])
+    engine = device.training_engine("compiled")
+    got, losses = engine.run(step, state, data, order, rates, 0, 20)
+    expected, expected_losses = device.training_engine("eager").run(step, state, data, order, rates, 0, 20)
+    assert engine.name == "cupy fused kernel"
     np.testing.assert_allclose(nn.to_numpy(losses), nn.to_numpy(expected_losses), rtol=1e-4)
     equal(host(got), host(expected), 1e-4)
 
@@ -186,23 +247,50 @@ def test_falling_back_is_told(device, caplog):
         device.training_engine("compiled").run(*arguments)
 
 
-@pytest.mark.parametrize("math", ["float32", "tf32", "bfloat16"])
-def test_our_product(device, math):
-    """Any strides, in each arithmetic; operands rounded, sums not."""
-    from nn_any.backends._cupy_kernels import own_products
+PRODUCTS = {
+    "tall": ((10, 784), (784, 30)),
+    "wide": ((300, 70), (70, 500)),
+    "batch": ((5, 33, 17), (5, 17, 65)),
+    "one-for-all": ((5, 33, 17), (17, 65)),
+    "all-for-one": ((33, 17), (5, 17, 65)),
+    "two-axes": ((2, 1, 3, 4), (5, 4, 6)),
+    "row": ((1, 7), (7, 1)),
+    "column": ((7, 1), (1, 7)),
+    "number": ((1, 1), (1, 1)),
+}
 
-    rng = np.random.default_rng(0)
-    rtol = {"float32": 1e-5, "tf32": 2e-3, "bfloat16": 2e-2}[math]
-    for a, b in (((10, 784), (784, 30)), ((300, 70), (70, 500)), ((5, 33, 17), (17, 65)), ((1, 1), (1, 1))):
-        a, b = rng.normal(size=a).astype("float32"), rng.normal(size=b).astype("float32")
-        expected = a.astype("float64") @ b.astype("float64")
-        size = np.sqrt(a.shape[-1])
-        with own_products(math):
-            got = primitives.matmul(device.asarray(a), device.asarray(b), xp=device.xp)
-            turned = device.asarray(np.ascontiguousarray(np.swapaxes(a, -1, -2))).mT
-            again = primitives.matmul(turned, device.asarray(np.ascontiguousarray(b.T)).mT, xp=device.xp)
-        np.testing.assert_allclose(nn.to_numpy(got) / size, expected / size, rtol=rtol, atol=2 * rtol)
-        np.testing.assert_allclose(nn.to_numpy(again) / size, expected / size, rtol=rtol, atol=2 * rtol)
+
+def forms(array, xp):
+    """The same matrices with other strides: of a transpose, of every other row and column, of a part, of a turn."""
+    yield array
+    yield xp.asarray(array.mT, copy=True).mT
+    wide = xp.zeros((*array.shape[:-2], 2 * array.shape[-2], 3 * array.shape[-1]), dtype=array.dtype)
+    wide[..., ::2, ::3] = array
+    yield wide[..., ::2, ::3]
+    wide[..., : array.shape[-2], 1 : array.shape[-1] + 1] = array
+    yield wide[..., : array.shape[-2], 1 : array.shape[-1] + 1]
+    yield xp.asarray(array[..., ::-1, :], copy=True)[..., ::-1, :]
+
+
+@pytest.mark.parametrize("shapes", PRODUCTS.values(), ids=PRODUCTS)
+@pytest.mark.parametrize("math", ["float32", "tf32", "bfloat16", "float64"])
+def test_products_that_a_graph_can_hold(device, math, shapes):
+    """Any strides, in each arithmetic: sums in the dtype, operands rounded at most as much as the arithmetic says."""
+    from nn_any.backends._cupy_products import Products, using
+
+    rng, dtype = np.random.default_rng(0), "float64" if math == "float64" else "float32"
+    unit = {"float32": 2**-24, "tf32": 2**-11, "bfloat16": 2**-8, "float64": 2**-53}[math]
+    a, b = (rng.normal(size=shape).astype(dtype) for shape in shapes)
+    expected = a.astype("float64") @ b.astype("float64")
+    bound = 2 * (a.shape[-1] + 2) * unit * (abs(a).astype("float64") @ abs(b).astype("float64"))
+    products = Products("float32" if math == "float64" else math)
+    for left in forms(device.asarray(a), device.xp):
+        for right in forms(device.asarray(b), device.xp):
+            with using(products):
+                got = nn.to_numpy(primitives.matmul(left, right, xp=device.xp))
+            assert got.dtype == dtype
+            assert got.shape == expected.shape
+            assert (abs(got - expected) <= bound).all()
 
 
 def test_fit_names_its_engine(device, digits):

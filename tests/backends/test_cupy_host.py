@@ -26,6 +26,7 @@ def cupy(monkeypatch, tmp_path):
     names = ("kernels", "fused", "graph", "engine")
     modules = {name: importlib.import_module(f"nn_any.backends._cupy_{name}") for name in names}
     CapturedSteps = modules["graph"].CapturedSteps
+    monkeypatch.setattr(modules["fused"], "_address", lambda array: array.ctypes.data)
 
     def captured(self, steps):
         """In the place of a graph: its work done anew at each launch."""
@@ -81,6 +82,40 @@ def check_engine(engine, step, state, data, order, rates, name, cut):
     assert engine.name == name
 
 
+@pytest.mark.parametrize("dtype", ["int32", "int64"])
+def test_the_fused_kernel_reads_orders_as_they_were_drawn(cupy, monkeypatch, dtype):
+    """Without a copy, unless the examples of a batch do not lie side by side."""
+    step, (params, state, none, count, _) = make([20, 8, 4], nn.SGD(1.0))
+    several = tree_map(lambda leaf: np.stack([leaf, leaf + 0.1, -leaf]), params)
+    state = TrainState(several, state, none, count, np.zeros((3, 1), "int32"))
+    drawn = np.random.default_rng(3).integers(0, 50, (3, 4, 5)).astype(dtype)
+    engine, copies = cupy.engine.CupyEngine(0), []
+    monkeypatch.setattr(cupy.fused.cupy, "ascontiguousarray", lambda a, dtype=None: copies.append(a.ndim) or a.copy())
+    check_engine(engine, step, state, images(), drawn.transpose(1, 0, 2), RATES[:4], "cupy fused kernel", 2)
+    assert 3 not in copies
+    data, turned = images(), drawn.transpose(1, 0, 2)
+    first, _ = engine.run(step, state, data, turned, RATES[:4], 0, 4)
+    second, _ = engine.run(step, state, data, turned.astype("int64"), RATES[:4], 0, 4)
+    equal(first, second, 0)  # one kernel, whichever of the two dtypes it was compiled for
+    check_engine(engine, step, state, images(), drawn.transpose(2, 0, 1)[:4, :, :3], RATES[:4], "cupy fused kernel", 2)
+    assert 3 in copies
+
+
+@pytest.mark.parametrize("inputs", [20, 21])
+def test_inputs_that_begin_anywhere(cupy, inputs):
+    """Rows that are read by four have to begin where that can be done; others need not."""
+    step, state = make([inputs, 4], nn.SGD(1.0))
+    x, y = images(shape=(inputs,))
+    memory = np.zeros(x.size + 1, "uint8")
+    memory[1:] = x.ravel()
+    x = memory[1:].reshape(x.shape)
+    assert x.ctypes.data % 4 == 1
+    engine = cupy.engine.CupyEngine(0)
+    name = "cupy graph" if inputs == 20 else "cupy fused kernel"
+    check_engine(engine, step, state, (x, y), orders(6, 5), RATES[:6], name, 2)
+    assert ("do not begin at a multiple of 4 bytes" in engine.fused_reason) == (inputs == 20)
+
+
 def orders(steps, batch, members=None):
     shape = (steps, batch) if members is None else (steps, members, batch)
     return np.random.default_rng(2).integers(0, 50, shape)
@@ -90,7 +125,7 @@ RATES = np.linspace(0.5, 0.1, 37, dtype="float32")
 
 
 def test_the_fused_kernel(cupy, monkeypatch):
-    monkeypatch.setattr(cupy.fused, "_STEPS_A_LAUNCH", 3)
+    monkeypatch.setattr(cupy.fused, "steps_a_launch", lambda nanoseconds, members, multiprocessors: 3)
     step, state = make([20, 8, 4], nn.SGD(1.0))
     engine = cupy.engine.CupyEngine(0)
     check_engine(engine, step, state, images(), orders(37, 5), RATES, "cupy fused kernel", 4)

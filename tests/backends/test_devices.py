@@ -116,8 +116,9 @@ def test_a_missing_library_is_named_with_its_remedy(monkeypatch):
     assert isinstance(caught.value, RuntimeError)
     assert caught.value.device == "cupy"
     assert caught.value.reason == "cupy is not installed"
-    assert 'python -m pip install "cupy-cuda13x[ctk]"' in caught.value.remedy
-    assert 'python -m pip install "cupy-cuda13x[ctk]"' in str(caught.value)
+    command = 'python -m pip install cupy-cuda13x "cuda-toolkit[cublas,cudart,nvrtc]==13.*"'
+    assert command in caught.value.remedy
+    assert command in str(caught.value)
 
 
 def test_a_device_that_is_not_there_carries_the_librarys_own_reason():

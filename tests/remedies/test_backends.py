@@ -6,7 +6,6 @@ import numpy as np
 from conftest import need
 
 import nn_any as nn
-from nn_any.backends.cuda.products import product_operands
 from nn_any.backends.cuda.sources import chosen_math
 from nn_any.backends.libraries import get_backend
 
@@ -57,18 +56,6 @@ def test_a_device_that_computes_wrongly(refused, monkeypatch):
         patch.setattr(backend, "to_host", lambda array: np.zeros((2, 2)))
         nn.select_device(STRICT)
     assert nn.select_device(str(nn.devices()[-1]))
-
-
-@place(
-    "backends/cuda/products.py product_operands: matmul: expected (..., m, k) and (..., k, n), got",
-    "matmul",
-    "(..., m, k) and (..., k, n)",
-)
-def test_a_product_of_shapes_that_do_not_fit(refused):
-    a = np.ones((2, 3))
-    with refused:
-        product_operands(a, a, None, np)
-    assert product_operands(a, a.T, None, np).sizes == (2, 2, 3)
 
 
 @place(

@@ -17,10 +17,12 @@ Column = tuple[str, Shape]
 MOST_MULTIPLICATIONS = 3_000_000
 """A step with more multiplications than this, forward alone, is faster on the whole GPU than on one multiprocessor."""
 
-MANY_MULTIPLICATIONS = 2_000_000_000
-"""A step with more than this keeps the GPU busy for so long that nobody waits for launches."""
-
 MOST_THREADS = 512
+
+LAUNCH_NANOSECONDS = 150_000_000
+"""About how long a launch may last: seconds would freeze a GPU that draws a screen as well, or be cut off."""
+
+MOST_STEPS_A_LAUNCH = 4_000
 
 _ACTIVATIONS = ("linear", "sigmoid", "tanh", "relu", "leaky_relu", "softmax")
 _LOSSES = ("quadratic", "mean_squared_error", "cross_entropy", "log_likelihood")
@@ -44,6 +46,10 @@ class FusedPlan:
         ``"NAME=value"``, for the compiler.
     threads, shared_bytes : int
         Threads a block, and the dynamic shared memory of one.
+    itemsize : int
+        Bytes a number.
+    step_nanoseconds : float
+        What a step of one network takes on a slow GPU.
     """
 
     sizes: tuple[int, ...]
@@ -51,6 +57,8 @@ class FusedPlan:
     macros: tuple[str, ...]
     threads: int
     shared_bytes: int
+    itemsize: int
+    step_nanoseconds: float
 
     @property
     def options(self) -> tuple[str, ...]:
@@ -62,8 +70,34 @@ class FusedPlan:
         """Of the parameters, in the order in which they lie in memory: weights and biases, layer by layer."""
         return [shape for inputs, units in pairwise(self.sizes) for shape in ((units, inputs), (units,))]
 
+    @property
+    def numbers(self) -> int:
+        """How many numbers one network's parameters take in memory, with what pads them."""
+        return _numbers(self.sizes, self.itemsize)
 
-def plan_fused(recipe: Any, batch: int, columns: Sequence[Column], shared_limit: int) -> FusedPlan:
+    def views(self, buffer: Any) -> list[Any]:
+        """Views of the parameters in the kernel's `buffer` (m, numbers): (m, *shape) each, in the order of `shapes`.
+
+        Rows of weights are padded, so that each begins where the kernel can read 16 bytes at once.
+        """
+        views, end = [], 0
+        for inputs, units in pairwise(self.sizes):
+            stride = _stride(inputs, self.itemsize)
+            begin, middle, end = end, end + units * stride, end + units * stride + _up(units, 4)
+            views.append(buffer[:, begin:middle].reshape(-1, units, stride)[:, :, :inputs])
+            views.append(buffer[:, middle : middle + units])
+        return views
+
+
+def plan_fused(
+    recipe: Any,
+    batch: int,
+    columns: Sequence[Column],
+    shared_limit: int,
+    *,
+    order_dtype: str = "int64",
+    threads: int | None = None,
+) -> FusedPlan:
     """Plan the fused kernel for a step's recipe.
 
     Parameters
@@ -74,6 +108,10 @@ def plan_fused(recipe: Any, batch: int, columns: Sequence[Column], shared_limit:
     columns : the data set's inputs, targets, and perhaps the examples' weights
     shared_limit : int
         How much shared memory a block may have, in bytes.
+    order_dtype : {"int64", "int32"}
+        How the order of the examples is stored.
+    threads : int, optional
+        Threads a block, a multiple of 32. As many as there is work for if omitted.
 
     Raises
     ------
@@ -87,9 +125,11 @@ def plan_fused(recipe: Any, batch: int, columns: Sequence[Column], shared_limit:
     kinds = _kinds(dense, recipe.loss)
     if batch * _weights(sizes) > MOST_MULTIPLICATIONS:
         raise Unsuitable(f"{batch} examples a step through layers of {sizes} are too much work for one multiprocessor")
-    threads = _threads(sizes, batch)
+    threads = threads or _threads(sizes, batch)
+    itemsize = 8 if recipe.prepare.dtype == "float64" else 4
     macros = {
         **_data_macros(recipe.prepare, columns, sizes[-1], batch),
+        "ORDER_TYPE": C_TYPES[order_dtype],
         "SIZES": ",".join(map(str, sizes)),
         "ACTIVATIONS": ",".join(kind.upper() for kind in kinds),
         "SLOPES": ",".join(repr(float(getattr(layer.activation, "slope", 0.0))) for layer in dense),
@@ -97,21 +137,32 @@ def plan_fused(recipe: Any, batch: int, columns: Sequence[Column], shared_limit:
         "SMOOTHING": repr(float(getattr(recipe.loss, "label_smoothing", 0.0))),
         "BATCH": batch,
         "THREADS": threads,
+        "EXPECTED_PARAMS": _numbers(sizes, itemsize),
     }
-    itemsize = 8 if recipe.prepare.dtype == "float64" else 4
     for shared_weights in (1, 0):
-        shared_bytes = itemsize * _shared_numbers(sizes, batch, shared_weights)
+        shared_bytes = _shared_bytes(sizes, batch, recipe.prepare.labels, threads, itemsize, shared_weights)
         if shared_bytes <= shared_limit:
             macros |= {"SHARED_WEIGHTS": shared_weights, "EXPECTED_BYTES": shared_bytes}
             items = tuple(f"{name}={value}" for name, value in macros.items())
-            return FusedPlan(sizes, first, items, threads, shared_bytes)
+            nanoseconds = _step_nanoseconds(sizes, batch, itemsize)
+            return FusedPlan(sizes, first, items, threads, shared_bytes, itemsize, nanoseconds)
     raise Unsuitable(f"a batch of {batch} needs {shared_bytes} bytes of shared memory, a block has {shared_limit}")
 
 
-def products_fill_the_gpu(params: Any, batch: int) -> bool:
-    """Whether a step's matrix products are so large that launching them one by one costs nothing."""
-    numbers = sum(int(leaf.size) for layer in params for leaf in layer)
-    return batch * numbers > MANY_MULTIPLICATIONS
+def steps_a_launch(step_nanoseconds: float, members: int, multiprocessors: int) -> int:
+    """How many steps of `members` networks a launch of the fused kernel may take; one at least, however long it lasts.
+
+    Examples
+    --------
+    >>> steps_a_launch(50_000, members=1, multiprocessors=100)
+    3000
+    >>> steps_a_launch(50_000, members=1_001, multiprocessors=100)  # the last one waits for ten others
+    272
+    >>> steps_a_launch(1e9, members=1, multiprocessors=100)
+    1
+    """
+    rounds = -(-members // multiprocessors)
+    return max(1, min(MOST_STEPS_A_LAUNCH, int(LAUNCH_NANOSECONDS / (step_nanoseconds * rounds))))
 
 
 def _dense_layers(layers: Sequence[Any]) -> tuple[int, list[Any]]:
@@ -179,9 +230,40 @@ def _threads(sizes: Sequence[int], batch: int) -> int:
     return min(32 * warps, MOST_THREADS)
 
 
-def _shared_numbers(sizes: Sequence[int], batch: int, shared_weights: int) -> int:
-    """How many reals lie in shared memory, as `fused_mlp.cu` adds them up."""
-    weights = _up(_weights(sizes) + sum(sizes[1:]), 4) if shared_weights else 0
-    forward = sum(_up(batch * size, 4) for size in sizes)
-    deltas = sum(batch * _up(size, 8) for size in sizes[1:])
-    return weights + forward + deltas + 2 * _up(batch * sizes[-1], 4) + 5 * batch
+def _step_nanoseconds(sizes: Sequence[int], batch: int, itemsize: int) -> float:
+    """A step's time on a slow GPU; many multiply float64 at a thirtieth of the rate of float32 or less."""
+    a_nanosecond = 10 if itemsize == 4 else 1
+    return 20_000 + 3 * batch * _weights(sizes) / a_nanosecond
+
+
+def _stride(size: int, itemsize: int) -> int:
+    """How many numbers a row of `size` takes in the kernel's memory: an odd multiple of 64 bytes."""
+    half = 64 // itemsize
+    return _up(size - half, 2 * half) + half
+
+
+def _numbers(sizes: Sequence[int], itemsize: int) -> int:
+    return sum(units * _stride(inputs, itemsize) + _up(units, 4) for inputs, units in pairwise(sizes))
+
+
+def _shared_bytes(
+    sizes: Sequence[int], batch: int, labels: bool, threads: int, itemsize: int, shared_weights: int
+) -> int:
+    """How much lies in shared memory, as `fused_mlp.cu` adds it up."""
+    row_tiles = -(-batch // 16)
+    rows = -(-batch // (2 * row_tiles))
+    most_columns = min(16, 32 // rows)
+    partial_sums = 0
+    for inputs, units in pairwise(sizes):
+        vectors = -(-inputs * itemsize // 16)
+        spread = min(threads // 32 // row_tiles, -(-units // 2)) if vectors < 64 else 1
+        tiles = row_tiles * max(spread, -(-units // (2 * most_columns)))
+        parts = min(threads // 32 // tiles, vectors // 32)
+        columns = -(-units // (2 * (tiles // row_tiles)))
+        sums = next(n for n in (8, 16, 32) if rows * columns <= n)
+        partial_sums = max(partial_sums, parts * tiles * 4 * sums if parts > 1 else 0)
+    strides = [_stride(size, itemsize) for size in sizes]
+    activations, deltas = 2 * rows * row_tiles * sum(strides), batch * sum(strides[1:])
+    examples = _up(batch * (1 if labels else sizes[-1]), 4) + _up(batch * sizes[-1], 4) + 4 * batch
+    weights = _numbers(sizes, itemsize) if shared_weights else 0
+    return itemsize * (weights + activations + deltas + partial_sums + examples) + 16 * batch

@@ -58,7 +58,7 @@ class Plan:
 
     def __init__(self, notes: Recording) -> None:
         self.rows, self.rate, self.loss = notes.rows, notes.rate, notes.loss
-        calls = _needed(notes)
+        calls = needed(notes)
         self.counters = _counters(notes, calls)
         counted = {new for old, new in zip(notes.state, notes.new_state, strict=True) if old in self.counters}
         calls = [n for n in calls if n not in counted]
@@ -107,7 +107,7 @@ def users_of(calls: Iterable[Node]) -> dict[Node, list[Node]]:
     return users
 
 
-def _needed(notes: Recording) -> list[Node]:
+def needed(notes: Recording) -> list[Node]:
     """The calls on whose results the new state and the loss depend, in order."""
     wanted, waiting = set[Node](), [*notes.new_state, notes.loss]
     while waiting:

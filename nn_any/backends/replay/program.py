@@ -20,19 +20,21 @@ _FLUSHED = 128  # steps: a velocity of momentum 0.9 takes six times as many to b
 _PORTION = 2**16  # numbers
 
 
-def record(step: Step, state: TrainState, data: Batch, rows: np.ndarray, rate: np.ndarray) -> Recording:
+def record(
+    step: Step, state: TrainState, data: Batch, rows: np.ndarray, rate: np.ndarray, namespace: Any = RECORDING
+) -> Recording:
     """Run `step` once on the given batch, and note its calls; the numbers are imagined, unless that fails.
 
     A step that does not run on stand-ins for arrays is an `UnrecordableError`.
     """
     try:
-        return _recorded(step, state, data, rows, rate, imagining=True)
+        return _recorded(step, state, data, rows, rate, namespace, imagining=True)
     except (UnrecordableError, MemoryError):
         raise
     except Exception as error:  # zeros may be no numbers for this step, such as indices that are made of quotients
         logger.debug("the step is recorded with its numbers, since imagined ones failed: %s", one_line(error))
     try:
-        return _recorded(step, state, data, rows, rate, imagining=False)
+        return _recorded(step, state, data, rows, rate, namespace, imagining=False)
     except (UnrecordableError, MemoryError):
         raise
     except Exception as error:  # a layer of the user's may use more than the standard has
@@ -40,13 +42,13 @@ def record(step: Step, state: TrainState, data: Batch, rows: np.ndarray, rate: n
 
 
 def _recorded(
-    step: Step, state: TrainState, data: Batch, rows: np.ndarray, rate: np.ndarray, *, imagining: bool
+    step: Step, state: TrainState, data: Batch, rows: np.ndarray, rate: np.ndarray, namespace: Any, *, imagining: bool
 ) -> Recording:
-    with recording(imagining=imagining) as tape:
+    with recording(imagining=imagining, namespace=namespace) as tape:
         before = tree_map(tape.input, state)
         taken, now = tape.input(rows), tape.input(np.asarray(rate))
         columns = [tape.column(column) for column in data]
-        batch = take_rows(tuple(columns), taken, RECORDING)
+        batch = take_rows(tuple(columns), taken, namespace)
         after, loss = step(before, batch, now)
         found = [leaf.node for leaf in tree_leaves(before)]
         left = [_node(tape, leaf) for leaf in tree_leaves(after)]

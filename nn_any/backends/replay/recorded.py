@@ -50,7 +50,7 @@ class Recorded:
         self.node, self.value = node, value
 
     def __array_namespace__(self, api_version: str | None = None) -> Any:
-        return RECORDING
+        return current.tape.namespace
 
     def __array__(self, *args: Any, **kwargs: Any) -> Any:
         raise UnrecordableError("the step makes a NumPy array of what it computes")
@@ -147,8 +147,8 @@ def _note(name: str, function: Callable[..., Any], *args: Any, **kwargs: Any) ->
     return current.tape.call(name, function, *args, **kwargs)
 
 
-class _RecordingNamespace:
-    """NumPy's functions as the standard has them, on recorded arrays."""
+class RecordingNamespace:
+    """NumPy's functions as the standard has them, on recorded arrays; primitives may be replaced for each instance."""
 
     __name__ = "nn_any.recording"
 
@@ -174,10 +174,10 @@ def _filled(*value: float) -> Callable[..., Any]:
 _FILLED = {"zeros_like": _filled(0.0), "ones_like": _filled(1.0), "full_like": _filled()}
 
 
-RECORDING = _RecordingNamespace()
+RECORDING = RecordingNamespace()
 
 
-def record_primitive(name: str, replacement: Callable[..., Any]) -> None:
+def record_primitive(name: str, replacement: Callable[..., Any], namespace: Any = RECORDING) -> None:
     """Let NumPy's `replacement` of a primitive, or the ufunc that it is, be noted as one call of that name."""
     elementwise = isinstance(replacement, np.ufunc)
     function: Any = alike(cast(np.ufunc, replacement)) if elementwise else functools.partial(replacement, xp=xp)
@@ -185,7 +185,7 @@ def record_primitive(name: str, replacement: Callable[..., Any]) -> None:
     def call(*args: Any, xp: Any, **kwargs: Any) -> Any:
         return _note(name, function, *args, **kwargs)
 
-    primitives.replace(name, RECORDING, for_images(name, call) if name.startswith("convolve") else call)
+    primitives.replace(name, namespace, for_images(name, call) if name.startswith("convolve") else call)
 
 
 def record_convolution(function: Callable[..., Any]) -> None:

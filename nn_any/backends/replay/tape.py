@@ -12,17 +12,18 @@ import numpy as np
 
 from nn_any.backends.replay.imagined import imagine
 from nn_any.backends.replay.nodes import Node, leaves, map_leaves
-from nn_any.backends.replay.recorded import Recorded, UnrecordableError, current
+from nn_any.backends.replay.recorded import RECORDING, Recorded, UnrecordableError, current
 
 
 class Tape:
     """The calls of one recording, in order, each made once: equal calls on equal arguments share a node.
 
-    While `imagining`, large results are only imagined, which takes neither time nor memory.
+    While `imagining`, large results are only imagined, which takes neither time nor memory. `namespace` is what the
+    recorded arrays give for theirs: the primitives that are replaced for it are noted whole.
     """
 
-    def __init__(self, *, imagining: bool = False) -> None:
-        self._imagining = imagining
+    def __init__(self, *, imagining: bool = False, namespace: Any = RECORDING) -> None:
+        self._imagining, self.namespace = imagining, namespace
         self.nodes: list[Node] = []
         self._known: dict[Any, Node] = {}
         self._constants: dict[int, Recorded] = {}
@@ -118,9 +119,9 @@ def _key(tree: Any) -> Any:
 
 
 @contextmanager
-def recording(*, imagining: bool) -> Iterator[Tape]:
+def recording(*, imagining: bool, namespace: Any = RECORDING) -> Iterator[Tape]:
     """A new tape on which this thread's calls on recorded arrays are noted."""
-    tape = Tape(imagining=imagining)
+    tape = Tape(imagining=imagining, namespace=namespace)
     before = getattr(current, "tape", None)
     current.tape = tape
     try:
