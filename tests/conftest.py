@@ -20,8 +20,9 @@ REQUIRED = {name.strip() for name in os.environ.get("NN_ANY_REQUIRE", "").split(
 LIBRARIES = ("numpy", "array_api_strict", "torch", "jax", "cupy")
 TOOLS = {"nvrtc12": partial(find_nvrtc, 12), "nvrtc13": partial(find_nvrtc, 13), "cxx": find_cxx}
 """What the CUDA sources are compiled with where there is no GPU: NVRTC's wheels, and a C++ compiler on Linux."""
-MACHINE = None if cuda_host.gpu() or cuda_host.missing() else cuda_host.start(devices=2)
-"""Two GPUs without access to each other's memory that the host pretends to have, under the real CuPy; or None."""
+HOST_GPUS = int(os.environ.get("NN_ANY_HOST_GPUS", 2))
+MACHINE = None if cuda_host.gpu() or cuda_host.missing() else cuda_host.start(devices=HOST_GPUS)
+"""GPUs without access to each other's memory that the host pretends to have, under the real CuPy; or None."""
 WORDS = {
     "numpy": "NumPy",
     "array_api_strict": "array-api-strict",
@@ -87,7 +88,8 @@ BACKENDS = {
         Backend("strict-flags", "array_api_strict", "array_api_strict:cpu", strictest=True),
         Backend("torch", "torch", "torch:cpu"),
         Backend("jax", "jax", "jax:cpu"),
-        Backend("cupy", "cupy", "cupy:cuda:0"),
+        # of two GPUs the one that is not the current one, so that work outside of its scope shows
+        Backend("cupy", "cupy", "cupy:cuda:1" if MACHINE and HOST_GPUS > 1 else "cupy:cuda:0"),
     )
 }
 NOT_NUMPY = tuple(backend.name for backend in BACKENDS.values() if backend.library != "numpy")
@@ -136,7 +138,7 @@ def need(library):
         if library in REQUIRED:
             pytest.fail(f"NN_ANY_REQUIRE names {library}, but {MISSING[library]}", pytrace=False)
         pytest.skip(f"needs {WORDS[library]}: {MISSING[library]}")
-    return None if library in TOOLS else import_module(library)
+    return import_module(library) if library in LIBRARIES else None
 
 
 def pytest_generate_tests(metafunc):
@@ -196,6 +198,8 @@ def machine():
     need("cupy_host")
     if MACHINE is None:
         pytest.skip("needs the host stand-in for CUDA: a GPU is used in its place")
+    need("cupy")
+    MACHINE.poison_pools()
     return MACHINE
 
 
@@ -205,6 +209,7 @@ def _nothing_that_cuda_punishes():
     if MACHINE is None:
         yield
         return
+    MACHINE.poison_pools()
     MACHINE.reset()
     yield
     if found := MACHINE.violations():

@@ -2,6 +2,7 @@
 
 import dataclasses
 import logging
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -291,6 +292,100 @@ def test_products_that_a_graph_can_hold(device, math, shapes):
             assert got.dtype == dtype
             assert got.shape == expected.shape
             assert (abs(got - expected) <= bound).all()
+
+
+def check(device, step, state, data, order, rates, name):
+    """What an engine of its own gives is what the eager engine gives. Returns the engine."""
+    engine, steps = device.training_engine(), order.shape[0]
+    got, losses = engine.run(step, state, data, order, rates, 0, steps)
+    expected, wanted = device.training_engine("eager").run(step, state, data, order, rates, 0, steps)
+    assert engine.name == name
+    np.testing.assert_allclose(nn.to_numpy(losses), nn.to_numpy(wanted), rtol=1e-4)
+    equal(host(got), host(expected), 1e-4)
+    return engine
+
+
+def test_several_launches_of_the_fused_kernel(device, monkeypatch):
+    from nn_any.backends import _cupy_fused
+
+    monkeypatch.setattr(_cupy_fused, "steps_a_launch", lambda *_: 3)
+    step, state = make(device, [20, 8, 4], nn.SGD(1.0))
+    check(device, step, state, images(device), orders(device, 37, 5), device.asarray(RATES), "cupy fused kernel")
+
+
+def test_orders_are_copied_only_if_examples_of_a_batch_lie_apart(device, monkeypatch):
+    import cupy
+
+    step, (params, state, _, count, _) = make(device, [20, 8, 4], nn.SGD(1.0))
+    xp, contiguous, copies = device.xp, cupy.ascontiguousarray, []
+    several = tree_map(lambda leaf: xp.stack([leaf, leaf + 0.1, -leaf]), params)
+    state = TrainState(several, state, (), count, xp.zeros((3, 1), dtype=xp.int32))
+    drawn, rates = orders(device, 5, 5, 5), device.asarray(RATES[:5])
+    monkeypatch.setattr(cupy, "ascontiguousarray", lambda a, dtype=None: copies.append(a.ndim) or contiguous(a, dtype))
+    for axes, copied in (((1, 0, 2), False), ((2, 0, 1), True)):
+        order = xp.permute_dims(drawn, axes)[:, :3, :]
+        check(device, step, state, images(device), order, rates, "cupy fused kernel")
+        assert (3 in copies) == copied
+
+
+@pytest.mark.parametrize("inputs", [20, 21])
+def test_inputs_that_begin_anywhere(device, inputs):
+    """Rows that are read by four have to begin where that can be done; others need not."""
+    step, state = make(device, [inputs, 4], nn.SGD(1.0))
+    x, y = images(device, shape=(inputs,))
+    memory = device.xp.zeros(x.size + 1, dtype=x.dtype)
+    memory[1:] = device.xp.reshape(x, -1)
+    x = device.xp.reshape(memory[1:], x.shape)
+    assert x.data.ptr % 4 == 1
+    name = "cupy graph" if inputs == 20 else "cupy fused kernel"
+    engine = check(device, step, state, (x, y), orders(device, 6, 5), device.asarray(RATES[:6]), name)
+    assert ("do not begin at a multiple of 4 bytes" in engine.fused_reason) == (inputs == 20)
+
+
+def test_a_fused_kernel_that_cuda_refuses_is_told(device, monkeypatch, caplog):
+    import cupy
+
+    from nn_any.backends import _cupy_fused
+
+    def refuse(*args):
+        raise RuntimeError("CUDA_ERROR_INVALID_VALUE")
+
+    monkeypatch.setattr(_cupy_fused, "cupy", SimpleNamespace(**{**vars(cupy), "RawKernel": refuse}))
+    step, state = make(device, [20, 8, 4], nn.SGD(1.0))
+    with caplog.at_level(logging.WARNING, logger="nn_any"):
+        check(device, step, state, images(device), orders(device, 5, 5), device.asarray(RATES[:5]), "cupy graph")
+    reason = "RuntimeError: CUDA_ERROR_INVALID_VALUE"
+    assert caplog.messages == [f"cupy fused kernel cannot run these steps, a graph is tried: {reason}"]
+
+
+def test_a_capture_that_fails_leaves_the_stream(device, monkeypatch):
+    """It ends, so that work of others on any stream is not taken for a part of it."""
+    import cupy
+
+    from nn_any.backends._cupy_graph import CapturedSteps
+
+    advance, streams = CapturedSteps._advance, []
+
+    def refuse(self, steps):
+        if self._stream.is_capturing():
+            streams.append(self._stream)
+            raise ZeroDivisionError
+        advance(self, steps)
+
+    monkeypatch.setattr(CapturedSteps, "_advance", refuse)
+    step, state = make(device, [20, 8, 4], nn.Adam())
+    arguments = step, state, images(device), orders(device, 5, 5), device.asarray(RATES[:5]), 0, 5
+    with pytest.raises(EngineError, match="'compiled' was asked for, but ZeroDivisionError"):
+        device.training_engine("compiled").run(*arguments)
+    assert not streams[0].is_capturing()
+    streams[0].synchronize()
+    assert float(cupy.arange(3).sum()) == 3
+
+
+def test_an_arithmetic_that_there_is_not(device, monkeypatch):
+    monkeypatch.setenv("NN_ANY_CUDA_MATH", "tf16")
+    with pytest.raises(ValueError, match="NN_ANY_CUDA_MATH"):
+        device.training_engine()
 
 
 def test_fit_names_its_engine(device, digits):

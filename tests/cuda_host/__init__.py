@@ -126,7 +126,7 @@ class Machine:
     """The machine that the stand-in pretends to be, and what it has seen."""
 
     def __init__(self, library):
-        self._library = library
+        self._library, self._hook = library, None
         for name in ("host_counts", "host_violations"):
             getattr(library, name).restype = ctypes.c_char_p
         library.host_set.argtypes = [ctypes.c_char_p, ctypes.c_long]
@@ -148,6 +148,25 @@ class Machine:
     def violations(self):
         """What real CUDA would have punished since `reset`, in the order in which it was done."""
         return self._library.host_violations().decode(errors="replace").splitlines()
+
+    def poison_pools(self):
+        """Let what CuPy's memory pools hand out and take back hold NaN; once CuPy has been imported."""
+        if self._hook is not None or "cupy" not in sys.modules:
+            return
+        poison = self._library.host_poison
+        poison.argtypes = [ctypes.c_void_p, ctypes.c_size_t]
+
+        class Poison(sys.modules["cupy"].cuda.MemoryHook):
+            name = "poison"
+
+            def malloc_postprocess(self, device_id, size, mem_size, mem_ptr, pmem_id):
+                poison(mem_ptr, mem_size)
+
+            def free_preprocess(self, device_id, mem_size, mem_ptr, pmem_id):
+                poison(mem_ptr, mem_size)
+
+        self._hook = Poison()
+        self._hook.__enter__()
 
     def log(self, path=""):
         """Write each piece of work that is enqueued to a file from now on, or to none."""

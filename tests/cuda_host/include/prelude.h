@@ -27,6 +27,7 @@
 #define __restrict__
 #define __forceinline__ inline
 #define __noinline__
+#define __CUDACC_VER_MAJOR__ 13
 
 using std::exp, std::log, std::log1p, std::tanh, std::sqrt, std::expm1, std::pow, std::abs, std::fabs, std::floor, std::ceil, std::isnan,
     std::isinf, std::isfinite, std::rint, std::fmax, std::fmin, std::signbit, std::log2, std::sin, std::cos, std::trunc, std::fmod, std::exp2,
@@ -197,12 +198,6 @@ template <class T> T __shfl_up_sync(unsigned, T value, unsigned by, int = 32) {
 
 namespace thrust { template <class T> using complex = std::complex<T>; }
 template <class T> using complex = std::complex<T>;
-
-typedef _Float16 __half;
-inline __half __float2half_rn(float x) { return __half(x); }
-inline float __half2float(__half x) { return float(x); }
-inline unsigned short __half_as_ushort(__half x) { unsigned short bits; memcpy(&bits, &x, 2); return bits; }
-inline __half __ushort_as_half(unsigned short bits) { __half x; memcpy(&x, &bits, 2); return x; }
 
 // Tensor cores, as the PTX ISA lays the operands of mma.m16n8k8 (TF32) and mma.m16n8k16 (bfloat16) out over the lanes.
 inline unsigned to_tf32(float x) { return (unsigned(__float_as_int(x)) + 0x1000u) & ~0x1fffu; }  // to the nearest, ties away from zero

@@ -39,10 +39,7 @@ API int cudaSetDevice(int index) {
 
 API int cudaDeviceSynchronize() {
   LOCK;
-  Clock all = stream_of(nullptr)->clock;
-  for (Stream* stream : streams())
-    if (stream->device == device) join(all, stream->clock);
-  return synchronise("cudaDeviceSynchronize", all);
+  return synchronise("cudaDeviceSynchronize", everything(device), true);
 }
 
 API int cudaDeviceGetAttribute(int* value, int attribute, int index) {
@@ -81,11 +78,6 @@ API int cudaDeviceGetPCIBusId(char* name, int size, int index) { return snprintf
 API int cudaDeviceGetByPCIBusId(int* index, const char* name) { return sscanf(name, "0000:%02x", index) == 1 ? success : invalid_value; }
 
 // ---------------------------------------------------------------- streams
-
-namespace host {
-Stream* make_stream(bool blocking);
-void destroy_stream(Stream* stream);
-}
 
 static Status make(void** handle, unsigned flags) {
   LOCK;
@@ -178,7 +170,7 @@ API int cudaStreamWaitEvent(void* handle, void* of, unsigned) {
     violation("a captured stream waits for an event from outside of the capture");
     return capture_isolation;
   }
-  if (event->graph && !stream->graph) stream->graph = event->graph, stream->mode = capture_relaxed;  // it joins the capture
+  if (event->graph && !stream->graph) stream->graph = event->graph, stream->mode = capture_relaxed, stream->thread = std::this_thread::get_id();  // it joins the capture
   join(stream->clock, event->clock);
   return success;
 }
@@ -225,7 +217,7 @@ API int cudaStreamBeginCapture(void* handle, int mode) {
   if (stream->device != device) violation("a stream of another device is captured");
   count("cudaStreamBeginCapture");
   auto graph = std::make_shared<Graph>(Graph{device, {}});
-  stream->graph = graph.get(), stream->leads = true, stream->mode = mode, stream->invalid = false;
+  stream->graph = graph.get(), stream->mode = mode, stream->invalid = false, stream->thread = std::this_thread::get_id();
   graphs[graph.get()] = std::move(graph);
   return success;
 }
@@ -241,7 +233,7 @@ API int cudaStreamEndCapture(void* handle, void** graph) {
   for (Stream* other : streams()) {
     if (other->graph != captured) continue;
     invalid |= other->invalid;
-    other->graph = nullptr, other->leads = other->invalid = false;
+    other->graph = nullptr, other->invalid = false;
   }
   if (!invalid) return *graph = captured, success;
   graphs.erase(captured);

@@ -107,6 +107,7 @@ static Status release(void* pointer) {
 static Clock of_the_host;
 static std::map<int, std::unique_ptr<Stream>> defaults;
 static std::map<Stream*, std::unique_ptr<Stream>> made;
+static std::map<int, Clock> retired;  // what streams had done when they were destroyed
 static int numbers = 0;
 
 void join(Clock& into, const Clock& other) {
@@ -131,8 +132,11 @@ std::vector<Stream*> streams() {
   return all;
 }
 
+// A capture by another thread does not concern this one: that is what the relaxed mode means
+static bool captured_here(const Stream* stream) { return stream->graph && stream->thread == std::this_thread::get_id(); }
+
 bool capturing() {
-  return std::any_of(made.begin(), made.end(), [](auto& item) { return item.second->graph; });
+  return std::any_of(made.begin(), made.end(), [](auto& item) { return captured_here(item.second.get()); });
 }
 
 static bool is_default(const Stream* stream) { return default_stream(stream->device) == stream; }
@@ -185,7 +189,7 @@ Status enqueue(void* handle, Operation operation) {
   }
   if (is_default(stream)) {
     for (Stream* other : streams()) {
-      if (!other->graph) continue;
+      if (!captured_here(other) && !(other->graph && other->blocking)) continue;
       violation(operation.name + " in the default stream while another is captured: it is not in the graph");
       if (other->blocking) return other->invalid = true, capture_implicit;
     }
@@ -197,11 +201,11 @@ Status enqueue(void* handle, Operation operation) {
   return success;
 }
 
-Status synchronise(const std::string& what, const Clock& with) {
+Status synchronise(const std::string& what, const Clock& with, bool whole_device) {
   count("synchronise");
   log("synchronise: " + what);
   for (Stream* stream : streams()) {
-    if (!stream->graph) continue;
+    if (!captured_here(stream) && !(stream->graph && whole_device && stream->device == device)) continue;
     violation(what + " during a capture");
     stream->invalid = true;
     return capture_unsupported;
@@ -262,6 +266,11 @@ API void host_reset() {
   violations.clear();
 }
 
+API void host_poison(void* pointer, size_t size) {  // what a pool hands out or takes back
+  LOCK;
+  if (memory_at(pointer)) memset(pointer, 0xff, size);
+}
+
 API void host_missing(const char* name) {
   LOCK;
   violation(std::string(name) + " is not part of the stand-in");
@@ -274,8 +283,8 @@ API int cudaMalloc(void** pointer, size_t size) {
   count("cudaMalloc");
   for (Stream* stream : streams()) {
     if (!stream->graph) continue;
-    count("cudaMalloc in a capture");
-    if (stream->mode != capture_relaxed) {
+    if (captured_here(stream)) count("cudaMalloc in a capture");
+    if (stream->mode == capture_global || (captured_here(stream) && stream->mode != capture_relaxed)) {
       violation("cudaMalloc during a capture that is not relaxed");
       stream->invalid = true;
       return capture_unsupported;
@@ -414,6 +423,17 @@ Stream* make_stream(bool blocking) {
   return handle;
 }
 
-void destroy_stream(Stream* stream) { made.erase(stream); }
+void destroy_stream(Stream* stream) {
+  join(retired[stream->device], stream->clock);
+  made.erase(stream);
+}
+
+Clock everything(int on) {
+  Clock all = default_stream(on)->clock;
+  join(all, retired[on]);
+  for (Stream* stream : streams())
+    if (stream->device == on) join(all, stream->clock);
+  return all;
+}
 
 }  // namespace host

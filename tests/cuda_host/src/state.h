@@ -7,6 +7,7 @@
 #include <mutex>
 #include <set>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "cuda_abi.h"
@@ -72,9 +73,9 @@ struct Stream {
   bool blocking;  // with the default stream
   Clock clock;
   Graph* graph = nullptr;  // the one that it is captured into
-  bool leads = false;  // the capture began on it
   int mode = 0;
   bool invalid = false;
+  std::thread::id thread;  // that captures it
 };
 
 struct Event {
@@ -84,9 +85,12 @@ struct Event {
 };
 
 Stream* stream_of(void* handle);  // null and 1 are the current device's default stream; null if it was destroyed
-bool capturing();  // anything
+Stream* make_stream(bool blocking);
+void destroy_stream(Stream* stream);
+Clock everything(int on);  // that was enqueued on a device
+bool capturing();  // anything, by the calling thread
 std::vector<Stream*> streams();
 Status enqueue(void* stream, Operation operation);
-Status synchronise(const std::string& what, const Clock& with);  // the host waits
+Status synchronise(const std::string& what, const Clock& with, bool whole_device = false);  // the host waits
 
 }  // namespace host
