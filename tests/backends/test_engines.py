@@ -123,7 +123,8 @@ def test_segments_rates_and_batches_take_effect(float64):
 def test_the_callers_arrays_stay_as_they_are(backend, mode):
     net = network(backend.device, dtype="float32")
     step, columns, order, rates = segment(net, steps=3, optimizer=nn.Adam())
-    state = net.state._replace(optimizer_state=nn.Adam().init(net.params))
+    with net.device.scope():
+        state = net.state._replace(optimizer_state=nn.Adam().init(net.params))
     given = (state, columns, order, rates)
     before, engine = numbers(given), backend.device.training_engine(mode)
     first, losses = engine.run(step, *given, 0, 3)

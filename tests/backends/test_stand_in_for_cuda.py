@@ -233,3 +233,60 @@ def test_the_handle_of_another_device(cupy, cublas, told):
         a = cupy.ones((4, 4), "float32", order="F")
         assert gemm(cupy, cublas, a, a, a, "float32") != 0
     assert told() == ["cublasGemmEx with the cuBLAS handle of another device"]
+
+
+# ---- cuBLASLt: numbers of cublasLtMatmulDescAttributes_t and cublasLtEpilogue_t
+
+TRANSPOSE_A, TRANSPOSE_B, EPILOGUE, BIAS_POINTER = 3, 4, 7, 8
+EPILOGUES = {"plain": 1, "relu": 2, "bias": 4, "relu_bias": 6, "gradient_a": 256, "gradient_b": 512}
+
+
+class BlasLt:
+    """Products of matrices by columns, as cuBLASLt is told of them."""
+
+    def __init__(self):
+        from cuda import pathfinder
+
+        self._library = ctypes.CDLL(pathfinder.load_nvidia_dynamic_lib("cublasLt").abs_path)
+        self._handle = self._made("cublasLtCreate")
+
+    def _made(self, name, *args):
+        made = ctypes.c_void_p()
+        assert getattr(self._library, name)(ctypes.byref(made), *args) == 0
+        return made
+
+    def _layout(self, x):
+        rows, columns, leading = (ctypes.c_uint64(n) for n in (*x.shape, x.shape[0]))
+        return self._made("cublasLtMatrixLayoutCreate", FLOAT, rows, columns, leading)
+
+    def __call__(self, a, b, d, vector, epilogue, transposed=(0, 0)):
+        description = self._made("cublasLtMatmulDescCreate", 68, FLOAT)
+        told = [(TRANSPOSE_A, ctypes.c_int(transposed[0])), (TRANSPOSE_B, ctypes.c_int(transposed[1]))]
+        told += [(EPILOGUE, ctypes.c_int(EPILOGUES[epilogue])), (BIAS_POINTER, ctypes.c_void_p(vector.data.ptr))]
+        for attribute, value in told:
+            size = ctypes.c_size_t(ctypes.sizeof(value))
+            assert self._library.cublasLtMatmulDescSetAttribute(description, attribute, ctypes.byref(value), size) == 0
+        one, zero, none = ctypes.byref(ctypes.c_float(1)), ctypes.byref(ctypes.c_float(0)), ctypes.c_void_p()
+        (al, bl, dl), (ap, bp, dp) = map(self._layout, (a, b, d)), (ctypes.c_void_p(x.data.ptr) for x in (a, b, d))
+        arguments = description, one, ap, al, bp, bl, zero, dp, dl, dp, dl, none, none, ctypes.c_size_t(0), none
+        return self._library.cublasLtMatmul(self._handle, *arguments)
+
+
+@pytest.mark.parametrize("epilogue", EPILOGUES)
+def test_what_follows_a_product_of_cublaslt(cupy, epilogue):
+    rng = np.random.default_rng(0)
+    a, b, v = (rng.normal(size=shape).astype("float32") for shape in ((5, 7), (6, 5), 7))
+    product = a.T @ b.T
+    vector = v if "gradient" not in epilogue else np.zeros(6 if epilogue == "gradient_b" else 7, "float32")
+    on = [cupy.asarray(np.asarray(x, order="F")) for x in (a, b, np.zeros((7, 6), "float32"), vector)]
+    assert BlasLt()(*on, epilogue, (1, 1)) == 0
+    expected = product + v[:, None] if "bias" in epilogue else product
+    np.testing.assert_allclose(on[2].get(), np.maximum(expected, 0) if "relu" in epilogue else expected, rtol=1e-5)
+    sums = {"gradient_a": a.sum(0), "gradient_b": b.sum(1)}.get(epilogue, v)  # over the common axis
+    np.testing.assert_allclose(on[3].get(), sums, rtol=1e-5)
+
+
+def test_shapes_that_cublaslt_refuses(cupy, told):
+    a, b, d, vector = (cupy.zeros(shape, "float32", order="F") for shape in ((7, 5), (6, 5), (7, 6), (7,)))
+    assert BlasLt()(a, b, d, vector, "plain") != 0
+    assert told() == ["cuBLASLt: the shapes of the matrices do not fit: 7x5 times 6x5"]

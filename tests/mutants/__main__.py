@@ -1,7 +1,8 @@
 """Puts each mutant's fault into a copy of the repository, and sees whether the quick tests fail there.
 
 The test files that belong to the changed file run first, then the whole of ``pytest -m "not slow"`` if they have not
-noticed. The working tree is left alone. Run from the root of a clone: ``python -m tests.mutants``.
+noticed. The working tree is left alone. Run from the root of a clone, with the extra ``cuda-host`` installed, or on a
+machine with a GPU: ``python -m tests.mutants``.
 """
 
 import argparse
@@ -20,6 +21,7 @@ from tests.mutants.catalogue import MUTANTS
 ROOT = Path(__file__).parents[2]
 RESULTS = Path(__file__).with_name("results.json")
 LEFT_OUT = shutil.ignore_patterns(".git", "__pycache__", ".*_cache", ".venv", "runs", "build", "dist")
+CUDA = ["backends/test_cupy_engine.py", "backends/test_counts_on_cuda.py", "backends/test_engines.py"]
 RELATED = {
     "core/functional.py": [
         "training/test_steps.py",
@@ -36,7 +38,11 @@ RELATED = {
     "core/batches.py": ["datasets/test_dataset.py"],
     "core/metrics.py": ["test_metrics.py", "test_network.py"],
     "core/members.py": ["test_ensemble.py"],
-    "backends/engine.py": ["backends/test_engines.py", "test_ensemble.py"],
+    "backends/_cupy_engine.py": CUDA,
+    "backends/_cupy_graph.py": CUDA,
+    "backends/_cupy_products.py": CUDA,
+    "backends/cuda/": CUDA,
+    "backends/engine.py": ["backends/test_states_in_place.py", "backends/test_engines.py", "test_ensemble.py"],
     "backends/_jax.py": ["backends/test_engines.py"],
     "backends/_torch.py": ["core/test_primitives.py"],
     "backends/_numpy.py": ["core/test_primitives.py"],
@@ -62,7 +68,7 @@ def first_failure(tree, paths, limit):
     """The first quick test that fails in a copy of the repository, or what else went wrong; None if none has failed."""
     command = [sys.executable, "-m", "pytest", "-m", "not slow", "-x", "-q", "--tb=no", "-rfE"]
     command += ["-p", "no:cacheprovider", "--ignore=tests/mutants"]  # whose own test would notice any change
-    environment = os.environ | {"PYTHONPATH": str(tree), "PYTHONDONTWRITEBYTECODE": "1"}
+    environment = os.environ | {"PYTHONPATH": str(tree), "PYTHONDONTWRITEBYTECODE": "1", "NN_ANY_REQUIRE": "cupy_host"}
     try:
         done = subprocess.run(
             [*command, *paths], cwd=tree, env=environment, capture_output=True, text=True, timeout=limit, check=False

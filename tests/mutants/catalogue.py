@@ -370,4 +370,98 @@ DOORS = [
     ),
 ]
 
-MUTANTS = [*CORE, *BACKENDS, *DATA, *RUNS, *MODELS, *DOORS]
+CUDA = [  # which the tests marked gpu notice, on a GPU or on the host stand-in for CUDA
+    Mutant(
+        "backends/cuda/fused_mlp.cu",
+        "__syncthreads();  // also: the next layer may lay its partial sums over these",
+        "// also: the next layer may lay its partial sums over these",
+        "no barrier behind a layer's activations",
+    ),
+    Mutant(
+        "backends/cuda/fused_mlp.cu",
+        "__syncthreads();  // the update has read the inputs, and whoever reads the weights next finds all of them",
+        "",
+        "no barrier behind the update",
+    ),
+    Mutant(
+        "backends/_cupy_graph.py",
+        "current.wait_event(self._done)",
+        "current.ptr",
+        "what a graph still reads is overwritten in the caller's stream",
+    ),
+    Mutant(
+        "backends/_cupy_graph.py",
+        "self._stream.wait_event(current.record())",
+        "current.record()",
+        "a graph does not wait for the state that it begins with",
+    ),
+    Mutant(
+        "backends/_cupy_graph.py",
+        "cupy.cuda.get_current_stream().wait_event(self._done)",
+        "cupy.cuda.get_current_stream()",
+        "the caller's stream does not wait for the graph",
+    ),
+    Mutant(
+        "backends/_cupy_graph.py",
+        "tree_map(cupy.copy, self._state), self._work",
+        "self._state, self._work",
+        "the graph's own state is handed out, which the next segment overwrites",
+    ),
+    Mutant(
+        "backends/_cupy_graph.py",
+        "self._at.fill(start)",
+        "self._at.fill(0)",
+        "a second segment begins at the first batch",
+    ),
+    Mutant(
+        "backends/_cupy_graph.py",
+        "self._at += steps",
+        "self._at += cupy.asarray([steps])",
+        "a number of the host is copied within a capture",
+    ),
+    Mutant(
+        "backends/_cupy_graph.py",
+        "cupy.cuda.Stream(non_blocking=True)",
+        "cupy.cuda.Stream.null",
+        "the default stream is captured",
+    ),
+    Mutant(
+        "backends/_cupy_graph.py",
+        "with self._stream, cupy.cuda.using_allocator(self._pool.malloc), using(self._products):",
+        "with self._stream, using(self._products):",
+        "what lies between a graph's kernels is memory that others get as well",
+    ),
+    Mutant(
+        "backends/_cupy_graph.py",
+        "now = at + ahead",
+        "now = at * 0 + ahead",
+        "the step's number is frozen",
+    ),
+    Mutant(
+        "backends/engine.py",
+        "sources = apart(tuple([leaf for _, leaf in pairs]), state, memory, copy)",
+        "sources = [leaf for _, leaf in pairs]",
+        "new states that are old ones are read after they were overwritten",
+    ),
+    Mutant(
+        "backends/_cupy_engine.py",
+        "key = step, order.shape, order.dtype, rates.shape,",
+        "key = step, order.dtype, rates.dtype,",
+        "a short batch is run by the graph of the long ones",
+    ),
+    Mutant("backends/_cupy_engine.py", "with self.scope():", "if True:", "the steps run on whichever GPU is current"),
+    Mutant(
+        "backends/_cupy_products.py",
+        "self._workspace.data.ptr, self._workspace.nbytes)",
+        "self._workspace.data.ptr, 0)",
+        "cuBLAS is captured without a workspace",
+    ),
+    Mutant(
+        "backends/_cupy_products.py",
+        "stream = cupy.cuda.get_current_stream().ptr",
+        "stream = 0",
+        "products are made in the default stream, beside the graph",
+    ),
+]
+
+MUTANTS = [*CORE, *BACKENDS, *DATA, *RUNS, *MODELS, *DOORS, *CUDA]

@@ -16,7 +16,8 @@ def test_the_old_text_occurs_once(mutant):
     assert mutant.new != mutant.old
     text = (PACKAGE / mutant.file).read_text(encoding="utf-8")
     assert text.count(mutant.old) == 1
-    compile(text.replace(mutant.old, mutant.new), mutant.file, "exec")
+    if mutant.file.endswith(".py"):
+        compile(text.replace(mutant.old, mutant.new), mutant.file, "exec")
 
 
 def test_every_part_of_the_package_has_mutants():

@@ -72,7 +72,7 @@ static Status allocate(void** pointer, size_t size, bool pinned) {
 struct Last {  // who wrote what lies at an address last, and who has read it since: a stream, and its count then
   int writer = -1;
   long written = 0;
-  std::map<int, long> readers;
+  std::map<int, std::pair<long, std::string>> readers;
   std::string what;
 };
 static std::map<uintptr_t, Last> history;
@@ -165,11 +165,11 @@ static void check_order(const Stream& stream, const Operation& operation) {
       violation(operation.name + " uses what " + last.what + " wrote on another stream, and nothing orders the two");
     if (access.writes) {
       for (const auto& [reader, at] : last.readers)
-        if (!before(reader, at)) violation(operation.name + " overwrites what another stream reads, and nothing orders the two");
+        if (!before(reader, at.first)) violation(operation.name + " overwrites what " + at.second + " reads on another stream, and nothing orders the two");
       last.writer = stream.number, last.written = now, last.what = operation.name;
       last.readers.clear();
     } else {
-      last.readers[stream.number] = now;
+      last.readers[stream.number] = {now, operation.name};
     }
   }
 }
