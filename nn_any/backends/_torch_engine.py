@@ -11,7 +11,7 @@ Reference: https://docs.pytorch.org/docs/stable/notes/cuda.html#cuda-graphs
 import time
 import warnings
 from collections.abc import Callable
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from threading import Lock
 from types import SimpleNamespace
 from typing import Any, TypeVar
@@ -19,6 +19,7 @@ from typing import Any, TypeVar
 import torch
 
 from nn_any.backends._torch_scope import PlainTorch
+from nn_any.backends._torch_tape import UnrecordableError, shortened
 from nn_any.backends.cuda.sources import device_math
 from nn_any.backends.engine import Engine, apart, changes, fall_back, one_line, take_rows
 from nn_any.backends.programs import ProgramCache
@@ -128,8 +129,12 @@ class GraphEngine(CompiledEngine):
             return graph.run(state, order, rates, start, stop)
 
     def _graph(self, step: Step, state: TrainState, data: Batch, order: Array, rates: Array, start: int) -> "_Graph":
+        first = state, take_rows(data, order[start], _rows), rates[start]
         if self._mode == "compiled":
-            step = self._compiled(step, (state, take_rows(data, order[start], _rows), rates[start]))
+            step = self._compiled(step, first)
+        else:
+            with suppress(UnrecordableError):
+                step = shortened(step, *first)
         return self._timed(lambda: _Graph(StaticSteps(step, state, data, order, rates)))
 
 
