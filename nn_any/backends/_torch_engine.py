@@ -19,10 +19,11 @@ from typing import Any, TypeVar
 import torch
 
 from nn_any.backends._torch_scope import PlainTorch
-from nn_any.backends._torch_tape import UnrecordableError, shortened
+from nn_any.backends._torch_tape import foreach, shortened
 from nn_any.backends.cuda.sources import device_math
 from nn_any.backends.engine import Engine, apart, changes, fall_back, one_line, take_rows
 from nn_any.backends.programs import ProgramCache
+from nn_any.backends.replay.recorded import UnrecordableError
 from nn_any.core.state import Step, TrainState
 from nn_any.core.trees import tree_leaves, tree_map
 from nn_any.core.typing import Array, Batch
@@ -177,7 +178,7 @@ class StaticSteps:
         for own, new in changes(self.state, state, _memory, torch.clone):
             by_dtype.setdefault(own.dtype, []).append((own, new))
         for pairs in by_dtype.values():  # one kernel writes many arrays of a dtype
-            torch._foreach_copy_(*map(list, zip(*pairs, strict=True)))
+            foreach("copy_")(*map(list, zip(*pairs, strict=True)))
 
     def results(self, start: int, stop: int) -> tuple[TrainState, Array]:
         """Copies of the state and of the losses of the steps number `start` … `stop` - 1."""

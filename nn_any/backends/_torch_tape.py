@@ -18,18 +18,25 @@ from nn_any.core.state import Step, TrainState
 from nn_any.core.trees import tree_leaves, tree_map
 from nn_any.core.typing import Array, Batch
 
-_aten = torch.ops.aten
-_ONE = {
-    overload: getattr(torch, f"_foreach_{overload.overloadpacket.__name__}")
-    for overload in (_aten.sqrt.default, _aten.neg.default, _aten.abs.default, _aten.exp.default)
-}
-_TWO = {
-    overload: getattr(torch, f"_foreach_{overload.overloadpacket.__name__}")
-    for overload in (_aten.mul.Tensor, _aten.add.Tensor, _aten.sub.Tensor, _aten.div.Tensor)
-}
+
+def _operation(name: str, overload: str = "Tensor") -> Any:
+    """An operation as a dispatcher sees it."""
+    return getattr(getattr(torch.ops.aten, name), overload)
+
+
+def foreach(name: str) -> Callable[..., Any]:
+    """The function that does with lists of tensors what `name` does with tensors."""
+    function: Callable[..., Any] = getattr(torch, f"_foreach_{name}")
+    return function
+
+
+_ONE = {_operation(name, "default"): foreach(name) for name in ("sqrt", "neg", "abs", "exp")}
+_TWO = {_operation(name): foreach(name) for name in ("mul", "add", "sub", "div")}
 """Elementwise operations of one argument and of two that PyTorch can do on many arrays at once."""
 _PAIRS = "pairs of arrays"
-_COMPARISONS = {getattr(_aten, name).Tensor for name in ("eq", "ne", "lt", "le", "gt", "ge")}
+_COMPARISONS = {_operation(name): getattr(torch, name) for name in ("eq", "ne", "lt", "le", "gt", "ge")}
+_SCHEMA = "_schema"  # the one thing that says whether an operation writes into its arguments
+_MUL, _DIV, _CAST = _operation("mul"), _operation("div"), _operation("_to_copy", "default")
 
 
 @dataclass(frozen=True)
@@ -55,7 +62,7 @@ class _Call:
 def _compare(function: Callable[..., Any], dtype: Any, a: Array, b: Array) -> Array:
     """1 where a comparison holds, 0 elsewhere, in a floating dtype."""
     out = torch.empty(torch.broadcast_shapes(a.shape, b.shape), dtype=dtype, device=a.device)
-    return getattr(torch, function.overloadpacket.__name__)(a, b, out=out)  # type: ignore[attr-defined]
+    return function(a, b, out=out)
 
 
 def _slots(tree: Any) -> list[_Slot]:
@@ -101,7 +108,7 @@ class _Recorder(TorchDispatchMode):  # type: ignore[misc]
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         arguments, options = self.slots(args), {name: self.slots(value) for name, value in (kwargs or {}).items()}
-        if func._schema.is_mutable or torch.Tag.nondeterministic_seeded in func.tags:
+        if getattr(func, _SCHEMA).is_mutable or torch.Tag.nondeterministic_seeded in func.tags:
             raise UnrecordableError(f"{func} writes, or draws")
         varies = any(s.number in self.varying for s in _slots((arguments, tuple(options.values()))))
         result = func(*args, **(kwargs or {}))
@@ -126,23 +133,25 @@ class _Recorder(TorchDispatchMode):  # type: ignore[misc]
     def _call(self, func: Any, arguments: tuple[Any, ...], options: dict[str, Any], slots: tuple[_Slot, ...]) -> _Call:
         """The call, in the form in which most others are like it."""
         values = [self.values[each.number] if isinstance(each, _Slot) else each for each in arguments]
-        if func is _aten.mul.Tensor and isinstance(values[1], torch.Tensor) and values[0].ndim == 0:
+        if func is _MUL and isinstance(values[1], torch.Tensor) and values[0].ndim == 0:
             arguments, values = arguments[::-1], values[::-1]
         result = self.values[slots[0].number]
-        if func is _aten.div.Tensor and not isinstance(values[1], torch.Tensor):
+        if func is _DIV and not isinstance(values[1], torch.Tensor):
             cast = self._cast(arguments[0])
             if cast and not self.values[cast.number].is_floating_point() and result.dtype == torch.get_default_dtype():
                 return _Call(func, (cast, *arguments[1:]), options, slots)
-        if func is _aten._to_copy.default and {*options} == {"dtype"}:
+        if func is _CAST and {*options} == {"dtype"}:
             compared = self._made.get(arguments[0].number)
             if compared and compared.function in _COMPARISONS and result.is_floating_point():
-                return _Call(_compare, (compared.function, options["dtype"], *compared.arguments), {}, slots)
+                return _Call(
+                    _compare, (_COMPARISONS[compared.function], options["dtype"], *compared.arguments), {}, slots
+                )
         return _Call(func, arguments, options, slots, None if options else self._alike(func, values, result))
 
     def _cast(self, slot: _Slot) -> _Slot | None:
         """What a slot was cast from, if it was."""
         call = self._made.get(slot.number)
-        if call is None or call.function is not _aten._to_copy.default or {*call.options} != {"dtype"}:
+        if call is None or call.function is not _CAST or {*call.options} != {"dtype"}:
             return None
         source: _Slot = call.arguments[0]
         return source
@@ -158,7 +167,7 @@ class _Recorder(TorchDispatchMode):  # type: ignore[misc]
         other = rest[0]
         if other.dtype != first.dtype or first.ndim == 0:
             return None
-        if other.ndim == 0 and func in (_aten.mul.Tensor, _aten.div.Tensor):
+        if other.ndim == 0 and func in (_MUL, _DIV):
             return func, first.dtype, self._slot(other)
         return (func, first.dtype, _PAIRS) if other.shape == first.shape and other.is_contiguous() else None
 

@@ -46,7 +46,7 @@ def shortened(*arguments):
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize("optimizer", [*OPTIMIZERS.values(), nn.AdamW(0.01, l1=0.1, clip_value=0.5)])
+@pytest.mark.parametrize("optimizer", [*OPTIMIZERS.values(), nn.AdamW(0.01, clip_value=0.5, max_norm=2.0)])
 @pytest.mark.parametrize("kind", NETWORKS)
 @pytest.mark.parametrize("members", [None, 2])
 def test_the_numbers_are_the_same(kind, optimizer, dtype, members):
