@@ -35,7 +35,6 @@ _TWO = {_operation(name): foreach(name) for name in ("mul", "add", "sub", "div")
 """Elementwise operations of one argument and of two that PyTorch can do on many arrays at once."""
 _PAIRS = "pairs of arrays"
 _COMPARISONS = {_operation(name): getattr(torch, name) for name in ("eq", "ne", "lt", "le", "gt", "ge")}
-_SCHEMA = "_schema"  # the one thing that says whether an operation writes into its arguments
 _MUL, _DIV, _CAST = _operation("mul"), _operation("div"), _operation("_to_copy", "default")
 
 
@@ -108,7 +107,7 @@ class _Recorder(TorchDispatchMode):  # type: ignore[misc]
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         arguments, options = self.slots(args), {name: self.slots(value) for name, value in (kwargs or {}).items()}
-        if getattr(func, _SCHEMA).is_mutable or torch.Tag.nondeterministic_seeded in func.tags:
+        if func._schema.is_mutable or torch.Tag.nondeterministic_seeded in func.tags:
             raise UnrecordableError(f"{func} writes, or draws")
         varies = any(s.number in self.varying for s in _slots((arguments, tuple(options.values()))))
         result = func(*args, **(kwargs or {}))
