@@ -1,19 +1,19 @@
-// Runs a CUDA kernel with a thread of the operating system for each of its threads, of all blocks at the same time, as a
-// program of its own under ThreadSanitizer. cuda_races.py builds it and reads what it reports.
+// Launches CUDA kernels with a thread of the operating system for each of their threads, all blocks at the same time, as
+// a program of its own under ThreadSanitizer. cuda_races.py writes its last lines, builds it and reads what it reports.
 //
 // ThreadSanitizer calls two accesses a race unless something orders them. What orders threads here is what orders them
-// on a GPU: __syncthreads for a block, __syncwarp for a warp. Shuffles wait for each other as well, but order nothing,
-// for CUDA says that they "do not imply a memory barrier": they are hidden from ThreadSanitizer.
+// on a GPU: __syncthreads for a block, __syncwarp for a warp, and the end of a launch for all. The lanes of a warp wait
+// for each other in a shuffle as well, but that orders no memory, as CUDA's guide says: ThreadSanitizer must not see it.
 #include <fcntl.h>
 #include <pthread.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 
+#include <algorithm>
 #include <cstdio>
 #include <cstdlib>
-#include <map>
-#include <memory>
-#include <string>
+#include <deque>
+#include <initializer_list>
 #include <vector>
 
 #include "cuda_words.h"
@@ -27,25 +27,21 @@ void AnnotateIgnoreWritesBegin(const char* file, int line);
 void AnnotateIgnoreWritesEnd(const char* file, int line);
 }
 
-static thread_local Triple threadIdx, blockIdx;
-static Triple blockDim, gridDim;
+static thread_local Triple threadIdx, blockIdx, blockDim, gridDim;
 
 namespace shim {
 
 constexpr unsigned SHARED_BYTES = 256 * 1024, STACK_BYTES = 256 * 1024;
 
-inline void expect(bool holds, const char* what) {
-  if (holds) return;
-  fprintf(stderr, "%s\n", what);
-  _exit(2);
-}
+// Two barriers by turns: a thread that is slow to leave one must not see what others did on their way to the next.
+class Barrier {
+  pthread_barrier_t turns_[2];
 
-// Used by turns, so that a thread that leaves the first does not see what others do before they come to it once more.
-struct Barrier {
-  pthread_barrier_t turns[2];
+ public:
   explicit Barrier(unsigned threads) {
-    for (auto& turn : turns) pthread_barrier_init(&turn, nullptr, threads);
+    for (auto& turn : turns_) pthread_barrier_init(&turn, nullptr, threads);
   }
+  void wait(unsigned& times) { pthread_barrier_wait(&turns_[times++ % 2]); }
 };
 
 struct Warp {
@@ -57,94 +53,118 @@ struct Warp {
 struct Block {
   Triple index;
   Barrier barrier;
-  std::vector<std::unique_ptr<Warp>> warps;
+  std::deque<Warp> warps;
   alignas(16) unsigned char shared[SHARED_BYTES];
 
   Block(Triple index, unsigned threads) : index(index), barrier(threads) {
-    for (unsigned first = 0; first < threads; first += 32)
-      warps.push_back(std::make_unique<Warp>(threads - first < 32 ? threads - first : 32));
+    for (unsigned first = 0; first < threads; first += 32) warps.emplace_back(threads - first < 32 ? threads - first : 32);
     memset(shared, 0xff, sizeof shared);  // NaN: what is read must have been written
   }
 };
 
-struct Thread {
-  Block* block;
-  unsigned index;
-  pthread_t handle;
-  unsigned of_block = 0, of_warp = 0, exchanges = 0;  // how often it has waited
-};
-
 using Kernel = void (*)(void** arguments);
-static std::map<std::string, Kernel> kernels;
-static Kernel kernel;
-static void** arguments;
-static int without;  // a line of the source: threads pass a barrier there without waiting
-static thread_local Thread* self;
 
-struct Entry {
-  Entry(const char* name, Kernel kernel) { kernels[name] = kernel; }
+struct Launch {
+  Kernel kernel;
+  Triple grid;
+  unsigned threads;  // of a block
+  std::vector<void*> pointers, arguments;
+  std::deque<Block> blocks;
 };
 
-inline Warp& warp() { return *self->block->warps[self->index / 32]; }
+static std::deque<Launch> launches;
+static int without;  // a line of the source: threads go past a barrier there
 
-inline void wait(Barrier& barrier, unsigned& times) { pthread_barrier_wait(&barrier.turns[times++ % 2]); }
+// What a thread must know of itself
+static thread_local Block* block;
+static thread_local unsigned waited_for_block, waited_for_warp, exchanged;
+
+inline Warp& warp() { return block->warps[threadIdx.x / 32]; }
 
 inline void sync_block(int line) {
-  if (line != without) wait(self->block->barrier, self->of_block);
+  if (line != without) block->barrier.wait(waited_for_block);
 }
 
 inline void sync_warp(int line) {
-  if (line != without) wait(warp().barrier, self->of_warp);
+  if (line != without) warp().barrier.wait(waited_for_warp);
 }
 
-inline void* enter(void* thread) {
-  self = static_cast<Thread*>(thread);
-  threadIdx = {self->index, 0, 0}, blockIdx = self->block->index;
-  kernel(arguments);
+struct Thread {
+  unsigned index;
+  Barrier* all;
+  pthread_t handle;
+};
+
+// A thread's part of every launch
+inline void* work(void* given) {
+  const auto self = static_cast<Thread*>(given);
+  unsigned waited_for_all = 0;
+  for (Launch& launch : launches) {
+    if (self->index < launch.blocks.size() * launch.threads) {
+      block = &launch.blocks[self->index / launch.threads];
+      waited_for_block = waited_for_warp = exchanged = 0;
+      threadIdx = {self->index % launch.threads, 0, 0}, blockIdx = block->index;
+      blockDim = {launch.threads, 1, 1}, gridDim = launch.grid;
+      launch.kernel(launch.arguments.data());
+    }
+    self->all->wait(waited_for_all);
+  }
   return nullptr;
 }
 
-inline void launch(Triple grid, unsigned threads) {
-  gridDim = grid, blockDim = {threads, 1, 1};
-  std::vector<std::unique_ptr<Block>> blocks;
-  std::vector<Thread> all;
-  for (unsigned block = 0; block < grid.x * grid.y * grid.z; ++block) {
-    blocks.push_back(std::make_unique<Block>(Triple{block % grid.x, block / grid.x % grid.y, block / grid.x / grid.y}, threads));
-    for (unsigned index = 0; index < threads; ++index) all.push_back({blocks.back().get(), index});
+inline void expect(bool holds, const char* what) {
+  if (holds) return;
+  fprintf(stderr, "%s\n", what);
+  _Exit(2);
+}
+
+// Reads launches as cuda_races.py writes them: words of 64 bits that say what there is and at which byte it lies, then
+// the arguments themselves. Kernels write to the file's own pages. Returns the most threads of a launch.
+inline unsigned read_launches(const char* path, std::initializer_list<Kernel> kernels) {
+  const int file = open(path, O_RDWR);
+  struct stat status;
+  expect(file >= 0 && !fstat(file, &status), "the launches cannot be read");
+  const auto base = static_cast<char*>(mmap(nullptr, status.st_size, PROT_READ | PROT_WRITE, MAP_SHARED, file, 0));
+  expect(base != MAP_FAILED, "the launches cannot be mapped");
+  auto word = reinterpret_cast<const int64_t*>(base);
+  unsigned most = 0;
+  without = *word++;
+  for (int64_t left = *word++; left; --left) {
+    Launch& launch = launches.emplace_back();
+    launch.kernel = kernels.begin()[*word++];
+    const unsigned x = *word++, y = *word++, z = *word++;
+    launch.grid = {x, y, z}, launch.threads = *word++;
+    for (unsigned i = 0; i < x * y * z; ++i) launch.blocks.emplace_back(Triple{i % x, i / x % y, i / x / y}, launch.threads);
+    most = std::max(most, x * y * z * launch.threads);
+    const int64_t count = *word++;
+    launch.pointers.reserve(count);
+    for (int64_t i = 0; i < count; ++i) {
+      const int64_t at = *word++, is_array = *word++;
+      launch.pointers.push_back(at ? base + at : nullptr);
+      launch.arguments.push_back(is_array ? &launch.pointers.back() : launch.pointers.back());
+    }
   }
+  return most;
+}
+
+inline int run(const char* path, std::initializer_list<Kernel> kernels) {
+  const unsigned count = read_launches(path, kernels);
+  Barrier all(count);
+  std::vector<Thread> threads(count);
   pthread_attr_t attributes;
   pthread_attr_init(&attributes);
   pthread_attr_setstacksize(&attributes, STACK_BYTES);
-  for (Thread& thread : all) expect(!pthread_create(&thread.handle, &attributes, enter, &thread), "too many threads");
-  for (Thread& thread : all) pthread_join(thread.handle, nullptr);
-}
-
-// Arguments as cuda_races.py lays them in a file: how many, where each lies, whether it is an array; then they
-// themselves. Kernels write to the file's own pages.
-inline void read_arguments(const char* path) {
-  const int file = open(path, O_RDWR);
-  struct stat status;
-  expect(file >= 0 && !fstat(file, &status), "the arguments cannot be read");
-  auto base = static_cast<char*>(mmap(nullptr, status.st_size, PROT_READ | PROT_WRITE, MAP_SHARED, file, 0));
-  const auto words = reinterpret_cast<const int64_t*>(base);
-  const int64_t count = words[0];
-  static std::vector<void*> pointers, addresses;
-  for (int64_t i = 0; i < count; ++i) {
-    const int64_t at = words[1 + 2 * i];
-    pointers.push_back(at ? base + at : nullptr);
+  for (unsigned i = 0; i < count; ++i) {
+    threads[i].index = i, threads[i].all = &all;
+    expect(!pthread_create(&threads[i].handle, &attributes, work, &threads[i]), "there are too many threads");
   }
-  for (int64_t i = 0; i < count; ++i) addresses.push_back(words[2 + 2 * i] ? &pointers[i] : pointers[i]);
-  arguments = addresses.data();
+  for (Thread& thread : threads) pthread_join(thread.handle, nullptr);
+  return 0;
 }
 
 }  // namespace shim
 
-// A block's dynamic shared memory: what CUDA declares as an array of unknown size.
-struct Shared {
-  operator unsigned char*() const { return shim::self->block->shared; }
-};
-
-#define KERNEL(name) static shim::Entry entry_##name(#name, [](void** given) { shim::call(name, given); });
+#define KERNEL(name) [](void** given) { shim::call(name, given); }
 
 #define __syncthreads() shim::sync_block(__LINE__)
 #define __syncwarp(...) shim::sync_warp(__LINE__)
@@ -153,22 +173,14 @@ template <class T> T __shfl_xor_sync(unsigned, T value, int mask) {
   AnnotateIgnoreSyncBegin(__FILE__, __LINE__);
   AnnotateIgnoreReadsBegin(__FILE__, __LINE__);
   AnnotateIgnoreWritesBegin(__FILE__, __LINE__);
+  shim::Warp& warp = shim::warp();
+  const auto slots = warp.slots[shim::exchanged % 2];
   const unsigned lane = threadIdx.x % 32;
-  const auto slots = shim::warp().slots[shim::self->exchanges % 2];
   memcpy(&slots[lane], &value, sizeof value);
-  shim::wait(shim::warp().exchange, shim::self->exchanges);
+  warp.exchange.wait(shim::exchanged);
   memcpy(&value, &slots[lane ^ mask], sizeof value);
   AnnotateIgnoreWritesEnd(__FILE__, __LINE__);
   AnnotateIgnoreReadsEnd(__FILE__, __LINE__);
   AnnotateIgnoreSyncEnd(__FILE__, __LINE__);
   return value;
-}
-
-// ENTRY X Y Z THREADS WITHOUT ARGUMENTS
-int main(int, char** given) {
-  const auto number = [&](int i) { return unsigned(atoi(given[i])); };
-  shim::kernel = shim::kernels.at(given[1]);
-  shim::without = number(6);
-  shim::read_arguments(given[7]);
-  shim::launch({number(2), number(3), number(4)}, number(5));
 }
