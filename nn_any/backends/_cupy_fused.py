@@ -1,5 +1,6 @@
 """Many whole training steps in one launch of `cuda/fused_mlp.cu`, for networks that fit on one multiprocessor."""
 
+import math
 from typing import Any
 
 import cupy
@@ -9,6 +10,11 @@ from nn_any.backends.cuda import Unsuitable, plan_fused, source, steps_a_launch
 from nn_any.core.state import Step, TrainState
 from nn_any.core.trees import tree_leaves
 from nn_any.core.typing import Array, Batch
+
+
+def _address(array: Array) -> int:
+    """Where an array begins on the device."""
+    return int(array.data.ptr)
 
 
 class FusedSteps:
@@ -22,6 +28,9 @@ class FusedSteps:
             raise Unsuitable("nothing says what the step is made from")
         if not all(column.flags.c_contiguous for column in data):
             raise Unsuitable("the data are not contiguous")
+        bytes_at_once = min(16, 4 * data[0].itemsize)  # rows of a multiple of four numbers are read by four
+        if math.prod(data[0].shape[1:]) % 4 == 0 and _address(data[0]) % bytes_at_once:
+            raise Unsuitable(f"the inputs do not begin at a multiple of {bytes_at_once} bytes")
         columns = [(column.dtype.name, column.shape[1:]) for column in data]
         attributes = cupy.cuda.Device().attributes
         limit = attributes.get("MaxSharedMemoryPerBlockOptin", 48 * 1024)

@@ -20,9 +20,9 @@ import numpy as np
 
 from nn_any.backends._cupy_products import Products, using
 from nn_any.backends._cupy_program import StepProgram
-from nn_any.backends.engine import logger, one_line, take_rows
+from nn_any.backends.engine import changes, logger, one_line, take_rows
 from nn_any.core.state import Step, TrainState
-from nn_any.core.trees import tree_leaves, tree_map
+from nn_any.core.trees import tree_map
 from nn_any.core.typing import Array, Batch
 
 _STEPS_A_LAUNCH = 16  # a launch costs the host some microseconds
@@ -140,13 +140,5 @@ class _AsItIs:
         if self.losses is None:  # while warming up: only the step itself tells the dtype and shape of its loss
             self.losses = cupy.empty((self._order.shape[0], *loss.shape), loss.dtype)
         _record(loss, at, ahead, self.losses)
-        changed = [
-            (own, new) for own, new in zip(tree_leaves(self._state), tree_leaves(state), strict=True) if own is not new
-        ]
-        for own, new in changed:
-            if own.dtype != new.dtype or own.shape != new.shape:
-                raise TypeError(f"a step turns {own.dtype} {own.shape} of its state into {new.dtype} {new.shape}")
-        olds = {own.data.mem.ptr for own in tree_leaves(self._state)}
-        apart = [new.copy() if new.data.mem.ptr in olds else new for _, new in changed]  # before any is overwritten
-        for (own, _), new in zip(changed, apart, strict=True):
+        for own, new in changes(self._state, state, cupy.byte_bounds, cupy.copy):
             cupy.copyto(own, new)

@@ -23,7 +23,8 @@ class StepProgram:
     Parameters
     ----------
     step : as `Engine.run` has it
-    state, data, order, rates : what each step finds, contiguous; the state is overwritten by what it leaves
+    state, order, rates : what each step finds, contiguous; the state is overwritten by what it leaves
+    data : the columns, with any strides that are not negative
 
     Attributes
     ----------
@@ -32,6 +33,7 @@ class StepProgram:
     """
 
     def __init__(self, step: Step, state: TrainState, data: Batch, order: Array, rates: Array) -> None:
+        data = tuple([c if min((*c.strides, 0)) >= 0 else cupy.ascontiguousarray(c) for c in data])
         notes = record_for_cuda(step, state, data, order, rates)
         for old, new in zip(notes.state, notes.new_state, strict=True):
             if (old.layout.shape, old.layout.dtype) != (new.layout.shape, new.layout.dtype):

@@ -4,9 +4,10 @@ Convolutions and pooling have no replacements here, since none was faster on the
 and its gradients inside a loop some ten times slower than the definitions, which are matrix products.
 """
 
+import os
 import time
 from collections.abc import Callable, Iterable
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from functools import lru_cache, partial
 from types import MappingProxyType
 from typing import Any
@@ -16,44 +17,67 @@ import jax.numpy as jnp
 import numpy as np
 
 from nn_any.backends._standard import StandardBackend
+from nn_any.backends.cuda.sources import device_math
 from nn_any.backends.engine import Engine, fall_back, logger, one_line, take_rows
 from nn_any.backends.programs import ProgramCache
 from nn_any.core.errors import InvalidValueError
 from nn_any.core.state import Step, TrainState
 from nn_any.core.typing import Array, Batch
 
+_PRECISIONS = {"float32": "float32", "tf32": "tensorfloat32", "bfloat16": "bfloat16"}
+"""What JAX calls the arithmetic of float32 products."""
+
 
 @lru_cache(maxsize=256)
-def _jit(function: Callable[..., Any]) -> Callable[..., Any]:
+def _jit(function: Callable[..., Any], device: str) -> Callable[..., Any]:
     compiled = jax.jit(function)
 
     def call(*args: Any) -> Any:
         try:
-            with _broadcasting():
+            with _plain_jax(device):
                 return compiled(*args)
         except jax.errors.JAXTypeError as error:  # it reads a value: no tracer has one
             name = getattr(function, "__qualname__", function)
             logger.warning("jax.jit cannot compile %s, it runs eagerly: %s", name, one_line(error))
-            with _broadcasting():
+            with _plain_jax(device):
                 return function(*args)
 
     return call
 
 
-def _broadcasting() -> AbstractContextManager[Any]:
-    """A context in which arrays of different ranks broadcast, as those of ensembles do, whatever JAX is set to."""
-    allowed = jax.config.jax_numpy_rank_promotion == "allow"
-    context: AbstractContextManager[Any] = nullcontext() if allowed else jax.numpy_rank_promotion("allow")
-    return context
+def _plain_jax(device: str) -> AbstractContextManager[Any]:
+    """A context in which arrays of different ranks broadcast, and float32 products are in float32.
+
+    Ensembles have arrays of different ranks. An accelerator rounds the operands of products unless it is told not to, a
+    GPU to TF32 and a TPU to bfloat16. What the user has told JAX stands, and ``NN_ANY_CUDA_MATH`` goes before it.
+    """
+    contexts: list[AbstractContextManager[Any]] = []
+    if jax.config.jax_numpy_rank_promotion != "allow":
+        contexts.append(jax.numpy_rank_promotion("allow"))
+    if not device.startswith("cpu"):
+        own = jax.config.jax_default_matmul_precision
+        asked = device.startswith("cuda") and os.environ.get("NN_ANY_CUDA_MATH")
+        if asked or own is None:
+            contexts.append(jax.default_matmul_precision(_PRECISIONS[device_math(device)]))
+    if len(contexts) < 2:
+        return contexts[0] if contexts else nullcontext()
+    stack = ExitStack()
+    for context in contexts:
+        stack.enter_context(context)
+    return stack
+
+
+_PIECE = 64
+"""How many steps an accelerator takes before the host looks how many remain."""
 
 
 def _steps(
-    step: Step, state: TrainState, data: Batch, order: Array, rates: Array, start: Array, stop: Array
+    step: Step, piece: int, state: TrainState, data: Batch, order: Array, rates: Array, start: Array, pieces: Array
 ) -> tuple[TrainState, Array]:
-    """The steps number `start` … `stop` - 1; the losses of the others are zero.
+    """So many pieces of `piece` steps, from the step number `start` on; the losses of the other steps are zero.
 
-    A `jax.lax.scan` compiles to the same loop and is no faster, but it needs its length when it is compiled; this one
-    takes any segment of the epoch.
+    The number of pieces is traced, so that one program takes any segment of the epoch. Each time such a loop goes on,
+    the host of an accelerator waits to be told so. How long a piece is, it knows, and it does not wait there.
     """
 
     def body(i: Array, now: tuple[TrainState, Array]) -> tuple[TrainState, Array]:
@@ -61,9 +85,16 @@ def _steps(
         state, loss = step(state, take_rows(data, order[i], jnp), rates[i])
         return state, losses.at[i].set(loss)
 
+    def several(i: Array, now: tuple[TrainState, Array]) -> tuple[TrainState, Array]:
+        first = start + i * piece
+        if piece == 1:
+            return body(first, now)
+        together: tuple[TrainState, Array] = jax.lax.fori_loop(0, piece, lambda j, now: body(first + j, now), now)
+        return together
+
     shapes = jax.eval_shape(step, state, take_rows(data, order[0], jnp), rates[0])[1]
     losses = jnp.zeros((order.shape[0], *shapes.shape), shapes.dtype)
-    epoch: tuple[TrainState, Array] = jax.lax.fori_loop(start, stop, body, (state, losses))
+    epoch: tuple[TrainState, Array] = jax.lax.fori_loop(0, pieces, several, (state, losses))
     return epoch
 
 
@@ -74,24 +105,31 @@ def _description(leaf: Any) -> jax.ShapeDtypeStruct:
 
 
 class PlainEngine(Engine):
-    """The plain loop."""
+    """The plain loop, on a device known by its name."""
+
+    def __init__(self, device: str) -> None:
+        self._device = device
 
     def scope(self) -> AbstractContextManager[Any]:
-        return _broadcasting()
+        return _plain_jax(self._device)
 
 
 class JaxEngine(PlainEngine):
     """A whole segment of steps as one compiled loop on the device; compiled once per shape of the epoch.
 
     Steps that JAX cannot trace run eagerly; in the mode ``"compiled"`` they are an `EngineError`. `programs` are the
-    compiled loops of all networks: they have no buffers.
+    compiled loops of all networks: they have no buffers. An accelerator has two for a shape: one takes pieces of
+    `piece` steps, the other the steps that remain.
     """
 
-    def __init__(self, mode: str, programs: ProgramCache) -> None:
-        self.name, self._mode, self.programs = "jax.lax.fori_loop", mode, programs
+    name = "jax.lax.fori_loop"
+
+    def __init__(self, mode: str, programs: ProgramCache, device: str, piece: int = 1) -> None:
+        super().__init__(device)
+        self._mode, self.programs, self._piece = mode, programs, piece
 
     def compile(self, function: Callable[..., Any]) -> Callable[..., Any]:
-        return _jit(function)
+        return _jit(function, self._device)
 
     def run(
         self, step: Step, state: TrainState, data: Batch, order: Array, rates: Array, start: int, stop: int
@@ -101,18 +139,24 @@ class JaxEngine(PlainEngine):
             fall_back(self, self._mode, "jax_disable_jit, or JAX_DISABLE_JIT in the environment, is set")
         if self.name == Engine.name:
             return super().run(step, state, data, order, rates, start, stop)
-        own = jax.tree.map(lambda leaf: jnp.array(leaf, copy=True), state)
-        arguments = own, data, order, rates, np.int32(start), np.int32(stop)
-        try:
-            with self.scope():
-                compiled = self._compiled(step, arguments)
-        except Exception as error:  # whatever it is, the plain loop will tell better
-            fall_back(self, self._mode, one_line(error))
-            return self.run(step, state, data, order, rates, start, stop)
-        state, losses = compiled(*arguments)
-        return state, losses if len(losses) == stop - start else losses[start:stop]
+        now = jax.tree.map(lambda leaf: jnp.array(leaf, copy=True), state)
+        middle = stop - (stop - start) % self._piece
+        found = []
+        for piece, first, last in ((self._piece, start, middle), (1, middle, stop)):
+            if first == last:
+                continue
+            arguments = now, data, order, rates, np.int32(first), np.int32((last - first) // piece)
+            try:
+                with self.scope():
+                    compiled = self._compiled(step, piece, arguments)
+            except Exception as error:  # whatever it is, the plain loop will tell better
+                fall_back(self, self._mode, one_line(error))
+                return self.run(step, state, data, order, rates, start, stop)
+            now, losses = compiled(*arguments)
+            found.append(losses if len(losses) == last - first else losses[first:last])
+        return now, found[0] if len(found) == 1 else jnp.concatenate(found)
 
-    def _compiled(self, step: Step, arguments: tuple[Any, ...]) -> Callable[..., Any]:
+    def _compiled(self, step: Step, piece: int, arguments: tuple[Any, ...]) -> Callable[..., Any]:
         """The loop over `step` for arguments of these shapes, dtypes and devices; the state is donated to it."""
         leaves, tree = jax.tree.flatten(arguments)
         shapes = tuple(_description(leaf) for leaf in leaves)
@@ -120,12 +164,12 @@ class JaxEngine(PlainEngine):
 
         def make() -> Callable[..., Any]:
             began = time.perf_counter()
-            loop = jax.jit(partial(_steps, step), donate_argnums=0)
+            loop = jax.jit(partial(_steps, step, piece), donate_argnums=0)
             made: Callable[..., Any] = loop.lower(*jax.tree.unflatten(tree, shapes)).compile()
             self.compile_seconds += time.perf_counter() - began
             return made
 
-        return self.programs.get_or_make((step, tree, shapes, settings), make)
+        return self.programs.get_or_make((step, piece, tree, shapes, settings), make)
 
 
 class Backend(StandardBackend):
@@ -167,10 +211,12 @@ class Backend(StandardBackend):
         return self.canonical(f"{platform}:{raw.id}")
 
     def scope(self, name: str) -> AbstractContextManager[Any]:
-        return _broadcasting()
+        return _plain_jax(name)
 
     def engine(self, name: str, mode: str = "auto", programs: ProgramCache | None = None) -> Engine:
-        return PlainEngine() if mode == "eager" else JaxEngine(mode, self._programs)
+        if mode == "eager":
+            return PlainEngine(name)
+        return JaxEngine(mode, self._programs, name, 1 if name.startswith("cpu") else _PIECE)
 
     def integer_dtype(self, name: str) -> str:
         return "int64" if jax.config.jax_enable_x64 else "int32"

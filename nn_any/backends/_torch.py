@@ -10,8 +10,9 @@ import numpy as np
 import torch
 
 from nn_any.backends._standard import StandardBackend, for_images
-from nn_any.backends._torch_engine import CompiledEngine, GraphEngine, TorchEngine, plain_torch
+from nn_any.backends._torch_engine import CompiledEngine, GraphEngine, TorchEngine
 from nn_any.backends._torch_replay import TorchReplayEngine
+from nn_any.backends._torch_scope import PlainTorch
 from nn_any.backends.engine import Engine
 from nn_any.backends.programs import ProgramCache
 from nn_any.core.primitives import definition
@@ -132,17 +133,17 @@ class Backend(StandardBackend):
         return self.canonical(str(raw))
 
     def scope(self, name: str) -> AbstractContextManager[Any]:
-        return plain_torch()
+        return PlainTorch(name)
 
     def engine(self, name: str, mode: str = "auto", programs: ProgramCache | None = None) -> Engine:
         """CUDA graphs on a CUDA GPU, NumPy's loop on the CPU; compiled steps, or the plain loop, if asked for."""
         if mode == "auto" and name == "cpu":
             return TorchReplayEngine(programs)
         if mode == "eager" or (mode == "auto" and not name.startswith("cuda")):
-            return TorchEngine()
+            return TorchEngine(name)
         if name.startswith("cuda"):
             return GraphEngine(mode, self._programs, name)
-        return CompiledEngine(mode, self._programs)
+        return CompiledEngine(mode, self._programs, name)
 
     def supports(self, dtype: str, name: str) -> bool:
         return dtype != "float64" or not name.startswith("mps")

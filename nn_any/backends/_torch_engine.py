@@ -10,15 +10,17 @@ Reference: https://docs.pytorch.org/docs/stable/notes/cuda.html#cuda-graphs
 
 import time
 import warnings
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from threading import Lock
 from types import SimpleNamespace
 from typing import Any, TypeVar
 
 import torch
 
-from nn_any.backends.engine import Engine, fall_back, one_line, take_rows
+from nn_any.backends._torch_scope import PlainTorch
+from nn_any.backends.cuda.sources import device_math
+from nn_any.backends.engine import Engine, apart, changes, fall_back, one_line, take_rows
 from nn_any.backends.programs import ProgramCache
 from nn_any.core.state import Step, TrainState
 from nn_any.core.trees import tree_leaves, tree_map
@@ -32,35 +34,24 @@ _rows = SimpleNamespace(take=lambda x, rows, axis: torch.index_select(x, axis, r
 """Bare functions for `take_rows`: array-api-compat's `take` does without negative indices in three more operations."""
 
 
-def plain_torch() -> AbstractContextManager[Any]:
-    """What keeps PyTorch's switches from the work in here: autograd records nothing, and no product is in bfloat16."""
-    contexts: list[Any] = [torch.autocast(on, enabled=False) for on in ("cpu", "cuda") if torch.is_autocast_enabled(on)]
-    return _all_of(torch.no_grad(), *contexts) if contexts else torch.no_grad()
-
-
-@contextmanager
-def _all_of(*contexts: AbstractContextManager[Any]) -> Iterator[None]:
-    with ExitStack() as stack:
-        for context in contexts:
-            stack.enter_context(context)
-        yield
-
-
 class TorchEngine(Engine):
     """The plain loop, in which autograd records nothing: gradients are ours."""
 
+    def __init__(self, device: str = "cpu") -> None:
+        self._device = device
+
     def scope(self) -> AbstractContextManager[Any]:
-        return plain_torch()
+        return PlainTorch(self._device)
 
     def run(
         self, step: Step, state: TrainState, data: Batch, order: Array, rates: Array, start: int, stop: int
     ) -> tuple[TrainState, Array]:
-        losses, given = [], _storages(state)
+        losses, given = [], state
         with self.scope():
             for rows, rate in zip(order[start:stop].unbind(), rates[start:stop].unbind(), strict=True):
                 state, loss = step(state, take_rows(data, rows, _rows), rate)
                 losses.append(loss)
-            return _apart(state, given), torch.stack(losses)
+            return apart(state, given, _memory, torch.clone), torch.stack(losses)
 
 
 class CompiledEngine(TorchEngine):
@@ -71,8 +62,11 @@ class CompiledEngine(TorchEngine):
     networks: they have no buffers.
     """
 
-    def __init__(self, mode: str, programs: ProgramCache, name: str = "torch.compile") -> None:
-        self.name, self._mode, self.programs = name, mode, programs
+    name = "torch.compile"
+
+    def __init__(self, mode: str, programs: ProgramCache, device: str = "cpu") -> None:
+        super().__init__(device)
+        self._mode, self.programs = mode, programs
 
     def run(
         self, step: Step, state: TrainState, data: Batch, order: Array, rates: Array, start: int, stop: int
@@ -97,7 +91,7 @@ class CompiledEngine(TorchEngine):
             with _COMPILING:
                 return self._timed(lambda: _compile(step, arguments))
 
-        return self.programs.get_or_make((step, tree_map(_description, arguments)), make)
+        return self.programs.get_or_make((step, tree_map(_description, arguments), device_math(self._device)), make)
 
     def _timed(self, make: Callable[[], T]) -> T:
         """What `make` makes, its seconds counted; any failure of it is one that the plain loop gets around."""
@@ -117,9 +111,10 @@ class GraphEngine(CompiledEngine):
     its own graphs: one for the full batches of an epoch and one for a short last one.
     """
 
+    name = "torch.cuda.graph"
+
     def __init__(self, mode: str, programs: ProgramCache, device: str) -> None:
-        super().__init__(mode, programs, "torch.cuda.graph")
-        self._device = torch.device(device)
+        super().__init__(mode, programs, device)
         self._graphs = ProgramCache(None)
 
     def _run(
@@ -168,8 +163,8 @@ class StaticSteps:
         """One step, in place."""
         rows, rate = (torch.index_select(table, 0, self._count)[0] for table in (self._order, self._rates))
         state, loss = self._step(self.state, take_rows(self._data, rows, _rows), rate)
-        state = _apart(state, _storages(self.state))  # nothing is written before all has been read
-        tree_map(torch.Tensor.copy_, self.state, state)
+        for own, new in changes(self.state, state, _memory, torch.clone):
+            own.copy_(new)
         self._losses.index_copy_(0, self._count, loss[None])
         self._count.add_(1)
 
@@ -201,13 +196,10 @@ class _UnavailableError(Exception):
     """Why the fast path is not available."""
 
 
-def _storages(tree: Any) -> set[int]:
-    return {leaf.untyped_storage().data_ptr() for leaf in tree_leaves(tree)}
-
-
-def _apart(tree: Any, given: set[int]) -> Any:
-    """`tree`, with a copy in the place of what shares memory with arrays that are somebody else's."""
-    return tree_map(lambda leaf: leaf.clone() if leaf.untyped_storage().data_ptr() in given else leaf, tree)
+def _memory(tensor: Array) -> tuple[int, int]:
+    """Where the storage of a tensor begins and ends."""
+    storage = tensor.untyped_storage()
+    return storage.data_ptr(), storage.data_ptr() + storage.nbytes()
 
 
 def _description(tensor: Array) -> str:

@@ -180,16 +180,22 @@ CASES = {
     "heavy-ball": ([20, 8, 4], HeavyBall(), {}),
     "swapping": ([20, 8, 4], Swapping(), {}),
     "turning": ([6, *dense((6, "tanh"), (4, "sigmoid"))], Turning(), {}),
+    "data-with-strides": ([20, 8, 4], nn.SGD(1.0, momentum=0.9), {"turned": True}),
     "deep": ([6, *dense(*[(6, "tanh")] * 40, (4, "sigmoid"))], nn.Adam(), {}),
     "one-layer": ([20, 4], nn.SGD(1.0, momentum=0.9), {}),
 }
 
 
-def arguments(layers, optimizer, *, dtype, loss="quadratic", batch=5, classes=4, members=None, own_rates=False):
+def arguments(
+    layers, optimizer, *, dtype, loss="quadratic", batch=5, classes=4, members=None, own_rates=False, turned=False
+):
     """A step and what `Engine.run` gives it, after the plain loop's results for it, in float64."""
     shape = layers[0] if isinstance(layers[0], tuple) else (layers[0],)
     rng = np.random.default_rng(0)
-    data = rng.integers(0, 256, (EXAMPLES, *shape)).astype("uint8"), rng.integers(0, classes, EXAMPLES)
+    x = rng.integers(0, 256, (EXAMPLES, *shape)).astype("uint8")
+    if turned:
+        x = np.moveaxis(np.ascontiguousarray(np.moveaxis(x, 0, 1)), 1, 0)
+    data = x, rng.integers(0, classes, 2 * EXAMPLES)[::2]
     order = rng.integers(0, EXAMPLES, (6, members, batch) if members else (6, batch))
     rates = np.linspace(0.3, 0.1, 6)
     if own_rates:

@@ -175,6 +175,23 @@ def test_an_ensemble(device, name, own_rates):
     equal(host(got), host(expected), 1e-4)
 
 
+@pytest.mark.parametrize("dtype", ["int32", "int64"])
+def test_an_order_as_it_was_drawn(device, dtype):
+    """Drawn member by member, (m, steps, batch), and turned without a copy."""
+    step, (params, state, _, count, _) = make(device, [20, 8, 4], nn.SGD(1.0))
+    xp = device.xp
+    several = tree_map(lambda leaf: xp.stack([leaf, leaf + 0.1, -leaf]), params)
+    state = TrainState(several, state, (), count, xp.zeros((3, 1), dtype=xp.int32))
+    drawn = device.asarray(np.random.default_rng(5).integers(0, 50, (3, 20, 5)).astype(dtype))
+    order, data, rates = xp.permute_dims(drawn, (1, 0, 2)), images(device), device.asarray(RATES[:20])
+    engine = device.training_engine("compiled")
+    got, losses = engine.run(step, state, data, order, rates, 0, 20)
+    expected, expected_losses = device.training_engine("eager").run(step, state, data, order, rates, 0, 20)
+    assert engine.name == "cupy fused kernel"
+    np.testing.assert_allclose(nn.to_numpy(losses), nn.to_numpy(expected_losses), rtol=1e-4)
+    equal(host(got), host(expected), 1e-4)
+
+
 def test_the_graphs_memory_is_its_own(device):
     """Much that is allocated, written and freed between replays changes nothing."""
     import cupy

@@ -26,6 +26,7 @@ def cupy(monkeypatch, tmp_path):
     names = ("kernels", "fused", "graph", "engine")
     modules = {name: importlib.import_module(f"nn_any.backends._cupy_{name}") for name in names}
     CapturedSteps = modules["graph"].CapturedSteps
+    monkeypatch.setattr(modules["fused"], "_address", lambda array: array.ctypes.data)
 
     def captured(self, steps):
         """In the place of a graph: its work done anew at each launch."""
@@ -92,8 +93,27 @@ def test_the_fused_kernel_reads_orders_as_they_were_drawn(cupy, monkeypatch, dty
     monkeypatch.setattr(cupy.fused.cupy, "ascontiguousarray", lambda a, dtype=None: copies.append(a.ndim) or a.copy())
     check_engine(engine, step, state, images(), drawn.transpose(1, 0, 2), RATES[:4], "cupy fused kernel", 2)
     assert 3 not in copies
+    data, turned = images(), drawn.transpose(1, 0, 2)
+    first, _ = engine.run(step, state, data, turned, RATES[:4], 0, 4)
+    second, _ = engine.run(step, state, data, turned.astype("int64"), RATES[:4], 0, 4)
+    equal(first, second, 0)  # one kernel, whichever of the two dtypes it was compiled for
     check_engine(engine, step, state, images(), drawn.transpose(2, 0, 1)[:4, :, :3], RATES[:4], "cupy fused kernel", 2)
     assert 3 in copies
+
+
+@pytest.mark.parametrize("inputs", [20, 21])
+def test_inputs_that_begin_anywhere(cupy, inputs):
+    """Rows that are read by four have to begin where that can be done; others need not."""
+    step, state = make([inputs, 4], nn.SGD(1.0))
+    x, y = images(shape=(inputs,))
+    memory = np.zeros(x.size + 1, "uint8")
+    memory[1:] = x.ravel()
+    x = memory[1:].reshape(x.shape)
+    assert x.ctypes.data % 4 == 1
+    engine = cupy.engine.CupyEngine(0)
+    name = "cupy graph" if inputs == 20 else "cupy fused kernel"
+    check_engine(engine, step, state, (x, y), orders(6, 5), RATES[:6], name, 2)
+    assert ("do not begin at a multiple of 4 bytes" in engine.fused_reason) == (inputs == 20)
 
 
 def orders(steps, batch, members=None):

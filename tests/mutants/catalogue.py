@@ -130,8 +130,8 @@ BACKENDS = [
     ),
     Mutant(
         "backends/_jax.py",
-        "fori_loop(start, stop,",
-        "fori_loop(start + 1, stop,",
+        "fori_loop(0, pieces,",
+        "fori_loop(1, pieces,",
         "JAX leaves out the first step of a segment",
     ),
     Mutant("backends/_torch.py", "alpha=-1.0", "alpha=1.0", "PyTorch moves the weights uphill"),

@@ -12,13 +12,11 @@ SIGNALS = {
 
 WITHOUT = {
     "backends/_cupy.py Backend.raw: CUDA finds {} GPU(s): {}": "needs a GPU; `resolve` shows it with a remedy",
-    "backends/_cupy_graph.py _AsItIs.launch: a step turns {} {} of its state into {} {}": (
-        "caught: the steps run eagerly"
-    ),
     "backends/_cupy_program.py StepProgram.__init__: a step turns {} of its state into {}": (
         "caught: the step is captured as it is"
     ),
     "backends/_cupy_products.py _call: {} failed with status {} of cublasStatus_t": ("caught: the steps run eagerly"),
+    "backends/engine.py changes: a step turns {} {} of its state into {} {}": "caught: the steps run eagerly",
     "backends/replay/recorded.py Recorded.__getattr__: the standard's arrays have no attribute {}": (
         "caught: the steps run eagerly"
     ),

@@ -6,8 +6,8 @@
 //
 // Macros: REAL (float, double), X_TYPE, Y_TYPE, W_TYPE (as the data set stores inputs, targets, example weights),
 // ORDER_TYPE (int, long long), SIZES (inputs, units, ...), ACTIVATIONS and SLOPES (one a layer), LOSS, SMOOTHING,
-// INVERSE_SCALE, LABELS, WEIGHTED, BATCH, THREADS (a multiple of 32), SHARED_WEIGHTS, EXPECTED_BYTES (of shared memory),
-// EXPECTED_PARAMS (numbers a network's parameters take). recipes.py sets them.
+// INVERSE_SCALE, LABELS, WEIGHTED, BATCH, THREADS (a multiple of 32), SHARED_WEIGHTS; EXPECTED_BYTES (of shared memory)
+// and EXPECTED_PARAMS (numbers of a network's parameters), which are checked. recipes.py sets them.
 
 enum { LINEAR, SIGMOID, TANH, RELU, LEAKY_RELU, SOFTMAX };
 enum { QUADRATIC, MEAN_SQUARED_ERROR, CROSS_ENTROPY, LOG_LIKELIHOOD };
@@ -26,27 +26,28 @@ __device__ constexpr int smaller(int a, int b) { return a < b ? a : b; }
 __device__ constexpr int larger(int a, int b) { return a < b ? b : a; }
 
 // The 16 bytes that one instruction reads. Rows of numbers take an odd multiple of 64 bytes, so that each begins where
-// such a read may begin, and two neighbours lie in different banks of shared memory. What is behind a row's end is zero.
+// such a read may, and two neighbours lie in different banks of shared memory. Behind a row's end there are zeros.
 constexpr int VECTOR = 16 / sizeof(REAL);
 struct __align__(16) Vector { REAL v[VECTOR]; };
 __device__ inline Vector& vector(REAL* at) { return *reinterpret_cast<Vector*>(at); }
 __device__ inline const Vector& vector(const REAL* at) { return *reinterpret_cast<const Vector*>(at); }
 __device__ constexpr int stride(int layer) { return round_up(sizes[layer] - 4 * VECTOR, 8 * VECTOR) + 4 * VECTOR; }
 
-// Forward, a lane sums ROWS x columns products along its part of the inputs, a warp twice as many rows and columns with
-// eight lanes each, and where the inputs are many, several warps do the same rows and columns.
-constexpr int ROW_TILES = ceil_div(BATCH, 16), ROWS = ceil_div(BATCH, 2 * ROW_TILES), MOST_COLUMNS = smaller(16, 32 / ROWS);
+// How the forward pass is shared. A tile is 2 ROWS examples by 2 columns(layer) units. A warp takes a tile: eight lanes
+// for each quarter of its outputs, and each of the eight sums along its own inputs. Where the inputs are many, several
+// warps take a tile, parts(layer), and each of them sums along its own inputs as well.
+constexpr int ROW_TILES = ceil_div(BATCH, 16), ROWS = ceil_div(BATCH, 2 * ROW_TILES);
+constexpr int MOST_COLUMNS = smaller(16, 32 / ROWS);
 __device__ constexpr int vectors(int layer) { return ceil_div(sizes[layer], VECTOR); }
 __device__ constexpr int unit_tiles(int layer) {  // where the inputs are few, as many as there are warps
   const int spread = vectors(layer - 1) < 64 ? smaller(WARPS / ROW_TILES, ceil_div(sizes[layer], 2)) : 1;
   return larger(spread, ceil_div(sizes[layer], 2 * MOST_COLUMNS));
 }
 __device__ constexpr int columns(int layer) { return ceil_div(sizes[layer], 2 * unit_tiles(layer)); }
-__device__ constexpr int parts(int layer) {  // with four reads or more for each lane
+__device__ constexpr int parts(int layer) {  // each lane reads four times or more
   return larger(1, smaller(WARPS / (ROW_TILES * unit_tiles(layer)), vectors(layer - 1) / 32));
 }
-
-__device__ constexpr int sums(int layer) {  // of a lane
+__device__ constexpr int sums(int layer) {  // of a lane: ROWS x columns, and what makes that a power of two
   const int n = ROWS * columns(layer);
   return n <= 8 ? 8 : n <= 16 ? 16 : 32;
 }
@@ -126,8 +127,9 @@ template <int L> __device__ inline REAL derivative(REAL a) {
   return 1;
 }
 
-// COUNT values in each lane of a warp: their sums over the eight lanes that differ in the upper three bits. Each of these
-// keeps half of what it has three times, so that the k-th has the sums k * COUNT / 8 ... in the end, as its first values.
+// Each lane of a warp has COUNT values, to be summed over the eight lanes that differ in the upper three bits only.
+// Three times a lane gives half of its values to another and keeps the rest. The k-th of the eight ends with COUNT / 8
+// sums as its first values: those of the values from k * COUNT / 8 on.
 template <int COUNT, int MASK = 16, int HALF = COUNT / 2> __device__ inline void sum_lanes(REAL (&v)[COUNT]) {
   const bool upper = threadIdx.x & MASK;
 #pragma unroll
@@ -145,7 +147,7 @@ template <int L> __device__ void forward(const REAL* params) {
   constexpr int TILES = ROW_TILES * unit_tiles(L), STEP = PARTS * 8 * VECTOR, SUMS = sums(L), SLOTS = slots(L);
   const REAL *weights = params + PARAMS_AT<L>, *biases = weights + UNITS * STRIDE<L - 1>;
   REAL *out = shared(A_AT<L>), *partial_sums = shared(PARTIAL_SUMS_AT);
-  const auto finish = [&](int slot, REAL z) {  // a slot is a sum of a lane of a tile
+  const auto finish = [&](int slot, REAL z) {  // a slot is a place for a sum: tile, which of a lane's, lane
     const int lane = slot % 32, value = lane / 4 * (SUMS / 8) + slot / 32 % (SUMS / 8), tile = slot / (4 * SUMS);
     const int n = tile % ROW_TILES * 2 * ROWS + lane % 2 + value / COLUMNS * 2;
     const int unit = tile / ROW_TILES * 2 * COLUMNS + lane / 2 % 2 + value % COLUMNS * 2;
@@ -193,7 +195,7 @@ template <int L> __device__ void forward(const REAL* params) {
       for (int part = 0; part < PARTS; ++part) z += partial_sums[part * SLOTS + slot];
       finish(slot, z);
     }
-    __syncthreads();
+    __syncthreads();  // also: the next layer may lay its partial sums over these
   }
 }
 
@@ -420,18 +422,22 @@ struct Batch {
   }
 };
 
+__device__ inline void copy_params(REAL* to, const REAL* from) {
+  for (int i = threadIdx.x * VECTOR; i < PARAMS; i += THREADS * VECTOR) vector(to + i) = vector(from + i);
+}
+
 // params (m, PARAMS): each layer's weights (units, stride) and biases, one behind the other; written in place.
 // order: the row of x and y that is example n of member m at step s is order[s * order_step + m * order_member + n].
 // rates (steps,), or (steps, m) with own_rates; losses (steps, m). Steps start ... stop - 1.
 extern "C" __global__ void __launch_bounds__(THREADS)
 fused_mlp(REAL* all_params, const X_TYPE* x, const Y_TYPE* y, const W_TYPE* weights, const ORDER_TYPE* order,
-          long long order_step, long long order_member, const REAL* rates, int own_rates, REAL* losses, int start, int stop) {
+          long long order_step, long long order_member, const REAL* rates, int own_rates, REAL* losses, int start,
+          int stop) {
   const long long members = gridDim.x, member = blockIdx.x;
   REAL* const global_params = all_params + member * PARAMS;
   REAL* const params = SHARED_WEIGHTS ? shared(0) : global_params;
   order += member * order_member;
-  if (SHARED_WEIGHTS)
-    for (int i = threadIdx.x * VECTOR; i < PARAMS; i += THREADS * VECTOR) vector(params + i) = vector(global_params + i);
+  if (SHARED_WEIGHTS) copy_params(params, global_params);
   for (int i = X_AT + threadIdx.x; i < ORDER_AT; i += THREADS) *shared(i) = 0;
   using Order = Spread<1>;
   Order::each<1>([&](int n, int, int) {
@@ -447,9 +453,8 @@ fused_mlp(REAL* all_params, const X_TYPE* x, const Y_TYPE* y, const W_TYPE* weig
     const long long at = step * members + member;
     const REAL rate = rates[own_rates ? at : step];
     const bool more = step + 1 < stop;
-    // The examples of the next step, and the rows of the one after it: neither waits for the other.
-    ORDER_TYPE rows[Order::SHARE];
     if (more) batch.ask(rows_of(step + 1));
+    ORDER_TYPE rows[Order::SHARE];  // of the step after, so that asking for its examples does not wait for them
     if (step + 2 < stop)
       Order::each<Order::TALL>([&](int n, int, int j) { rows[j] = order[(step + 2) * order_step + n]; });
     forward_through<1>(params);
@@ -457,11 +462,10 @@ fused_mlp(REAL* all_params, const X_TYPE* x, const Y_TYPE* y, const W_TYPE* weig
     backward_through<LAYERS>(params);
     update<LAYERS>(params);
     write_loss(losses + at);
-    __syncthreads();
+    __syncthreads();  // the update has read the inputs, and whoever reads the weights next finds all of them
     if (more) batch.put(rows_of(step + 1));
     if (step + 2 < stop) Order::each<Order::TALL>([&](int n, int, int j) { rows_of(step)[n] = rows[j]; });
     __syncthreads();
   }
-  if (SHARED_WEIGHTS)
-    for (int i = threadIdx.x * VECTOR; i < PARAMS; i += THREADS * VECTOR) vector(global_params + i) = vector(params + i);
+  if (SHARED_WEIGHTS) copy_params(global_params, params);
 }

@@ -49,3 +49,8 @@ def chosen_math() -> str:
     if math not in MATHS:
         raise InvalidValueError(f"NN_ANY_CUDA_MATH: expected one of {', '.join(MATHS)}, got {math!r}")
     return math
+
+
+def device_math(name: str) -> str:
+    """The arithmetic of float32 products on the device called `name`: what was chosen for CUDA, else the first."""
+    return chosen_math() if name.startswith("cuda") else MATHS[0]

@@ -21,13 +21,21 @@ for _name in WHOLE:
 def record_for_cuda(step: Step, state: TrainState, data: Batch, order: Array, rates: Array) -> Recording:
     """The calls of `step`, noted on stand-ins for the arrays of `Engine.run`: only their shapes and dtypes are read.
 
-    A step that cannot be written down, since it reads a value or leaves the standard, is an `UnrecordableError`.
+    Of the data, strides are read as well; none may be negative. A step that cannot be written down, since it reads a
+    value or leaves the standard, is an `UnrecordableError`.
     """
 
     def stand_in(array: Array) -> np.ndarray:
         return np.zeros(array.shape, array.dtype)  # memory that is never touched is never given
 
-    columns = tuple([stand_in(column) for column in data])
+    columns = tuple([_laid_out_as(column) for column in data])
     rows, rate = np.zeros(order.shape[1:], order.dtype), np.zeros(rates.shape[1:], rates.dtype)
     with np.errstate(all="ignore"):
         return record(step, tree_map(stand_in, state), columns, rows, rate, _CUDA)
+
+
+def _laid_out_as(column: Array) -> np.ndarray:
+    """Zeros with the strides of `column`."""
+    reach = sum((size - 1) * stride for size, stride in zip(column.shape, column.strides, strict=True))
+    memory = np.zeros(max(reach, 0) + column.itemsize, np.uint8)
+    return np.ndarray(column.shape, column.dtype, memory, strides=column.strides)

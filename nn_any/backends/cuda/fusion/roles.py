@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from nn_any.backends.cuda.fusion.elementwise import cost, is_elementwise
 from nn_any.backends.cuda.fusion.reductions import reduction_of
 from nn_any.backends.cuda.fusion.views import is_view
+from nn_any.backends.cuda.sources import C_TYPES
 from nn_any.backends.replay.batching import Recording, needed, users_of
 from nn_any.backends.replay.nodes import Node
 
@@ -134,5 +135,6 @@ class Roles:
 def _can_be_inlined(node: Node) -> bool:
     """Whether a kernel may compute a value that is not elementwise wherever it is wanted."""
     if node.name == "take":  # rows by their numbers
-        return node.kwargs == {"axis": 0} and len(node.args) == 2 and len(node.args[1].layout.shape) == 1
+        plain = node.kwargs == {"axis": 0} and len(node.args) == 2 and len(node.args[1].layout.shape) == 1
+        return plain and node.layout.dtype.name in C_TYPES
     return is_view(node) or reduction_of(node) is not None

@@ -197,10 +197,12 @@ class SegmentWriter:
 
     def _loaded(self, node: Node, index: tuple[Term, ...]) -> Term:
         shape = node.layout.shape
-        own = shape == self._segment.shape and index == self._own
+        own = shape == self._segment.shape and index == self._own and node.name != "column"
         self.reads.append((node, own))
-        wide = math.prod(shape) >= 2**31
         strides = [math.prod(shape[k + 1 :]) for k in range(len(shape))]
+        if node.name == "column":  # which lies as the user has it
+            strides = [stride // node.layout.dtype.itemsize for stride in node.layout.strides]
+        wide = sum(size * stride for size, stride in zip(shape, strides, strict=True)) >= 2**31
         parts = [
             f"{'(long long)' if wide else ''}{term.text}{'' if stride == 1 else f' * {stride}'}"
             for term, stride in zip(index, strides, strict=True)
