@@ -4,7 +4,7 @@
 
 struct Triple { unsigned x, y, z; };
 
-enum class Parameter : char { value, reads, writes };  // a value, or a pointer or array and what is done with it
+enum class Parameter : char { indexer, value, reads, writes };  // reads, writes: pointers and CuPy's arrays
 
 struct Kernel {
   void (*launch)(Triple grid, Triple block, unsigned shared_memory, void** arguments);

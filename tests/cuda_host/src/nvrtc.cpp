@@ -23,9 +23,10 @@ static std::string read(const std::string& path) {
   return text.str();
 }
 
-// `reads` for a pointer or an array of const, `writes` for another, `value` for the rest; from the text of a parameter
+// What a parameter is, from its text
 static std::string use_of(const std::string& parameter) {
   const bool pointer = parameter.find('*') != std::string::npos || parameter.find("CArray") != std::string::npos;
+  if (parameter.find("CIndexer") != std::string::npos) return "Parameter::indexer";
   if (!pointer) return "Parameter::value";
   const size_t constant = parameter.find("const ");
   return constant != std::string::npos && constant < parameter.find('*') ? "Parameter::reads" : "Parameter::writes";
