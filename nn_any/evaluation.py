@@ -75,7 +75,8 @@ def correct_votes(snapshot: Snapshot, device: Device, examples: Examples) -> int
     x, y, *_ = examples.arrays
     labels, voted = to_numpy(y), to_numpy(votes(snapshot, device, x, examples.prepare.scale))
     if labels.ndim == 2:
-        labels = to_numpy(predicted_classes(y, xp=device.xp))
+        with device.scope():
+            labels = to_numpy(predicted_classes(y, xp=device.xp))
     return int(np.count_nonzero(voted == labels))
 
 

@@ -11,6 +11,7 @@ from importlib.util import find_spec
 import cuda_host
 import numpy as np
 import pytest
+from cuda_races import find_tsan
 from cuda_tools import find_cxx, find_nvrtc
 from oracle import digits_arrays
 
@@ -18,7 +19,7 @@ import nn_any as nn
 
 REQUIRED = {name.strip() for name in os.environ.get("NN_ANY_REQUIRE", "").split(",") if name.strip()}
 LIBRARIES = ("numpy", "array_api_strict", "torch", "jax", "cupy")
-TOOLS = {"nvrtc12": partial(find_nvrtc, 12), "nvrtc13": partial(find_nvrtc, 13), "cxx": find_cxx}
+TOOLS = {"nvrtc12": partial(find_nvrtc, 12), "nvrtc13": partial(find_nvrtc, 13), "cxx": find_cxx, "tsan": find_tsan}
 """What the CUDA sources are compiled with where there is no GPU: NVRTC's wheels, and a C++ compiler on Linux."""
 HOST_GPUS = int(os.environ.get("NN_ANY_HOST_GPUS", 2))
 MACHINE = None if cuda_host.gpu() or cuda_host.missing() else cuda_host.start(devices=HOST_GPUS)
@@ -33,6 +34,7 @@ WORDS = {
     "nvrtc12": "NVRTC of CUDA 12, which compiles CUDA sources",
     "nvrtc13": "NVRTC of CUDA 13",
     "cxx": "a C++ compiler",
+    "tsan": "a C++ compiler with ThreadSanitizer",
 }
 QUICK = ("numpy", "strict")
 """The backends of a quick run, ``pytest -m "not slow"``; tests marked ``every_backend`` run on the others as well."""

@@ -2,25 +2,14 @@
 // between the lanes of a warp let the others go on until all have come. Blocks run one after another.
 #include <ucontext.h>
 
-#include <cmath>
-#include <cstdint>
-#include <cstring>
-#include <utility>
 #include <vector>
 
-using std::exp, std::expm1, std::log, std::log1p, std::log2, std::tanh, std::sqrt, std::pow, std::floor, std::ceil;
-using std::isfinite, std::isinf, std::isnan;
+#include "cuda_words.h"
 
-#define __global__
-#define __device__
 #ifndef __shared__
 #define __shared__
 #endif
-#define __launch_bounds__(threads)
-#define __align__(n) __attribute__((aligned(n)))
-#define __restrict__
 
-struct Triple { unsigned x, y, z; };
 static Triple threadIdx, blockIdx, blockDim, gridDim;
 
 __align__(16) unsigned char shared_memory[256 * 1024];
@@ -96,16 +85,6 @@ template <class Function> void launch(unsigned x, unsigned y, unsigned z, unsign
       }
     }
   }
-}
-
-// Calls a kernel with the arguments whose addresses are given, as CUDA's launch does.
-template <class... Types, size_t... I>
-void call(void (*kernel)(Types...), void** arguments, std::index_sequence<I...>) {
-  kernel(*static_cast<std::remove_reference_t<Types>*>(arguments[I])...);
-}
-
-template <class... Types> void call(void (*kernel)(Types...), void** arguments) {
-  call(kernel, arguments, std::index_sequence_for<Types...>());
 }
 
 }  // namespace shim

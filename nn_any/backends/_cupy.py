@@ -51,6 +51,9 @@ class Backend(StandardBackend):
         device: AbstractContextManager[Any] = self.raw(name)
         return device
 
+    def index_dtype(self, name: str) -> str:
+        return "int32"  # half of what would cross to the GPU otherwise
+
     def supports(self, dtype: str, name: str) -> bool:
         return True
 

@@ -62,9 +62,11 @@ class CapturedSteps:
         self._done = self._stream.record()
         for _ in range(2):
             self._load(state, order, rates, 0)
-            with self._private():
-                self._advance(1)
-            self._stream.synchronize()
+            try:
+                with self._private():
+                    self._advance(1)
+            finally:  # where a step fails, what it has begun still reads the data
+                self._stream.synchronize()
         self._one = self._captured(1)
         self._many: Any = self._captured(_STEPS_A_LAUNCH) if order.shape[0] >= _STEPS_A_LAUNCH else None
 

@@ -6,8 +6,8 @@ and its gradients inside a loop some ten times slower than the definitions, whic
 
 import os
 import time
-from collections.abc import Callable, Iterable
-from contextlib import AbstractContextManager, ExitStack, nullcontext
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from functools import lru_cache, partial
 from types import MappingProxyType
 from typing import Any
@@ -67,6 +67,13 @@ def _plain_jax(device: str) -> AbstractContextManager[Any]:
     return stack
 
 
+_MEMORY = (
+    "XLA_PYTHON_CLIENT_PREALLOCATE",
+    "XLA_CLIENT_MEM_FRACTION",
+    "XLA_PYTHON_CLIENT_MEM_FRACTION",
+    "XLA_PYTHON_CLIENT_ALLOCATOR",
+)
+"""With these, users tell JAX how to take memory on a GPU."""
 _PIECE = 64
 """How many steps an accelerator takes before the host looks how many remain."""
 
@@ -102,6 +109,23 @@ def _description(leaf: Any) -> jax.ShapeDtypeStruct:
     """What a compiled program is made for: a shape, a dtype, and a device if the array is bound to one."""
     where = leaf.sharding if getattr(leaf, "committed", False) else None
     return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=where, weak_type=getattr(leaf, "weak_type", False))
+
+
+@contextmanager
+def _memory_as_needed() -> Iterator[None]:
+    """A context in which JAX, if it starts CUDA here, takes memory as it needs it, unless the user has said otherwise.
+
+    By itself it takes three quarters of a GPU's memory at once, and leaves the rest to CuPy, PyTorch and everyone else.
+    It looks at the environment when it starts CUDA; other processes are to find the environment as it was.
+    """
+    if any(name in os.environ for name in _MEMORY):
+        yield
+        return
+    os.environ[_MEMORY[0]] = "false"
+    try:
+        yield
+    finally:
+        del os.environ[_MEMORY[0]]
 
 
 class PlainEngine(Engine):
@@ -188,10 +212,11 @@ class Backend(StandardBackend):
 
     def raw_devices(self) -> Iterable[Any]:
         """The default platform's, and the CPU's, which `jax.devices()` leaves out beside an accelerator."""
-        try:
-            return (*jax.devices(), *jax.devices("cpu"))
-        except RuntimeError:  # JAX_PLATFORMS may leave the CPU out
-            return tuple(jax.devices())
+        with _memory_as_needed():
+            try:
+                return (*jax.devices(), *jax.devices("cpu"))
+            except RuntimeError:  # JAX_PLATFORMS may leave the CPU out
+                return tuple(jax.devices())
 
     def names(self) -> list[str]:
         return sorted(self._devices, key=lambda name: name.startswith("cpu"))
@@ -241,7 +266,7 @@ class Backend(StandardBackend):
         return super().is_out_of_memory(error) or "RESOURCE_EXHAUSTED" in str(error)  # XLA's has no class of its own
 
     def free_memory(self, name: str) -> int | None:
-        """What is left of what XLA has set aside on an accelerator."""
+        """What is left of the most that XLA takes on an accelerator."""
         stats = self.raw(name).memory_stats()
         if not stats:
             return super().free_memory(name)

@@ -113,6 +113,10 @@ class StandardBackend:
         """Whether arrays of a floating dtype can live on the device."""
         return dtype in self.xp.__array_namespace_info__().dtypes(device=self.raw(name), kind="real floating")
 
+    def index_dtype(self, name: str) -> str:
+        """The integer dtype in which a device is sent the numbers of rows."""
+        return self.integer_dtype(name)
+
     def integer_dtype(self, name: str) -> str:
         """The name of the library's default integer dtype on the device."""
         return _integer_dtype(self, name)

@@ -145,6 +145,9 @@ class Backend(StandardBackend):
             return GraphEngine(mode, self._programs, name)
         return CompiledEngine(mode, self._programs, name)
 
+    def index_dtype(self, name: str) -> str:
+        return "int32" if name.startswith("cuda") else super().index_dtype(name)
+
     def supports(self, dtype: str, name: str) -> bool:
         return dtype != "float64" or not name.startswith("mps")
 

@@ -11,7 +11,7 @@ Reference: https://docs.pytorch.org/docs/stable/notes/cuda.html#cuda-graphs
 import time
 import warnings
 from collections.abc import Callable
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from threading import Lock
 from types import SimpleNamespace
 from typing import Any, TypeVar
@@ -19,15 +19,18 @@ from typing import Any, TypeVar
 import torch
 
 from nn_any.backends._torch_scope import PlainTorch
+from nn_any.backends._torch_tape import foreach, shortened
 from nn_any.backends.cuda.sources import device_math
 from nn_any.backends.engine import Engine, apart, changes, fall_back, one_line, take_rows
 from nn_any.backends.programs import ProgramCache
+from nn_any.backends.replay.recorded import UnrecordableError
 from nn_any.core.state import Step, TrainState
 from nn_any.core.trees import tree_leaves, tree_map
 from nn_any.core.typing import Array, Batch
 
 _WARM_UP = 3
 """How often a step runs before it is captured: PyTorch's own examples take three."""
+_STEPS_A_LAUNCH = 16
 
 T = TypeVar("T")
 _rows = SimpleNamespace(take=lambda x, rows, axis: torch.index_select(x, axis, rows), reshape=torch.reshape)
@@ -123,21 +126,23 @@ class GraphEngine(CompiledEngine):
         key = step, tree_map(_description, (state, data, order, rates)), tuple([column.data_ptr() for column in data])
         with torch.cuda.device(self._device):
             graph = self._graphs.get_or_make(key, lambda: self._graph(step, state, data, order, rates, start))
-            graph.steps.load(state, order, rates, start)
-            for _ in range(start, stop):
-                graph.replay()
-            return graph.steps.results(start, stop)
+            self._timed(lambda: graph.capture(stop - start))
+            return graph.run(state, order, rates, start, stop)
 
     def _graph(self, step: Step, state: TrainState, data: Batch, order: Array, rates: Array, start: int) -> "_Graph":
+        first = state, take_rows(data, order[start], _rows), rates[start]
         if self._mode == "compiled":
-            step = self._compiled(step, (state, take_rows(data, order[start], _rows), rates[start]))
+            step = self._compiled(step, first)
+        else:
+            with suppress(UnrecordableError):
+                step = shortened(step, *first)
         return self._timed(lambda: _Graph(StaticSteps(step, state, data, order, rates)))
 
 
 class StaticSteps:
     """Steps as CUDA graphs want them: `advance` reads and writes buffers that stay where they are.
 
-    A counter on the device says which row of the order is due, so that every step is the same for the host. `state` is
+    A counter on the device says which row of the order is due, so that every call is the same for the host. `state` is
     what the next step begins with.
     """
 
@@ -146,7 +151,7 @@ class StaticSteps:
         self.state: TrainState = tree_map(torch.clone, state)
         self._order, self._rates = order.clone(), rates.clone()
         self._losses = torch.zeros_like(rates)
-        self._count = torch.zeros(1, dtype=torch.int64, device=order.device)
+        self._next = torch.arange(_STEPS_A_LAUNCH, dtype=torch.int64, device=order.device)
 
     def load(self, state: TrainState, order: Array, rates: Array, start: int) -> None:
         """Copy in what the next steps begin with."""
@@ -157,16 +162,23 @@ class StaticSteps:
 
     def go_to(self, step: int) -> None:
         """Let this step be the next one."""
-        self._count.fill_(step)
+        torch.arange(step, step + _STEPS_A_LAUNCH, out=self._next)
 
-    def advance(self) -> None:
-        """One step, in place."""
-        rows, rate = (torch.index_select(table, 0, self._count)[0] for table in (self._order, self._rates))
-        state, loss = self._step(self.state, take_rows(self._data, rows, _rows), rate)
+    def advance(self, steps: int = 1) -> None:
+        """Some steps, at most as many as a launch has, and their outcome put back to where the next call finds it."""
+        due = self._next[:steps]
+        rows, rates = (torch.index_select(table, 0, due).unbind() for table in (self._order, self._rates))
+        state, losses = self.state, []
+        for i in range(steps):
+            state, loss = self._step(state, take_rows(self._data, rows[i], _rows), rates[i])
+            losses.append(loss)
+        self._losses.index_copy_(0, due, torch.stack(losses) if steps > 1 else losses[0][None])
+        self._next.add_(steps)
+        by_dtype: dict[Any, list[tuple[Array, Array]]] = {}
         for own, new in changes(self.state, state, _memory, torch.clone):
-            own.copy_(new)
-        self._losses.index_copy_(0, self._count, loss[None])
-        self._count.add_(1)
+            by_dtype.setdefault(own.dtype, []).append((own, new))
+        for pairs in by_dtype.values():  # one kernel writes many arrays of a dtype
+            foreach("copy_")(*map(list, zip(*pairs, strict=True)))
 
     def results(self, start: int, stop: int) -> tuple[TrainState, Array]:
         """Copies of the state and of the losses of the steps number `start` … `stop` - 1."""
@@ -175,21 +187,42 @@ class StaticSteps:
 
 
 class _Graph:
-    """One step, captured; its memory pool, and all that it points into, live as long as this object."""
+    """Steps, captured: one, and many at once. Memory pools, and all that they point into, live as long as this object.
+
+    Copying the state back, and finding the rows that are due, cost once a launch.
+    """
 
     def __init__(self, steps: StaticSteps) -> None:
-        self.steps = steps
-        main, side = torch.cuda.current_stream(), torch.cuda.Stream()
+        self._steps = steps
+        self._stream = torch.cuda.Stream()
+        self._captured: dict[int, Any] = {}
+
+    def capture(self, steps: int) -> None:
+        """Capture what so many steps want, unless it is there; this writes over the state."""
+        for size in (1, _STEPS_A_LAUNCH):
+            if size <= steps and size not in self._captured:
+                self._captured[size] = self._capture(size)
+
+    def run(self, state: TrainState, order: Array, rates: Array, start: int, stop: int) -> tuple[TrainState, Array]:
+        """The steps number `start` … `stop` - 1, as `Engine.run` has them."""
+        self._steps.load(state, order, rates, start)
+        many, rest = divmod(stop - start, _STEPS_A_LAUNCH)
+        for size in [_STEPS_A_LAUNCH] * many + [1] * rest:
+            self._captured[size].replay()
+        return self._steps.results(start, stop)
+
+    def _capture(self, steps: int) -> Any:
+        main, side = torch.cuda.current_stream(), self._stream
         side.wait_stream(main)
         with torch.cuda.stream(side):  # libraries allocate and choose kernels at first use, which no capture may do
-            for _ in range(_WARM_UP):
-                steps.go_to(0)
-                steps.advance()
+            for _ in range(1 if self._captured else _WARM_UP):
+                self._steps.go_to(0)
+                self._steps.advance(steps)
         main.wait_stream(side)
         graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(graph, stream=side, capture_error_mode="thread_local"):  # the default one is of one GPU
-            steps.advance()
-        self.replay: Callable[[], None] = graph.replay
+            self._steps.advance(steps)
+        return graph
 
 
 class _UnavailableError(Exception):

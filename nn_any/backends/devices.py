@@ -191,6 +191,11 @@ class Device:
         """The library's default integer dtype here: ``"int64"``, or ``"int32"`` for JAX without x64."""
         return self._backend.integer_dtype(self.name)
 
+    @property
+    def index_dtype(self) -> str:
+        """The integer dtype in which the numbers of rows are sent here: on a CUDA GPU half as wide as elsewhere."""
+        return self._backend.index_dtype(self.name)
+
     def check_dtype(self, dtype: str) -> None:
         """Raise TypeError, with the remedy, if the device has no float64 and that is the dtype."""
         if dtype == "float64" and not self.supports(dtype):

@@ -159,21 +159,23 @@ def as_row(name: str, column: Any) -> Array:
     return array[:, 0].astype("float64") if is_host(array) else array[:, 0]
 
 
-def as_reals(z: Any) -> tuple[Array, Any]:
-    """`z` with its namespace; lists and numbers as NumPy arrays, integers as reals."""
+def as_reals(z: Any) -> tuple[Array, Device]:
+    """`z` and where it lies; lists and numbers as NumPy arrays, integers as reals."""
     array = check.as_array("z", z)
     if is_host(array) and array.dtype.kind != "f":
         array = array.astype("float64")
-    return array, Device.of(array).xp
+    return array, Device.of(array)
 
 
 def sigmoid(z: Any) -> Array:
     """1 / (1 + exp(-z)), elementwise, for an array of any library or a number."""
-    z, xp = as_reals(z)
-    return _SIGMOID(z, xp=xp)
+    z, device = as_reals(z)
+    with device.scope():
+        return _SIGMOID(z, xp=device.xp)
 
 
 def sigmoid_prime(z: Any) -> Array:
     """The derivative of the sigmoid, σ(z) (1 - σ(z)), elementwise."""
-    z, xp = as_reals(z)
-    return _SIGMOID.derivative(z, _SIGMOID(z, xp=xp), xp=xp)
+    z, device = as_reals(z)
+    with device.scope():
+        return _SIGMOID.derivative(z, _SIGMOID(z, xp=device.xp), xp=device.xp)

@@ -40,22 +40,24 @@ class _Cost:
     @classmethod
     def fn(cls, a: Any, y: Any) -> Array:
         """C for columns a and y (k, 1), NumPy or on a device: (). 0 ln 0 is 0; a certain answer that is wrong: ∞."""
-        a, y = _rows(a, y)
-        return losses.get(cls.loss)(a, y, xp=Device.of(a).xp)
+        (a, y), device = _rows(a, y)
+        with device.scope():
+            return losses.get(cls.loss)(a, y, xp=device.xp)
 
     @classmethod
     def delta(cls, z: Any, a: Any, y: Any) -> Array:
         """δ = ∂C/∂z for columns z, a = σ(z) and y (k, 1): (k, 1)."""
-        a, y, z = _rows(a, y, a if z is None else z)
-        return losses.get(cls.loss).error(_SIGMOID, z, a, y, xp=Device.of(a).xp)[:, None]
+        (a, y, z), device = _rows(a, y, a if z is None else z)
+        with device.scope():
+            return losses.get(cls.loss).error(_SIGMOID, z, a, y, xp=device.xp)[:, None]
 
 
-def _rows(*columns: Any) -> list[Array]:
-    """Columns a, y, z (k, 1) as rows (k,), all where the first one is, and in its dtype."""
+def _rows(*columns: Any) -> tuple[list[Array], Device]:
+    """Columns a, y, z (k, 1) as rows (k,), all where the first one is and in its dtype, and where that is."""
     rows = [as_row(name, column) for name, column in zip("ayz", columns, strict=False)]
     device = Device.of(rows[0])
     with device.scope():
-        return [rows[0], *(device.xp.astype(device.asarray(row), rows[0].dtype) for row in rows[1:])]
+        return [rows[0], *(device.xp.astype(device.asarray(row), rows[0].dtype) for row in rows[1:])], device
 
 
 class QuadraticCost(_Cost):

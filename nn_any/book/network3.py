@@ -45,8 +45,9 @@ class _Function:
         self.activation = activations.get(name)
 
     def __call__(self, z: Any) -> Array:
-        z, xp = as_reals(z)
-        return self.activation(z, xp=xp)
+        z, device = as_reals(z)
+        with device.scope():
+            return self.activation(z, xp=device.xp)
 
 
 linear, ReLU, sigmoid = _Function("linear"), _Function("relu"), _Function("sigmoid")

@@ -332,7 +332,9 @@ class Dataset:
         prepare = Preparation(options.dtype(dtype), 1, self.scale, labels=self.has_labels)
         for start in range(0, len(self), batch_size):
             part = self.take(order[start : start + batch_size])
-            yield prepare.inputs(part.x, xp=self.device.xp), part.y
+            with self.device.scope():
+                inputs = prepare.inputs(part.x, xp=self.device.xp)
+            yield inputs, part.y
 
 
 def _cheapest(given: Array, placed: Array) -> Array:

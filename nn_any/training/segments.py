@@ -36,18 +36,31 @@ def run_segments(
     *lead, n = order.shape
     full = n // batch_size
     cut = full * batch_size
-    parts = [np.moveaxis(order[..., :cut].reshape(*lead, full, batch_size), -2, 0), order[None, ..., cut:]]
-    for rows, first in zip(parts, (0, full), strict=True):
-        if rows.size == 0 or begin >= first + len(rows):
+    parts = [order[..., :cut].reshape(*lead, full, batch_size), order[..., None, cut:]]
+    for drawn, first in zip(parts, (0, full), strict=True):
+        steps = drawn.shape[-2]
+        if drawn.size == 0 or begin >= first + steps:
             continue
-        moved, own = device.asarray(rows, device.integer_dtype), rates[first : first + len(rows), ...]
-        size = length or len(rows)
+        moved, own = _placed(drawn, device), rates[first : first + steps, ...]
+        size = length or steps
         start = max(begin - first, 0)
-        while start < len(rows):
-            stop = min((start // size + 1) * size, len(rows))  # an epoch that goes on has the same segments
+        while start < steps:
+            stop = min((start // size + 1) * size, steps)  # an epoch that goes on has the same segments
             state, losses = engine.run(step, state, data, moved, own, start, stop)
             yield state, to_numpy(losses)
             start = stop
+
+
+def _placed(drawn: np.ndarray, device: Device) -> Array:
+    """The order of the steps on the device: (steps, batch), or (m, steps, batch) as drawn -> (steps, m, batch)."""
+    dtype = device.index_dtype if drawn.max() < 2**31 else device.integer_dtype
+    if drawn.ndim == 2:
+        return device.asarray(drawn, dtype)
+    if device.name == "cpu":  # whose loop takes rows that lie side by side
+        return device.asarray(np.moveaxis(drawn, -2, 0), dtype)
+    order = device.asarray(drawn, dtype)  # turning a thousand orders takes the host longer than the steps take a GPU
+    with device.scope():
+        return device.xp.moveaxis(order, -2, 0)
 
 
 def segment_length(steps: int, work: int, device: Device) -> int:

@@ -50,7 +50,8 @@ def run_epoch(snapshot: Snapshot, device: Device, engines: list[Engine], plan: P
         raise TrainingDivergedError(
             f"the loss became {search.value} in epoch {progress.epoch + 1}; the weights before it are kept"
         )
-    state = state._replace(params=objective.params(search.x), step=state.step + 1)
+    with device.scope():
+        state = state._replace(params=objective.params(search.x), step=state.step + 1)
     progress = replace(progress, epoch=progress.epoch + 1, steps=progress.steps + 1, line_search=search)
     loss = float(search.value) - objective.penalty(search.x)
     rate: Any = plan.optimizer.learning_rate

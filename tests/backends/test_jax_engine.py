@@ -1,6 +1,9 @@
 """JAX's loop in pieces of a known length, as accelerators have it, here on the CPU."""
 
+import os
 import re
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -90,3 +93,40 @@ def test_which_devices_take_pieces():
 
     backend = get_backend("jax")
     assert [backend.engine(name)._piece for name in ("cpu", "cpu:1", "cuda:0", "tpu:0")] == [1, 1, _PIECE, _PIECE]
+
+
+SPY = """
+def initialize():
+    from jaxlib import xla_client
+    options = xla_client.generate_pjrt_gpu_plugin_options()
+    print(options.get("preallocate"), options.get("memory_fraction"), options["allocator"])
+"""
+FIRST = "import nn_any as nn; nn.select_device('jax:cpu'); "
+LATER = "import jax; jax.devices(); "
+ENVIRONMENT = "import os; print(os.environ.get('XLA_PYTHON_CLIENT_PREALLOCATE'))"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("code", "given", "expected"),
+    [
+        (FIRST, {}, "False None default\nNone\n"),
+        (FIRST, {"XLA_PYTHON_CLIENT_PREALLOCATE": "true"}, "True None default\ntrue\n"),
+        (FIRST, {"XLA_CLIENT_MEM_FRACTION": "0.5"}, "None 0.5 default\nNone\n"),
+        (FIRST, {"XLA_PYTHON_CLIENT_ALLOCATOR": "platform"}, "None None platform\nNone\n"),
+        (LATER + FIRST, {}, "None None default\nNone\n"),
+    ],
+    ids=["nothing said", "preallocation", "a fraction", "an allocator", "JAX has started before"],
+)
+def test_jax_takes_memory_on_a_gpu_as_it_needs_it(code, given, expected, tmp_path):
+    """What a plugin for CUDA finds when JAX starts it, and what the environment says afterwards."""
+    need("jax")
+    (tmp_path / "jax_plugins" / "spy").mkdir(parents=True)
+    (tmp_path / "jax_plugins" / "spy" / "__init__.py").write_text(SPY)
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("XLA")}
+    paths = os.pathsep.join([str(tmp_path), *filter(None, [os.environ.get("PYTHONPATH")])])
+    command = [sys.executable, "-c", code + ENVIRONMENT]
+    done = subprocess.run(
+        command, env={**kept, **given, "PYTHONPATH": paths}, capture_output=True, text=True, timeout=300
+    )
+    assert done.stdout == expected, done.stderr

@@ -102,6 +102,16 @@ def torch_default_device(torch):
         torch.set_default_device(None)
 
 
+@contextmanager
+def torch_products_in_bfloat16(torch):
+    torch.set_float32_matmul_precision("medium")
+    try:
+        yield
+        assert torch.get_float32_matmul_precision() == "medium"
+    finally:
+        torch.set_float32_matmul_precision("highest")
+
+
 TORCH = {
     "default dtype float64": lambda torch: torch_default_dtype(torch, torch.float64),
     "default dtype float16": lambda torch: torch_default_dtype(torch, torch.float16),
@@ -111,6 +121,7 @@ TORCH = {
     "inference_mode": lambda torch: torch.inference_mode(),
     "anomaly detection": lambda torch: torch.autograd.set_detect_anomaly(True),
     "deterministic": torch_deterministic,
+    "products in bfloat16": torch_products_in_bfloat16,
     "autocast": lambda torch: torch.autocast("cpu", dtype=torch.bfloat16),
 }
 

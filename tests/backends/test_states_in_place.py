@@ -115,6 +115,19 @@ def by_hand(net, x, y, order):
     return losses
 
 
+@pytest.mark.every_backend
+@pytest.mark.parametrize("engine", ["auto", "eager"])
+def test_an_optimizer_that_keeps_the_weights_before_on_every_engine(float64, engine):
+    """Its state is the old parameters themselves."""
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(40, 6)), rng.integers(0, 3, 40)
+    net = nn.Network([6, 5, 3], device=float64.device, dtype="float64", seed=1)
+    order = np.concatenate([rng.permutation(40).reshape(10, 4) for _ in range(3)])
+    state = net.state._replace(optimizer_state=None)
+    _, losses = nn.train_steps(net, state, (x, y), order, 0.1, optimizer=WeightsBefore(), engine=engine)
+    np.testing.assert_allclose(losses, by_hand(net, x, y, order), rtol=1e-9)
+
+
 def test_an_optimizer_that_keeps_the_weights_before():
     """Its state is the old parameters themselves, which the steps of a CUDA graph write over."""
     need("torch")
