@@ -3,7 +3,7 @@
 import os
 import sys
 from collections import Counter
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import partial
 from importlib import import_module
 from importlib.util import find_spec
@@ -161,7 +161,8 @@ def pytest_generate_tests(metafunc):
 def backend(request):
     """The backends, one after another; which ones, `pytest_generate_tests` says."""
     need(request.param.library)
-    with request.param.active():
+    core = "core" in request.path.parts  # pure functions, which are called with the device made current
+    with request.param.active(), request.param.device.scope() if core else nullcontext():
         yield request.param
 
 

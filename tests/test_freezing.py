@@ -75,7 +75,7 @@ def test_the_others_move_as_the_whole_gradient_says(float64, frozen):
     for a, b in zip(gradients, thawed.gradients(X, Y, training=True), strict=True):
         assert equal([nn.to_numpy(x) for x in a], [nn.to_numpy(x) for x in b])
     net.update_mini_batch((X, Y), 0.5)
-    moved = [nn.to_numpy(0.5 * g) for i in PLACES for g in gradients[i]]
+    moved = [0.5 * nn.to_numpy(g) for i in PLACES for g in gradients[i]]
     trainable = [net.layers[i].trainable for i in PLACES for _ in gradients[i]]
     params = [a for i, a in enumerate(start) if i not in (4, 5)]  # without the running averages
     after = [a for i, a in enumerate(numbers(net)) if i not in (4, 5)]

@@ -101,7 +101,7 @@ def test_streams_that_nothing_orders(cupy, told, wait):
         other.wait_event(one.record())
     with other:
         add_one(cupy, y, z)
-    wrong = "kernel add_one uses what kernel add_one wrote on another stream, and nothing orders the two"
+    wrong = "kernel add_one uses what kernel add_one (device 0) wrote on another stream, and nothing orders the two"
     assert told() == ([] if wait else [wrong])
 
 

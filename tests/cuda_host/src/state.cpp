@@ -166,10 +166,10 @@ static void check_order(const Stream& stream, const Operation& operation) {
     if (access.writes) {
       for (const auto& [reader, at] : last.readers)
         if (!before(reader, at.first)) violation(operation.name + " overwrites what " + at.second + " reads on another stream, and nothing orders the two");
-      last.writer = stream.number, last.written = now, last.what = operation.name;
+      last.writer = stream.number, last.written = now, last.what = operation.name + " (device " + std::to_string(stream.device) + ")";
       last.readers.clear();
     } else {
-      last.readers[stream.number] = {now, operation.name};
+      last.readers[stream.number] = {now, operation.name + " (device " + std::to_string(stream.device) + ")"};
     }
   }
 }
