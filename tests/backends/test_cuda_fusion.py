@@ -193,9 +193,10 @@ def arguments(
     shape = layers[0] if isinstance(layers[0], tuple) else (layers[0],)
     rng = np.random.default_rng(0)
     x = rng.integers(0, 256, (EXAMPLES, *shape)).astype("uint8")
+    y = rng.integers(0, classes, EXAMPLES)
     if turned:
-        x = np.moveaxis(np.ascontiguousarray(np.moveaxis(x, 0, 1)), 1, 0)
-    data = x, rng.integers(0, classes, 2 * EXAMPLES)[::2]
+        x, y = np.moveaxis(np.ascontiguousarray(np.moveaxis(x, 0, 1)), 1, 0), np.repeat(y, 2)[::2]
+    data = x, y
     order = rng.integers(0, EXAMPLES, (6, members, batch) if members else (6, batch))
     rates = np.linspace(0.3, 0.1, 6)
     if own_rates:
