@@ -20,7 +20,7 @@ import nn_any as nn
 REQUIRED = {name.strip() for name in os.environ.get("NN_ANY_REQUIRE", "").split(",") if name.strip()}
 LIBRARIES = ("numpy", "array_api_strict", "torch", "jax", "cupy")
 TOOLS = {"nvrtc12": partial(find_nvrtc, 12), "nvrtc13": partial(find_nvrtc, 13), "cxx": find_cxx, "tsan": find_tsan}
-"""What the CUDA sources are compiled with where there is no GPU: NVRTC's wheels, and a C++ compiler on Linux."""
+"""What builds the CUDA sources where there is no GPU: NVRTC's wheels; a C++ compiler, and its ThreadSanitizer."""
 HOST_GPUS = int(os.environ.get("NN_ANY_HOST_GPUS", 2))
 MACHINE = None if cuda_host.gpu() or cuda_host.missing() else cuda_host.start(devices=HOST_GPUS)
 """GPUs without access to each other's memory that the host pretends to have, under the real CuPy; or None."""

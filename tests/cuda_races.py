@@ -10,14 +10,15 @@ the operating system (`cuda_races.h`). Its method `races` launches kernels there
     arguments = [parts, images, shape, np.int64(images.size)]
     assert threads.races(Launch("fold", (blocks,), (256,), arguments)) == []
 
-Arrays are changed in place, as on a GPU. ``without=line`` lets the threads go past the barrier in that line of the
-text, to show that it is needed; `barriers` lists such lines.
+Arrays may have strides, and are changed in place, as on a GPU. ``without=line`` lets the threads go past the barrier in
+that line of the text, to show that it is needed; `barriers` lists such lines.
 
-It does not see what these arguments do not lead to, and takes each launch to begin when the one before has ended, as in
-a stream. It never takes the lanes of a warp to run in step. Text with atomics, fences or static shared memory does not
-compile, for no kernel of the package has any.
+It sees only what these arguments lead to. A launch begins when the one before has ended, as in a stream. The lanes of a
+warp do not run in step. A barrier waits for all threads of the block, even for those that have returned. Text with
+atomics, fences or static shared memory does not compile: no kernel of the package has any.
 """
 
+import ctypes
 import os
 import re
 import subprocess
@@ -28,15 +29,15 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from cuda_tools import find_cxx
+from numpy.lib.array_utils import byte_bounds
 
 HEADER = Path(__file__).parent / "cuda_races.h"
 _FLAGS = ["-std=c++17", "-O1", "-g1", "-w", "-fsanitize=thread"]
 _ALIGNED = 64  # bytes: where an argument begins
 _RACES = 66  # the program's exit status after races
-_SECONDS = 100  # a program that takes longer hangs: some threads wait at a barrier to which others never come
 _SHARED = re.compile(r"^extern __shared__ (?:__align__\(\d+\) )?(.*\S) (\w+)\[\];$", re.MULTILINE)
 _ACCESS = re.compile(r"^  (?:Previous )?(\w+) of size \d+ at .*:\n((?:    #.*\n)+)", re.MULTILINE)
-_FRAME = re.compile(r"^    #\d+ (.*) \S*/(kernels\.cu:\d+) ", re.MULTILINE)
+_FRAME = re.compile(r"^    #\d+ (.*) (?:\S*/)?(kernels\.cu:\d+)\b", re.MULTILINE)
 
 
 class Launch(NamedTuple):
@@ -66,17 +67,21 @@ class Threads:
         done = _run([find_cxx(), *_FLAGS, "-o", self._program, code])
         assert done.returncode == 0, done.stderr[:3000]
 
-    def races(self, *launches, without=0):
-        """Run launches one after another, and list the races: each as the lines of the text where it was seen."""
+    def races(self, *launches, without=0, seconds=100):
+        """Run launches one after another, and list the races: each as the lines of the text where it was seen.
+
+        It is an AssertionError if they take so many seconds: some threads wait at a barrier to which others never come.
+        """
         path = self._program.with_suffix(".launches")
         arrays = self._write(path, launches, without)
         options = {"TSAN_OPTIONS": f"exitcode={_RACES} atexit_sleep_ms=0"}
-        done = _run([*find_tsan(), self._program, path], env=os.environ | options)
+        done = _run([*find_tsan(), self._program, path], os.environ | options, seconds)
         reports = done.stderr.split("WARNING: ThreadSanitizer: data race")[1:]
         assert done.returncode == (_RACES if reports else 0), done.stderr[:3000]
         memory = path.read_bytes()
         for at, array in arrays.values():
-            array[...] = np.frombuffer(memory, array.dtype, array.size, at).reshape(array.shape)
+            if array.flags.writeable:
+                array[...] = np.ndarray(array.shape, array.dtype, memory, at, array.strides)
         return sorted({_told(report) for report in reports})
 
     def _write(self, path, launches, without):
@@ -88,20 +93,22 @@ class Threads:
             grid = (*launch.grid, 1, 1)[:3]
             words += [self._entries.index(launch.entry), *grid, *launch.block, len(launch.arguments)]
             for argument in launch.arguments:
-                value = np.asarray(0 if argument is None else argument)
                 is_array = isinstance(argument, np.ndarray) and argument.dtype.names is None
-                place = end
                 if argument is None:
-                    place, is_array = 0, True
-                elif is_array and value.ctypes.data in arrays:
-                    place, known = arrays[value.ctypes.data]
-                    assert known.nbytes == value.nbytes, "an array that overlaps another"
+                    words += [0, True]
+                    continue
+                value = np.asarray(argument)
+                address = value.ctypes.data
+                if is_array and address in arrays:
+                    place, known = arrays[address]
+                    assert (known.shape, known.strides) == (value.shape, value.strides), "two views of the same memory"
                 else:
-                    assert value.flags.c_contiguous
-                    parts.append(value.tobytes().ljust(_up(max(value.nbytes, 1)), b"\0"))
+                    low, high = byte_bounds(value)  # with what lies between the elements
+                    place = end + address - low
+                    parts.append(ctypes.string_at(low, high - low).ljust(_up(max(high - low, 1)), b"\0"))
                     end += len(parts[-1])
                     if is_array:
-                        arrays[value.ctypes.data] = place, value
+                        arrays[address] = place, value
                 words += [place, is_array]
         table = np.array(words, np.int64).tobytes()
         path.write_bytes(b"".join([table.ljust(_up(len(table)), b"\0"), *parts]))
@@ -133,9 +140,12 @@ def find_tsan():
     return None
 
 
-def _run(command, env=None):
+def _run(command, env=None, seconds=100):
+    """A command that has run; as a shell has it, with status 124 after so long, and 127 if there is no such command."""
     try:
-        return subprocess.run(command, env=env, capture_output=True, text=True, timeout=_SECONDS, check=False)
+        return subprocess.run(command, env=env, capture_output=True, text=True, timeout=seconds, check=False)
+    except subprocess.TimeoutExpired:
+        return subprocess.CompletedProcess(command, 124, "", f"it had not ended after {seconds} s")
     except FileNotFoundError as error:
         return subprocess.CompletedProcess(command, 127, "", str(error))
 

@@ -58,28 +58,53 @@ extern "C" __global__ void across(float* y) {
 """
 
 
-def test_threads_compute_what_a_kernel_says(tmp_path):
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory):
+    need("tsan")
+    return Threads(tmp_path_factory.mktemp("plain"), PLAIN, ["plain"])
+
+
+def test_threads_compute_what_a_kernel_says(plain):
     """Two blocks, each with shared memory of its own; a launch finds what the one before has left."""
-    threads = Threads(tmp_path, PLAIN, ["plain"])
     x, y, z = np.arange(0, 64, 0.5, "float32"), np.zeros(128, "float32"), np.zeros(128, "float32")
     launches = [Launch("plain", (2,), (64,), [a, b, np.int32(128)]) for a, b in ((x, y), (y, z))]
-    assert threads.races(*launches) == []
+    assert plain.races(*launches) == []
     np.testing.assert_array_equal(y, 2 * x.reshape(2, 64)[:, ::-1].ravel())
     np.testing.assert_array_equal(z, 4 * x)
 
 
-def test_a_missing_barrier_is_a_race(tmp_path):
-    threads = Threads(tmp_path, PLAIN, ["plain"])
+def test_a_missing_barrier_is_a_race(plain):
     (line,) = barriers(PLAIN)
     launch = Launch("plain", (1,), (64,), [np.ones(64, "float32"), np.zeros(64, "float32"), np.int32(64)])
-    assert threads.races(launch, without=line) == ["read in kernels.cu:7, plain; write in kernels.cu:5, plain"]
+    assert plain.races(launch, without=line) == ["read in kernels.cu:7, plain; write in kernels.cu:5, plain"]
+
+
+def test_a_barrier_to_which_not_all_come(tmp_path):
+    threads = Threads(tmp_path, PLAIN.replace("__sync", "if (i < 32) __sync"), ["plain"])
+    launch = Launch("plain", (1,), (64,), [np.ones(64, "float32"), np.zeros(64, "float32"), np.int32(64)])
+    with pytest.raises(AssertionError, match="it had not ended after 1 s"):
+        threads.races(launch, seconds=1)
 
 
 def test_blocks_race_with_each_other(tmp_path):
-    """All elements of the result are the same one."""
+    """Both write to the same elements of the result."""
     threads = Threads(tmp_path, PLAIN.replace("y[e] =", "y[i] ="), ["plain"])
     launch = Launch("plain", (2,), (64,), [np.ones(128, "float32"), np.zeros(64, "float32"), np.int32(128)])
     assert threads.races(launch) == ["write in kernels.cu:7, plain; write in kernels.cu:7, plain"]
+
+
+def test_arrays_with_strides_and_null_pointers(tmp_path):
+    text = """
+extern "C" __global__ void every_second(const float* x, const float* bias, double* y) {
+  y[threadIdx.x] = x[2 * threadIdx.x] + (bias ? *bias : 0);
+}
+"""
+    x, y = np.arange(64, dtype="float32"), np.zeros(32)
+    threads = Threads(tmp_path, text, ["every_second"])
+    assert threads.races(Launch("every_second", (1,), (32,), [x[::2], None, y])) == []
+    np.testing.assert_array_equal(y, x[::2])
+    assert threads.races(Launch("every_second", (1,), (32,), [x[::2], x[7:8], y])) == []
+    np.testing.assert_array_equal(y, x[::2] + 7)
 
 
 def test_what_orders_the_lanes_of_a_warp(tmp_path):
@@ -100,12 +125,12 @@ def test_what_orders_the_lanes_of_a_warp(tmp_path):
 
 
 class RacingFused(Fused):
-    """The fused kernel, used as an engine uses it on a GPU, under ThreadSanitizer."""
+    """The fused kernel under ThreadSanitizer, perhaps with a change of its text: what to replace, and by what."""
 
-    def __init__(self, folder, step, data, batch, *, ahead, shared_limit=227 * 1024, **settings):
+    def __init__(self, folder, step, data, batch, *, ahead, change=("", ""), shared_limit=227 * 1024, **settings):
         columns = [(str(column.dtype), column.shape[1:]) for column in data]
         self.plan = plan_fused(step.recipe, batch, columns, shared_limit, **settings)
-        text = source("fused_mlp") + f"static_assert(Batch::AHEAD == {int(ahead)});"
+        text = source("fused_mlp").replace(*change) + f"static_assert(Batch::AHEAD == {int(ahead)});"
         self.threads = Threads(folder, text, ["fused_mlp"], self.plan.macros)
         self.data, self.without, self.races = data, 0, []
 
@@ -145,9 +170,9 @@ def fused(tmp_path_factory):
     """A configuration's kernel, two members' parameters, and the steps' arguments; built when it is first wanted."""
     known = {}
 
-    def build(name):
-        if name in known:
-            return known[name]
+    def build(name, change=("", "")):
+        if (name, change) in known:
+            return known[name, change]
         sizes, (hidden, last, loss), batch, settings = CONFIGURATIONS[name]
         settings = dict(settings)
         weighted = settings.pop("weighted", None)
@@ -158,13 +183,13 @@ def fused(tmp_path_factory):
             data += (np.linspace(0, 2, 60, dtype="float32"),) if weighted else ()
         layers = [sizes[0], *dense(*[(units, hidden) for units in sizes[1:-1]], (sizes[-1], last))]
         net, step = make(layers, loss, data, scale=scale)
-        kernel = RacingFused(tmp_path_factory.mktemp(name), step, data, batch, **settings)
+        kernel = RacingFused(tmp_path_factory.mktemp(name), step, data, batch, change=change, **settings)
         assert f"SHARED_WEIGHTS={int('shared_limit' not in settings)}" in kernel.plan.macros
         params = tuple(tuple(np.stack([leaf, -leaf]) for leaf in layer) for layer in net.params)
         order = orders(STEPS, batch, 60, members=MEMBERS).astype(settings.get("order_dtype", "int64"))
         rates = np.linspace(0.5, 0.2, STEPS * MEMBERS, dtype="float32").reshape(STEPS, MEMBERS)
-        known[name] = kernel, step, net.state, params, order, rates
-        return known[name]
+        known[name, change] = kernel, step, net.state, params, order, rates
+        return known[name, change]
 
     return build
 
@@ -194,6 +219,26 @@ def test_each_barrier_of_the_fused_kernel_is_needed(fused, line):
         return kernel.races
 
     assert any(map(races_without_it, CONFIGURATIONS))
+
+
+FAULTS = {  # the configuration in which it shows; what to replace, and by what
+    "one set of rows for two steps": ("not-ahead", "(step & 1) * BATCH", "0"),
+    "members share their parameters": ("one-layer", "all_params + member * PARAMS", "all_params"),
+    "members share their losses": ("one-layer", "write_loss(losses + at)", "write_loss(losses + step)"),
+    "every warp writes the loss": ("many-warps", "lane = from_last_warp(2)", "lane = threadIdx.x % 32"),
+    "two threads update a bias": ("many-warps", "int u = from_last_warp(3)", "int u = threadIdx.x / 2"),
+    "parts share their sums": ("inputs-shared-by-warps", "partial_sums[part * SLOTS", "partial_sums[0 * SLOTS"),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("fault", FAULTS)
+def test_faults_of_the_fused_kernel_are_races(fused, fault):
+    name, *change = FAULTS[fault]
+    assert change[0] in source("fused_mlp")
+    kernel, _, _, params, order, rates = fused(name, tuple(change))
+    kernel.run(params, order, rates)
+    assert kernel.races != []
 
 
 # -- windows
@@ -251,11 +296,12 @@ class RecordedProgram(HostProgram):
         self.launches, self.left = [], []
 
     def _launch(self, kernel, arrays, ahead):
-        given = [arrays[node].copy() for node in kernel.pointers]
+        found = [arrays[node] for node in kernel.pointers]
+        given = [a.copy() if a.flags.c_contiguous else a for a in found]  # a column with strides, which stays as it is
         given += [np.zeros(1, np.int64), np.int32(ahead)] if kernel.counts else []
         self.launches.append(Launch(kernel.name, (kernel.blocks,), (THREADS,), given))
         super()._launch(kernel, arrays, ahead)
-        self.left.append([arrays[node].copy() for node in kernel.pointers])
+        self.left.append([array.copy() for array in found])
 
 
 def races_of_a_step(case, folder):
