@@ -12,7 +12,7 @@ import sys
 import tempfile
 from collections import Counter
 from functools import cache
-from importlib.util import find_spec
+from importlib import metadata
 from pathlib import Path
 
 from cuda_host.wheel import Extension, offers
@@ -38,8 +38,12 @@ def missing():
     """Why real CuPy cannot run on the host, or None."""
     if sys.platform != "linux" or os.uname().machine != "x86_64":
         return "the stand-in for CUDA is for Linux on x86-64"
-    if find_spec("cupy") is None:
-        return "the wheel of CuPy is not installed (the extra cuda-host)"
+    try:
+        version = metadata.version("cupy-cuda13x")
+    except metadata.PackageNotFoundError:
+        return "cupy-cuda13x is not installed (the extra cuda-host)"
+    if not version.startswith("14."):
+        return f"the stand-in for CUDA is for cupy-cuda13x 14, not {version}"
     return None if _compiler() else "no C++ compiler was found (g++)"
 
 

@@ -21,17 +21,21 @@ struct Handle {
 std::set<Handle*> handles;
 
 int check(Handle* handle, const char* what) {
-  if (!handles.count(handle)) return violation(std::string(what) + " with a cuBLAS handle that does not exist"), not_initialized;
-  if (handle->device != device) return violation(std::string(what) + " with the cuBLAS handle of another device"), not_initialized;
+  if (!handles.count(handle))
+    return violation(std::string(what) + " with a cuBLAS handle that does not exist"), not_initialized;
+  if (handle->device != device)
+    return violation(std::string(what) + " with the cuBLAS handle of another device"), not_initialized;
   return ok;
 }
 
 size_t size_of(int type) { return type == real_double ? 8 : 4; }
 
-template <class T> T scalar(const Handle* handle, const void* pointer) {
+template <class T>
+T scalar(const Handle* handle, const void* pointer) {
   T value;
   memcpy(&value, pointer, sizeof value);
-  if (handle->pointer_mode == 0 && memory_at(pointer) && !memory_at(pointer)->pinned) violation("cuBLAS gets a scalar on the device, and its pointer mode is the host's");
+  if (handle->pointer_mode == 0 && memory_at(pointer) && !memory_at(pointer)->pinned)
+    violation("cuBLAS gets a scalar on the device, and its pointer mode is the host's");
   return value;
 }
 
@@ -58,28 +62,38 @@ bool fits(const Matrix& matrix, long batch, int type, const std::string& name) {
   return false;
 }
 
-int product(Handle* handle, const std::string& name, int ta, int tb, long m, long n, long k, const void* alpha, const void* a, long lda, long sa, const void* b, long ldb, long sb, const void* beta, void* c, long ldc, long sc, long batch, int type, int arithmetic) {
+int product(Handle* handle, const std::string& name, int ta, int tb, long m, long n, long k, const void* alpha,
+            const void* a, long lda, long sa, const void* b, long ldb, long sb, const void* beta, void* c, long ldc,
+            long sc, long batch, int type, int arithmetic) {
   if (m < 0 || n < 0 || k < 0 || batch < 0) return violation(name + ": a size is negative"), bad_value;
   if (lda < std::max(1l, ta ? k : m) || ldb < std::max(1l, tb ? n : k) || ldc < std::max(1l, m))
     return violation(name + ": a leading dimension is smaller than the matrix"), bad_value;
   if (!m || !n || !batch) return ok;
-  const Matrix left = {(char*)a, ta ? k : m, ta ? m : k, lda, sa, ta != 0}, right = {(char*)b, tb ? n : k, tb ? k : n, ldb, sb, tb != 0}, out = {(char*)c, m, n, ldc, sc};
-  if (!fits(left, batch, type, name) || !fits(right, batch, type, name) || !fits(out, batch, type, name)) return bad_value;
+  const Matrix left = {(char*)a, ta ? k : m, ta ? m : k, lda, sa, ta != 0},
+               right = {(char*)b, tb ? n : k, tb ? k : n, ldb, sb, tb != 0}, out = {(char*)c, m, n, ldc, sc};
+  if (!fits(left, batch, type, name) || !fits(right, batch, type, name) || !fits(out, batch, type, name))
+    return bad_value;
   const std::vector<Access> accesses = {{a, false}, {b, false}, {c, true}};
   if (type == real_double) {
     const double by = scalar<double>(handle, alpha), keep = scalar<double>(handle, beta);
-    return submit(handle, name, accesses, [=] { multiply<double>(m, n, k, by, left, right, keep, out, out, batch, arithmetic); });
+    return submit(handle, name, accesses,
+                  [=] { multiply<double>(m, n, k, by, left, right, keep, out, out, batch, arithmetic); });
   }
   const float by = scalar<float>(handle, alpha), keep = scalar<float>(handle, beta);
-  return submit(handle, name, accesses, [=] { multiply<float>(m, n, k, by, left, right, keep, out, out, batch, arithmetic); });
+  return submit(handle, name, accesses,
+                [=] { multiply<float>(m, n, k, by, left, right, keep, out, out, batch, arithmetic); });
 }
 
 int by_math_mode(const Handle* handle) { return handle->math == 3 ? fast_tf32 : exact_float; }
 
 int arithmetic_of(const Handle* handle, int compute, const std::string& name, int type) {
-  const bool known = type == real_double ? compute == exact_double : compute == exact_float || compute == pedantic_float || compute == fast_bfloat16 || compute == fast_tf32;
-  if (type != real_float && type != real_double) return violation(name + ": only float and double are part of the stand-in"), -1;
-  if (!known) return violation(name + ": a compute type that these elements do not have, " + std::to_string(compute)), -1;
+  const bool known = type == real_double ? compute == exact_double
+                                         : compute == exact_float || compute == pedantic_float ||
+                                               compute == fast_bfloat16 || compute == fast_tf32;
+  if (type != real_float && type != real_double)
+    return violation(name + ": only float and double are part of the stand-in"), -1;
+  if (!known)
+    return violation(name + ": a compute type that these elements do not have, " + std::to_string(compute)), -1;
   return compute == exact_float ? by_math_mode(handle) : compute;
 }
 
@@ -109,7 +123,8 @@ API int cublasGetStream_v2(Handle* handle, void** stream) { return *stream = han
 API int cublasSetWorkspace_v2(Handle* handle, void* workspace, size_t size) {
   LOCK;
   if (const int status = check(handle, "cublasSetWorkspace")) return status;
-  if (uintptr_t(workspace) % 256) return violation("cublasSetWorkspace: the workspace is not aligned to 256 bytes"), bad_value;
+  if (uintptr_t(workspace) % 256)
+    return violation("cublasSetWorkspace: the workspace is not aligned to 256 bytes"), bad_value;
   if (size && !reachable(workspace, device, "cublasSetWorkspace")) return bad_value;
   handle->workspace = size ? workspace : nullptr, handle->workspace_size = size;
   return ok;
@@ -122,77 +137,94 @@ API int cublasSetAtomicsMode(Handle* handle, int mode) { return handle->atomics 
 API int cublasGetAtomicsMode(Handle* handle, int* mode) { return *mode = handle->atomics, ok; }
 API const char* cublasGetStatusString(int) { return "a status of cuBLAS"; }
 
-#define PRODUCTS(P, T, type, arithmetic)                                                                                              \
-  API int cublas##P##gemm_v2(Handle* h, int ta, int tb, int m, int n, int k, const T* alpha, const T* a, int lda, const T* b, int ldb, \
-                             const T* beta, T* c, int ldc) {                                                                          \
-    LOCK;                                                                                                                             \
-    return product(h, "cublas" #P "gemm", ta, tb, m, n, k, alpha, a, lda, 0, b, ldb, 0, beta, c, ldc, 0, 1, type, arithmetic);        \
-  }                                                                                                                                   \
-  API int cublas##P##gemmStridedBatched(Handle* h, int ta, int tb, int m, int n, int k, const T* alpha, const T* a, int lda,           \
-                                        long long sa, const T* b, int ldb, long long sb, const T* beta, T* c, int ldc, long long sc,   \
-                                        int batch) {                                                                                  \
-    LOCK;                                                                                                                             \
-    return product(h, "cublas" #P "gemmStridedBatched", ta, tb, m, n, k, alpha, a, lda, sa, b, ldb, sb, beta, c, ldc, sc, batch,       \
-                   type, arithmetic);                                                                                                 \
-  }                                                                                                                                   \
-  API int cublas##P##gemmBatched(Handle* h, int ta, int tb, int m, int n, int k, const T* alpha, const T* const* a, int lda,           \
-                                 const T* const* b, int ldb, const T* beta, T* const* c, int ldc, int batch) {                        \
-    LOCK;                                                                                                                             \
-    for (int i = 0; i < batch; ++i)                                                                                                   \
-      if (const int status = product(h, "cublas" #P "gemmBatched", ta, tb, m, n, k, alpha, a[i], lda, 0, b[i], ldb, 0, beta, c[i],     \
-                                     ldc, 0, 1, type, arithmetic))                                                                    \
-        return status;                                                                                                                \
-    return ok;                                                                                                                        \
-  }                                                                                                                                   \
-  API int cublas##P##dot_v2(Handle* h, int n, const T* x, int x_step, const T* y, int y_step, T* result) {                             \
-    LOCK;                                                                                                                             \
-    std::vector<Access> accesses = {{x, false}, {y, false}};                                                                          \
-    if (h->pointer_mode) accesses.push_back({result, true});                                                                          \
-    else if (const int status = synchronise("cublas" #P "dot", stream_of(h->stream)->clock)) return status;                           \
-    return submit(h, "cublas" #P "dot", accesses, [=] {                                                                               \
-      T sum = 0;                                                                                                                      \
-      for (long i = 0; i < n; ++i) sum += x[i * x_step] * y[i * y_step];                                                              \
-      *result = sum;                                                                                                                  \
-    });                                                                                                                               \
-  }                                                                                                                                   \
-  API int cublas##P##gemv_v2(Handle* h, int t, int m, int n, const T* alpha, const T* a, int lda, const T* x, int x_step,              \
-                             const T* beta, T* y, int y_step) {                                                                       \
-    LOCK;                                                                                                                             \
-    const T by = scalar<T>(h, alpha), keep = scalar<T>(h, beta);                                                                      \
-    return submit(h, "cublas" #P "gemv", {{a, false}, {x, false}, {y, true}}, [=] {                                                   \
-      for (long i = 0; i < (t ? n : m); ++i) {                                                                                        \
-        T sum = 0;                                                                                                                    \
-        for (long l = 0; l < (t ? m : n); ++l) sum += (t ? a[l + i * lda] : a[i + l * (long)lda]) * x[l * x_step];                    \
-        y[i * y_step] = by * sum + (keep == T(0) ? T(0) : keep * y[i * y_step]);                                                      \
-      }                                                                                                                               \
-    });                                                                                                                               \
-  }                                                                                                                                   \
-  API int cublas##P##ger_v2(Handle* h, int m, int n, const T* alpha, const T* x, int x_step, const T* y, int y_step, T* a, int lda) {  \
-    LOCK;                                                                                                                             \
-    const T by = scalar<T>(h, alpha);                                                                                                 \
-    return submit(h, "cublas" #P "ger", {{x, false}, {y, false}, {a, true}}, [=] {                                                    \
-      for (long j = 0; j < n; ++j)                                                                                                    \
-        for (long i = 0; i < m; ++i) a[i + j * (long)lda] += by * x[i * x_step] * y[j * y_step];                                      \
-    });                                                                                                                               \
+#define PRODUCTS(P, T, type, arithmetic)                                                                               \
+  API int cublas##P##gemm_v2(Handle* h, int ta, int tb, int m, int n, int k, const T* alpha, const T* a, int lda,      \
+                             const T* b, int ldb, const T* beta, T* c, int ldc) {                                      \
+    LOCK;                                                                                                              \
+    return product(h, "cublas" #P "gemm", ta, tb, m, n, k, alpha, a, lda, 0, b, ldb, 0, beta, c, ldc, 0, 1, type,      \
+                   arithmetic);                                                                                        \
+  }                                                                                                                    \
+  API int cublas##P##gemmStridedBatched(Handle* h, int ta, int tb, int m, int n, int k, const T* alpha, const T* a,    \
+                                        int lda, long long sa, const T* b, int ldb, long long sb, const T* beta, T* c, \
+                                        int ldc, long long sc, int batch) {                                            \
+    LOCK;                                                                                                              \
+    return product(h, "cublas" #P "gemmStridedBatched", ta, tb, m, n, k, alpha, a, lda, sa, b, ldb, sb, beta, c, ldc,  \
+                   sc, batch, type, arithmetic);                                                                       \
+  }                                                                                                                    \
+  API int cublas##P##gemmBatched(Handle* h, int ta, int tb, int m, int n, int k, const T* alpha, const T* const* a,    \
+                                 int lda, const T* const* b, int ldb, const T* beta, T* const* c, int ldc,             \
+                                 int batch) {                                                                          \
+    LOCK;                                                                                                              \
+    for (int i = 0; i < batch; ++i)                                                                                    \
+      if (const int status = product(h, "cublas" #P "gemmBatched", ta, tb, m, n, k, alpha, a[i], lda, 0, b[i], ldb, 0, \
+                                     beta, c[i], ldc, 0, 1, type, arithmetic))                                         \
+        return status;                                                                                                 \
+    return ok;                                                                                                         \
+  }                                                                                                                    \
+  API int cublas##P##dot_v2(Handle* h, int n, const T* x, int x_step, const T* y, int y_step, T* result) {             \
+    LOCK;                                                                                                              \
+    std::vector<Access> accesses = {{x, false}, {y, false}};                                                           \
+    if (h->pointer_mode)                                                                                               \
+      accesses.push_back({result, true});                                                                              \
+    else if (const int status = synchronise("cublas" #P "dot", stream_of(h->stream)->clock))                           \
+      return status;                                                                                                   \
+    return submit(h, "cublas" #P "dot", accesses, [=] {                                                                \
+      T sum = 0;                                                                                                       \
+      for (long i = 0; i < n; ++i) sum += x[i * x_step] * y[i * y_step];                                               \
+      *result = sum;                                                                                                   \
+    });                                                                                                                \
+  }                                                                                                                    \
+  API int cublas##P##gemv_v2(Handle* h, int t, int m, int n, const T* alpha, const T* a, int lda, const T* x,          \
+                             int x_step, const T* beta, T* y, int y_step) {                                            \
+    LOCK;                                                                                                              \
+    const T by = scalar<T>(h, alpha), keep = scalar<T>(h, beta);                                                       \
+    return submit(h, "cublas" #P "gemv", {{a, false}, {x, false}, {y, true}}, [=] {                                    \
+      for (long i = 0; i < (t ? n : m); ++i) {                                                                         \
+        T sum = 0;                                                                                                     \
+        for (long l = 0; l < (t ? m : n); ++l) sum += (t ? a[l + i * lda] : a[i + l * (long)lda]) * x[l * x_step];     \
+        y[i * y_step] = by * sum + (keep == T(0) ? T(0) : keep * y[i * y_step]);                                       \
+      }                                                                                                                \
+    });                                                                                                                \
+  }                                                                                                                    \
+  API int cublas##P##ger_v2(Handle* h, int m, int n, const T* alpha, const T* x, int x_step, const T* y, int y_step,   \
+                            T* a, int lda) {                                                                           \
+    LOCK;                                                                                                              \
+    const T by = scalar<T>(h, alpha);                                                                                  \
+    return submit(h, "cublas" #P "ger", {{x, false}, {y, false}, {a, true}}, [=] {                                     \
+      for (long j = 0; j < n; ++j)                                                                                     \
+        for (long i = 0; i < m; ++i) a[i + j * (long)lda] += by * x[i * x_step] * y[j * y_step];                       \
+    });                                                                                                                \
   }
 PRODUCTS(S, float, real_float, by_math_mode(h))
 PRODUCTS(D, double, real_double, exact_double)
 
-API int cublasSgemmEx(Handle* h, int ta, int tb, int m, int n, int k, const float* alpha, const void* a, int, int lda, const void* b, int, int ldb, const float* beta, void* c, int, int ldc) {
+API int cublasSgemmEx(Handle* h, int ta, int tb, int m, int n, int k, const float* alpha, const void* a, int, int lda,
+                      const void* b, int, int ldb, const float* beta, void* c, int, int ldc) {
   LOCK;
-  return product(h, "cublasSgemmEx", ta, tb, m, n, k, alpha, a, lda, 0, b, ldb, 0, beta, c, ldc, 0, 1, real_float, by_math_mode(h));
+  return product(h, "cublasSgemmEx", ta, tb, m, n, k, alpha, a, lda, 0, b, ldb, 0, beta, c, ldc, 0, 1, real_float,
+                 by_math_mode(h));
 }
 
-API int cublasGemmEx(Handle* h, int ta, int tb, int m, int n, int k, const void* alpha, const void* a, int type, int lda, const void* b, int b_type, int ldb, const void* beta, void* c, int c_type, int ldc, int compute, int) {
+API int cublasGemmEx(Handle* h, int ta, int tb, int m, int n, int k, const void* alpha, const void* a, int type,
+                     int lda, const void* b, int b_type, int ldb, const void* beta, void* c, int c_type, int ldc,
+                     int compute, int) {
   LOCK;
   if (b_type != type || c_type != type) return violation("cublasGemmEx with elements of different types"), unsupported;
   const int arithmetic = arithmetic_of(h, compute, "cublasGemmEx", type);
-  return arithmetic < 0 ? unsupported : product(h, "cublasGemmEx", ta, tb, m, n, k, alpha, a, lda, 0, b, ldb, 0, beta, c, ldc, 0, 1, type, arithmetic);
+  return arithmetic < 0 ? unsupported
+                        : product(h, "cublasGemmEx", ta, tb, m, n, k, alpha, a, lda, 0, b, ldb, 0, beta, c, ldc, 0, 1,
+                                  type, arithmetic);
 }
 
-API int cublasGemmStridedBatchedEx(Handle* h, int ta, int tb, int m, int n, int k, const void* alpha, const void* a, int type, int lda, long long sa, const void* b, int b_type, int ldb, long long sb, const void* beta, void* c, int c_type, int ldc, long long sc, int batch, int compute, int) {
+API int cublasGemmStridedBatchedEx(Handle* h, int ta, int tb, int m, int n, int k, const void* alpha, const void* a,
+                                   int type, int lda, long long sa, const void* b, int b_type, int ldb, long long sb,
+                                   const void* beta, void* c, int c_type, int ldc, long long sc, int batch, int compute,
+                                   int) {
   LOCK;
-  if (b_type != type || c_type != type) return violation("cublasGemmStridedBatchedEx with elements of different types"), unsupported;
+  if (b_type != type || c_type != type)
+    return violation("cublasGemmStridedBatchedEx with elements of different types"), unsupported;
   const int arithmetic = arithmetic_of(h, compute, "cublasGemmStridedBatchedEx", type);
-  return arithmetic < 0 ? unsupported : product(h, "cublasGemmStridedBatchedEx", ta, tb, m, n, k, alpha, a, lda, sa, b, ldb, sb, beta, c, ldc, sc, batch, type, arithmetic);
+  return arithmetic < 0 ? unsupported
+                        : product(h, "cublasGemmStridedBatchedEx", ta, tb, m, n, k, alpha, a, lda, sa, b, ldb, sb, beta,
+                                  c, ldc, sc, batch, type, arithmetic);
 }

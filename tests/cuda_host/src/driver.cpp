@@ -77,13 +77,18 @@ API int cuFuncSetAttribute(Function* function, int attribute, int value) {
   return function->shared_memory = value, success;
 }
 
-API int cuOccupancyMaxActiveBlocksPerMultiprocessor(int* blocks, Function*, int, size_t) { return *blocks = 4, success; }
-API int cuOccupancyMaxPotentialBlockSize(int* grid, int* block, Function*, void*, size_t, int) { return *grid = 132, *block = 256, success; }
+API int cuOccupancyMaxActiveBlocksPerMultiprocessor(int* blocks, Function*, int, size_t) {
+  return *blocks = 4, success;
+}
+API int cuOccupancyMaxPotentialBlockSize(int* grid, int* block, Function*, void*, size_t, int) {
+  return *grid = 132, *block = 256, success;
+}
 
 // ---------------------------------------------------------------- launches
 
 // The addresses of memory within a kernel's argument: a pointer, CuPy's CArray, or a structure with pointers in it
-static bool find_pointers(const char* value, size_t size, Parameter parameter, const std::string& name, std::vector<Access>& found) {
+static bool find_pointers(const char* value, size_t size, Parameter parameter, const std::string& name,
+                          std::vector<Access>& found) {
   if (parameter == Parameter::indexer) return true;  // parts of it were never written
   bool fine = true;
   for (size_t at = 0; at + 8 <= size; at += 8) {
@@ -98,18 +103,22 @@ static bool find_pointers(const char* value, size_t size, Parameter parameter, c
   return fine;
 }
 
-API int cuLaunchKernel(Function* function, unsigned gx, unsigned gy, unsigned gz, unsigned bx, unsigned by, unsigned bz, unsigned shared, void* stream, void** arguments, void**) {
+API int cuLaunchKernel(Function* function, unsigned gx, unsigned gy, unsigned gz, unsigned bx, unsigned by, unsigned bz,
+                       unsigned shared, void* stream, void** arguments, void**) {
   LOCK;
   const std::string name = "kernel " + function->name;
   if (function->module->device != device) {
-    violation(name + " of device " + std::to_string(function->module->device) + " is launched on device " + std::to_string(device));
+    violation(name + " of device " + std::to_string(function->module->device) + " is launched on device " +
+              std::to_string(device));
     return invalid_handle;
   }
   const unsigned long threads = (unsigned long)bx * by * bz;
   if (!gx || !gy || !gz || gx > 2147483647u || gy > 65535 || gz > 65535 || !threads || threads > 1024 || bz > 64)
     return violation(name + " is launched with a grid or block that no GPU has"), invalid_value;
-  if (threads > function->kernel->most_threads) return violation(name + " is launched with more threads than its bounds allow"), invalid_value;
-  if (int(shared) > function->shared_memory) return violation(name + " is launched with more shared memory than was asked for"), invalid_value;
+  if (threads > function->kernel->most_threads)
+    return violation(name + " is launched with more threads than its bounds allow"), invalid_value;
+  if (int(shared) > function->shared_memory)
+    return violation(name + " is launched with more shared memory than was asked for"), invalid_value;
   std::vector<Access> accesses;
   auto values = std::make_shared<std::vector<std::vector<uint64_t>>>();  // aligned copies, as CUDA takes at the launch
   bool fine = true;
@@ -121,11 +130,16 @@ API int cuLaunchKernel(Function* function, unsigned gx, unsigned gy, unsigned gz
   }
   if (!fine) return illegal_address;
   const auto launch = function->kernel->launch;
-  return enqueue(stream, {name, [=] {
-    std::vector<void*> addresses;
-    for (auto& value : *values) addresses.push_back(value.data());
-    launch({gx, gy, gz}, {bx, by, bz}, shared, addresses.data());
-  }, accesses});
+  return enqueue(stream, {name,
+                          [=] {
+                            std::vector<void*> addresses;
+                            for (auto& value : *values) addresses.push_back(value.data());
+                            launch({gx, gy, gz}, {bx, by, bz}, shared, addresses.data());
+                          },
+                          accesses});
 }
 
-API int cuLaunchCooperativeKernel(Function*, unsigned, unsigned, unsigned, unsigned, unsigned, unsigned, unsigned, void*, void**) { return not_supported; }
+API int cuLaunchCooperativeKernel(Function*, unsigned, unsigned, unsigned, unsigned, unsigned, unsigned, unsigned,
+                                  void*, void**) {
+  return not_supported;
+}

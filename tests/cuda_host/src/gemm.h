@@ -1,4 +1,5 @@
-// Matrix products on the host, shared by cuBLAS and cuBLASLt: columns lie one after another unless a layout says otherwise.
+// Matrix products on the host, shared by cuBLAS and cuBLASLt: columns lie one after another unless a layout says
+// otherwise.
 #pragma once
 #include <cstring>
 #include <vector>
@@ -25,7 +26,9 @@ struct Matrix {
     if (transposed) std::swap(row, column);
     return row_major ? row * ld + column : row + column * ld;
   }
-  long extent() const { return rows && columns ? (row_major ? (rows - 1) * ld + columns : (columns - 1) * ld + rows) : 0; }
+  long extent() const {
+    return rows && columns ? (row_major ? (rows - 1) * ld + columns : (columns - 1) * ld + rows) : 0;
+  }
 };
 
 inline float rounded(float x, int arithmetic) {
@@ -39,7 +42,9 @@ inline float rounded(float x, int arithmetic) {
 inline double rounded(double x, int) { return x; }
 
 // d = alpha a b + beta c, added up in the type of the elements
-template <class T> void multiply(long m, long n, long k, T alpha, const Matrix& a, const Matrix& b, T beta, const Matrix& c, const Matrix& d, long batch, int arithmetic) {
+template <class T>
+void multiply(long m, long n, long k, T alpha, const Matrix& a, const Matrix& b, T beta, const Matrix& c,
+              const Matrix& d, long batch, int arithmetic) {
   std::vector<T> left(m * k), column(m);
   for (long item = 0; item < batch; ++item) {
     const T* as = reinterpret_cast<const T*>(a.data) + item * a.stride;

@@ -2,7 +2,9 @@
 #pragma once
 #include <cstddef>
 
-struct Triple { unsigned x, y, z; };
+struct Triple {
+  unsigned x, y, z;
+};
 
 enum class Parameter : char { indexer, value, reads, writes };  // reads, writes: pointers and CuPy's arrays
 

@@ -1,4 +1,5 @@
-// NVRTC: a CUDA source becomes a shared library, by the C++ compiler and the prelude. The "binary" is the library's path.
+// NVRTC: a CUDA source becomes a shared library, by the C++ compiler and the prelude. The "binary" is the library's
+// path.
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -48,11 +49,13 @@ static std::string uses_of(const std::string& source, size_t at) {  // `at`: beh
 }
 
 static std::string exports(const std::string& source, bool meet) {
-  static const std::regex kernel(R"(extern\s+"C"\s+__global__\s+void\s+(?:__launch_bounds__\(([^)]*)\)\s*)?(\w+)\s*\()");
+  static const std::regex kernel(
+      R"(extern\s+"C"\s+__global__\s+void\s+(?:__launch_bounds__\(([^)]*)\)\s*)?(\w+)\s*\()");
   std::string text;
   for (std::sregex_iterator it(source.begin(), source.end(), kernel), end; it != end; ++it) {
     const std::string bound = (*it)[1].str();
-    text += "HOST_KERNEL(" + (*it)[2].str() + (meet ? ", true, (" : ", false, (") + (bound.empty() ? "1024" : bound) + ")" + uses_of(source, it->position() + it->length()) + ")\n";
+    text += "HOST_KERNEL(" + (*it)[2].str() + (meet ? ", true, (" : ", false, (") + (bound.empty() ? "1024" : bound) +
+            ")" + uses_of(source, it->position() + it->length()) + ")\n";
   }
   return text;
 }
@@ -80,11 +83,15 @@ API int nvrtcCompileProgram(Program* program, int number, const char** options) 
     if (option.rfind("-I", 0) == 0 && option.find("_cccl") == std::string::npos) folders += " '" + option + "'";
     if (option.rfind("-D", 0) != 0) continue;
     const size_t equals = option.find('=');
-    defines += "#define " + (equals == std::string::npos ? option.substr(2) + " 1" : option.substr(2, equals - 2) + " " + option.substr(equals + 1)) + "\n";
+    defines += "#define " +
+               (equals == std::string::npos ? option.substr(2) + " 1"
+                                            : option.substr(2, equals - 2) + " " + option.substr(equals + 1)) +
+               "\n";
   }
   // a block's dynamic shared memory is one array of the prelude's, `shared_memory`
   const std::string source = std::regex_replace(program->source, std::regex("extern\\s+__shared__"), "extern");
-  const bool meets = std::regex_search(source, std::regex("__sync|__shfl|mma_|_REDUCE\\("));  // threads wait for each other
+  const bool meets =
+      std::regex_search(source, std::regex("__sync|__shfl|mma_|_REDUCE\\("));  // threads wait for each other
   const std::string architecture = "#define __CUDA_ARCH__ " + std::to_string(settings.capability * 10) + "\n";
   const std::string text = architecture + defines + source + "\n" + exports(source, meets);
   char name[40];
@@ -95,7 +102,8 @@ API int nvrtcCompileProgram(Program* program, int number, const char** options) 
   if (!stat(program->path.c_str(), &found)) return 0;
   const std::string own = base + "." + std::to_string(getpid());  // another process may build the same at the same time
   std::ofstream(own + ".cpp") << text;
-  const std::string command = paths.compiler + folders + " -shared -o " + own + ".so " + own + ".cpp 2>" + own + ".log && mv " + own + ".so " + program->path;
+  const std::string command = paths.compiler + folders + " -shared -o " + own + ".so " + own + ".cpp 2>" + own +
+                              ".log && mv " + own + ".so " + program->path;
   count("kernels built");
   const int status = system(command.c_str());
   program->log = read(own + ".log");

@@ -46,17 +46,23 @@ API int cudaDeviceGetAttribute(int* value, int attribute, int index) {
   if (index < 0 || index >= settings.devices) return invalid_device;
   const int capability = settings.capability;
   switch (attribute) {
-    case max_threads_per_block: case max_block_x: case max_block_y: return *value = 1024, success;
+    case max_threads_per_block:
+    case max_block_x:
+    case max_block_y: return *value = 1024, success;
     case max_block_z: return *value = 64, success;
     case max_grid_x: return *value = 2147483647, success;
-    case max_grid_y: case max_grid_z: return *value = 65535, success;
+    case max_grid_y:
+    case max_grid_z: return *value = 65535, success;
     case max_shared_memory_per_block: return *value = 49152, success;
     case warp_size: return *value = 32, success;
     case multiprocessors: return *value = capability >= 90 ? 132 : capability >= 80 ? 108 : 40, success;
     case capability_major: return *value = capability / 10, success;
     case capability_minor: return *value = capability % 10, success;
     case max_shared_memory_opt_in:
-      *value = capability == 75 ? 65536 : capability == 80 ? 166912 : capability < 90 || capability >= 120 ? 101376 : 232448;
+      *value = capability == 75                       ? 65536
+               : capability == 80                     ? 166912
+               : capability < 90 || capability >= 120 ? 101376
+                                                      : 232448;
       return success;
     case memory_pools_supported: return *value = 1, success;
   }
@@ -74,8 +80,12 @@ API int cudaGetDeviceProperties(DeviceProperties* properties, int index) {
   return success;
 }
 
-API int cudaDeviceGetPCIBusId(char* name, int size, int index) { return snprintf(name, size, "0000:%02x:00.0", index), success; }
-API int cudaDeviceGetByPCIBusId(int* index, const char* name) { return sscanf(name, "0000:%02x", index) == 1 ? success : invalid_value; }
+API int cudaDeviceGetPCIBusId(char* name, int size, int index) {
+  return snprintf(name, size, "0000:%02x:00.0", index), success;
+}
+API int cudaDeviceGetByPCIBusId(int* index, const char* name) {
+  return sscanf(name, "0000:%02x", index) == 1 ? success : invalid_value;
+}
 
 // ---------------------------------------------------------------- streams
 
@@ -153,7 +163,8 @@ API int cudaEventRecord(void* handle, void* in) {
   Event* event = event_of(handle);
   Stream* stream = stream_of(in);
   if (!event || !stream) return destroyed("cudaEventRecord");
-  if (event->device != stream->device) return violation("an event is recorded in a stream of another device"), invalid_handle;
+  if (event->device != stream->device)
+    return violation("an event is recorded in a stream of another device"), invalid_handle;
   count("cudaEventRecord");
   event->graph = stream->graph;
   event->clock = stream->clock;
@@ -170,7 +181,9 @@ API int cudaStreamWaitEvent(void* handle, void* of, unsigned) {
     violation("a captured stream waits for an event from outside of the capture");
     return capture_isolation;
   }
-  if (event->graph && !stream->graph) stream->graph = event->graph, stream->mode = capture_relaxed, stream->thread = std::this_thread::get_id();  // it joins the capture
+  if (event->graph && !stream->graph)
+    stream->graph = event->graph, stream->mode = capture_relaxed,
+    stream->thread = std::this_thread::get_id();  // it joins the capture
   join(stream->clock, event->clock);
   return success;
 }
@@ -217,7 +230,8 @@ API int cudaStreamBeginCapture(void* handle, int mode) {
   if (stream->device != device) violation("a stream of another device is captured");
   count("cudaStreamBeginCapture");
   auto graph = std::make_shared<Graph>(Graph{device, {}});
-  stream->graph = graph.get(), stream->mode = mode, stream->invalid = false, stream->thread = std::this_thread::get_id();
+  stream->graph = graph.get(), stream->mode = mode, stream->invalid = false,
+  stream->thread = std::this_thread::get_id();
   graphs[graph.get()] = std::move(graph);
   return success;
 }
@@ -265,16 +279,21 @@ API int cudaGraphLaunch(void* executable, void* handle) {
   auto found = graphs.find(executable);
   if (found == graphs.end()) return destroyed("cudaGraphLaunch");
   std::shared_ptr<Graph> graph = found->second;
-  if (graph->device != device) violation("a graph of device " + std::to_string(graph->device) + " is launched on another");
+  if (graph->device != device)
+    violation("a graph of device " + std::to_string(graph->device) + " is launched on another");
   count("nodes launched", long(graph->nodes.size()));
   std::vector<Access> accesses;
-  for (const Operation& node : graph->nodes) accesses.insert(accesses.end(), node.accesses.begin(), node.accesses.end());
-  return enqueue(handle, {"cudaGraphLaunch", [=] {
-    for (const Operation& node : graph->nodes) {
-      for (const Access& access : node.accesses) reachable(access.pointer, graph->device, node.name + " in a graph");
-      node.run();
-    }
-  }, accesses});
+  for (const Operation& node : graph->nodes)
+    accesses.insert(accesses.end(), node.accesses.begin(), node.accesses.end());
+  return enqueue(handle, {"cudaGraphLaunch",
+                          [=] {
+                            for (const Operation& node : graph->nodes) {
+                              for (const Access& access : node.accesses)
+                                reachable(access.pointer, graph->device, node.name + " in a graph");
+                              node.run();
+                            }
+                          },
+                          accesses});
 }
 
 API int cudaProfilerStart() { return success; }

@@ -133,7 +133,9 @@ std::vector<Stream*> streams() {
 }
 
 // A capture by another thread does not concern this one: that is what the relaxed mode means
-static bool captured_here(const Stream* stream) { return stream->graph && stream->thread == std::this_thread::get_id(); }
+static bool captured_here(const Stream* stream) {
+  return stream->graph && stream->thread == std::this_thread::get_id();
+}
 
 bool capturing() {
   return std::any_of(made.begin(), made.end(), [](auto& item) { return captured_here(item.second.get()); });
@@ -165,8 +167,11 @@ static void check_order(const Stream& stream, const Operation& operation) {
       violation(operation.name + " uses what " + last.what + " wrote on another stream, and nothing orders the two");
     if (access.writes) {
       for (const auto& [reader, at] : last.readers)
-        if (!before(reader, at.first)) violation(operation.name + " overwrites what " + at.second + " reads on another stream, and nothing orders the two");
-      last.writer = stream.number, last.written = now, last.what = operation.name + " (device " + std::to_string(stream.device) + ")";
+        if (!before(reader, at.first))
+          violation(operation.name + " overwrites what " + at.second +
+                    " reads on another stream, and nothing orders the two");
+      last.writer = stream.number, last.written = now,
+      last.what = operation.name + " (device " + std::to_string(stream.device) + ")";
       last.readers.clear();
     } else {
       last.readers[stream.number] = {now, operation.name + " (device " + std::to_string(stream.device) + ")"};
@@ -178,7 +183,8 @@ Status enqueue(void* handle, Operation operation) {
   Stream* stream = stream_of(handle);
   if (!stream) return violation(operation.name + " in a stream that was destroyed"), invalid_handle;
   if (stream->device != device) {
-    violation(operation.name + " in a stream of device " + std::to_string(stream->device) + " while device " + std::to_string(device) + " is current");
+    violation(operation.name + " in a stream of device " + std::to_string(stream->device) + " while device " +
+              std::to_string(device) + " is current");
     return invalid_handle;
   }
   count(operation.name.substr(0, operation.name.find(' ')));
@@ -357,7 +363,8 @@ API int cudaDeviceDisablePeerAccess(int peer) {
 
 static std::string direction(const void* to, const void* from) { return place(from) + " to " + place(to); }
 
-// A copy's two ends, of which those on the device count for the order of work; a copy between devices needs no peer access
+// A copy's two ends, of which those on the device count for the order of work; a copy between devices needs no peer
+// access
 static std::vector<Access> ends(const void* to, const void* from) {
   std::vector<Access> accesses;
   if (memory_at(to)) accesses.push_back({to, true});
@@ -370,7 +377,8 @@ static void check_ends(const std::string& what, const void* to, const void* from
     const Memory* memory = memory_at(end);
     if (!memory) continue;
     if (memory->freed) violation(what + " uses memory that was freed");
-    if (uintptr_t(end) + size > memory->address + memory->size) violation(what + " goes beyond the end of an allocation");
+    if (uintptr_t(end) + size > memory->address + memory->size)
+      violation(what + " goes beyond the end of an allocation");
   }
 }
 
@@ -389,7 +397,8 @@ API int cudaMemcpyAsync(void* to, const void* from, size_t size, int, void* hand
   check_ends(name, to, from, size);
   count("copy " + direction(to, from));
   Stream* stream = stream_of(handle);
-  if (stream && stream->graph && (!memory_at(to) || !memory_at(from) || memory_at(to)->pinned || memory_at(from)->pinned))
+  if (stream && stream->graph &&
+      (!memory_at(to) || !memory_at(from) || memory_at(to)->pinned || memory_at(from)->pinned))
     violation(name + " is captured in a graph, which will copy from the same place of the host at each launch");
   return enqueue(handle, {name, [=] { memmove(to, from, size); }, ends(to, from)});
 }

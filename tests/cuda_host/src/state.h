@@ -1,4 +1,5 @@
-// What the stand-in knows of the machine that it pretends to be. Every call of CUDA's goes through `enqueue`, and holds the lock.
+// What the stand-in knows of the machine that it pretends to be. Every call of CUDA's goes through `enqueue`, and holds
+// the lock.
 #pragma once
 #include <cstring>
 #include <functional>
@@ -25,7 +26,7 @@ struct Settings {
 };
 extern Settings settings;
 struct Paths {
-  std::string compiler;  // with its options
+  std::string compiler;              // with its options
   std::string include, cache, salt;  // salt: of what else the compiled kernels depend on
 };
 extern Paths paths;
@@ -88,7 +89,7 @@ Stream* stream_of(void* handle);  // null and 1 are the current device's default
 Stream* make_stream(bool blocking);
 void destroy_stream(Stream* stream);
 Clock everything(int on);  // that was enqueued on a device
-bool capturing();  // anything, by the calling thread
+bool capturing();          // anything, by the calling thread
 std::vector<Stream*> streams();
 Status enqueue(void* stream, Operation operation);
 Status synchronise(const std::string& what, const Clock& with, bool whole_device = false);  // the host waits
