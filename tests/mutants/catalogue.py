@@ -445,8 +445,8 @@ CUDA = [  # which the tests marked gpu notice, on a GPU or on the host stand-in 
     ),
     Mutant(
         "backends/_cupy_engine.py",
-        "key = step, order.shape, order.dtype, rates.shape,",
-        "key = step, order.dtype, rates.dtype,",
+        "for leaf in (order, rates, *tree_leaves(state))",
+        "for leaf in tree_leaves(state)",
         "a short batch is run by the graph of the long ones",
     ),
     Mutant("backends/_cupy_engine.py", "with self.scope():", "if True:", "the steps run on whichever GPU is current"),
