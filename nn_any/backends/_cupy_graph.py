@@ -22,7 +22,8 @@ import numpy as np
 
 from nn_any.backends._cupy_products import Products, using
 from nn_any.backends._cupy_program import StepProgram
-from nn_any.backends.engine import changes, logger, one_line, take_rows
+from nn_any.backends.engine import logger, one_line, take_rows
+from nn_any.backends.in_place import changes
 from nn_any.core.state import Step, TrainState
 from nn_any.core.trees import tree_map
 from nn_any.core.typing import Array, Batch

@@ -11,6 +11,7 @@ import numpy as np
 from nn_any.backends._cupy_kernels import REPLACEMENTS
 from nn_any.backends.cuda.fusion import OPTIONS, THREADS, WHOLE, Kernel, Plan, record_for_cuda
 from nn_any.backends.replay.nodes import Node, map_leaves
+from nn_any.backends.replay.recorded import with_item
 from nn_any.core import primitives
 from nn_any.core.state import Step, TrainState
 from nn_any.core.trees import tree_leaves
@@ -88,15 +89,9 @@ def _made(node: Node, arrays: dict[Node, Array]) -> Any:
     return (_FUNCTIONS.get(node.name) or getattr(xp, node.name))(*args, **kwargs)
 
 
-def _with_item(array: Array, key: Any, value: Any) -> Array:
-    changed = array.copy()
-    changed[key] = value
-    return changed
-
-
 _FUNCTIONS: dict[str, Callable[..., Any]] = {
     "getitem": operator.getitem,
-    "setitem": _with_item,
+    "setitem": with_item,
     "mT": operator.attrgetter("mT"),
     "part": operator.getitem,
     "vecdot": lambda a, b, axis=-1: cupy.sum(

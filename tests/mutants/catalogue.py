@@ -438,7 +438,7 @@ CUDA = [  # which the tests marked gpu notice, on a GPU or on the host stand-in 
         "the step's number is frozen",
     ),
     Mutant(
-        "backends/engine.py",
+        "backends/in_place.py",
         "sources = apart(tuple([leaf for _, leaf in pairs]), state, memory, copy)",
         "sources = [leaf for _, leaf in pairs]",
         "new states that are old ones are read after they were overwritten",
