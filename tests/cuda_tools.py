@@ -47,7 +47,9 @@ def nvrtc(text, options, capability, version, logs=None):
     library = ctypes.CDLL(str(find_nvrtc(version)))
     program = ctypes.c_void_p()
     assert library.nvrtcCreateProgram(ctypes.byref(program), text.encode(), b"", 0, None, None) == 0
-    # what CuPy 14.2 adds in _compile_with_cache_cuda and _compile_using_nvrtc_no_warning of its compiler.py
+    # what CuPy 14.2 adds in _compile_with_cache_cuda and _compile_using_nvrtc_no_warning of its compiler.py;
+    # its core.pyx adds folders of headers, too, which say nothing to a text that includes none
+    assert "#include" not in text
     options = [*options, "-ftz=true", f"-arch=sm_{capability}", "--device-as-default-execution-space"]
     options = [option.encode() for option in options]
     status = library.nvrtcCompileProgram(program, len(options), (ctypes.c_char_p * len(options))(*options))
