@@ -10,6 +10,7 @@ import cupy
 import numpy as np
 
 from nn_any.backends._cupy_engine import CupyEngine
+from nn_any.backends._cupy_graph import CAPTURING
 from nn_any.backends._cupy_kernels import REPLACEMENTS
 from nn_any.backends._standard import StandardBackend
 from nn_any.backends.programs import ProgramCache
@@ -78,4 +79,5 @@ class Backend(StandardBackend):
             return int(gpu.mem_info[0])
 
     def synchronize(self, name: str) -> None:
-        self.raw(name).synchronize()
+        with CAPTURING:
+            self.raw(name).synchronize()

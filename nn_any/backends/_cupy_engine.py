@@ -14,6 +14,7 @@ from nn_any.backends.cuda import MATHS, Unsuitable, chosen_math
 from nn_any.backends.engine import Engine, fall_back, logger
 from nn_any.backends.programs import ProgramCache
 from nn_any.core.state import Step, TrainState
+from nn_any.core.trees import tree_leaves
 from nn_any.core.typing import Array, Batch
 
 Runner = FusedSteps | CapturedSteps | None
@@ -44,7 +45,8 @@ class CupyEngine(Engine):
     ) -> tuple[TrainState, Array]:
         """Run the steps by whatever has been found, or is now found, to run such steps fastest."""
         with self.scope():
-            key = step, order.shape, order.dtype, rates.shape, tuple(id(column) for column in data)
+            kinds = tuple([(leaf.shape, leaf.dtype) for leaf in (order, rates, *tree_leaves(state))])
+            key = step, kinds, tuple(id(column) for column in data)
             runner: Runner  # beside it the data are kept, so that no other arrays come to have their ids
             _, runner = self.programs.get_or_make(key, lambda: (data, self._runner(step, state, data, order, rates)))
             if runner is not None:

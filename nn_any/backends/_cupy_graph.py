@@ -1,6 +1,6 @@
 """Training steps as a captured CUDA graph: replaying it needs nothing from the host.
 
-What has to hold, or replays go wrong without a word:
+What has to hold, or replays are silently wrong:
 
 - The stream is neither the default one nor one that waits for it; every kernel has run once before it is captured.
 - What the graph writes to stays allocated: the memory comes from a pool of its own, which lives as long as the graph
@@ -10,8 +10,10 @@ What has to hold, or replays go wrong without a word:
 - A state is overwritten after all that reads it.
 """
 
+import gc
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from threading import RLock
 from typing import Any
 
 import array_api_compat.cupy as xp
@@ -20,10 +22,14 @@ import numpy as np
 
 from nn_any.backends._cupy_products import Products, using
 from nn_any.backends._cupy_program import StepProgram
-from nn_any.backends.engine import changes, logger, one_line, take_rows
+from nn_any.backends.engine import logger, one_line, take_rows
+from nn_any.backends.in_place import changes
 from nn_any.core.state import Step, TrainState
 from nn_any.core.trees import tree_map
 from nn_any.core.typing import Array, Batch
+
+CAPTURING = RLock()
+"""Held while a graph is captured, and by what waits for a whole GPU: CUDA lets nobody do that in mid-capture."""
 
 _STEPS_A_LAUNCH = 16  # a launch costs the host some microseconds
 
@@ -58,28 +64,31 @@ class CapturedSteps:
             self._state: TrainState = tree_map(lambda leaf: cupy.empty(leaf.shape, leaf.dtype), state)
             self._order, self._rates = cupy.empty(order.shape, order.dtype), cupy.empty(rates.shape, rates.dtype)
             self._at = cupy.zeros(1, np.int64)
-        self._work = self._compiled(step, data)
         self._done = self._stream.record()
-        for _ in range(2):
-            self._load(state, order, rates, 0)
+        with CAPTURING:
             try:
-                with self._private():
-                    self._advance(1)
-            finally:  # where a step fails, what it has begun still reads the data
-                self._stream.synchronize()
-        self._one = self._captured(1)
-        self._many: Any = self._captured(_STEPS_A_LAUNCH) if order.shape[0] >= _STEPS_A_LAUNCH else None
-
-    def _compiled(self, step: Step, data: Batch) -> "StepProgram | _AsItIs":
-        """The step, as few kernels if it can be written down."""
-        arguments = step, self._state, data, self._order, self._rates
-        with self._private():
-            try:
-                return StepProgram(*arguments)
+                self._make(StepProgram, step, state, data, order, rates)
             except Exception as error:  # whatever it is, the step itself may still be captured
                 self.uncompiled_reason = one_line(error)
-                logger.debug("the step is captured as it is: %s", self.uncompiled_reason)
-                return _AsItIs(*arguments)
+                logger.info("the step is captured as it is, in many kernels: %s", self.uncompiled_reason)
+                self._make(_AsItIs, step, state, data, order, rates)
+
+    def _make(self, kind: Any, step: Step, state: TrainState, data: Batch, order: Array, rates: Array) -> None:
+        """Make what runs a step, run it, and capture it."""
+        self._stream.wait_event(cupy.cuda.get_current_stream().record())  # the data may still be on their way
+        try:
+            with self._private():
+                self._work = kind(step, self._state, data, self._order, self._rates)
+            for _ in range(2):
+                self._load(state, order, rates, 0)
+                with self._private():
+                    self._advance(1)
+                self._done = self._stream.record()
+        finally:  # where a step fails, what it has begun still reads the data
+            self._stream.synchronize()
+        gc.collect()  # what it finds would be freed in mid-capture otherwise
+        self._one = self._captured(1)
+        self._many: Any = self._captured(_STEPS_A_LAUNCH) if order.shape[0] >= _STEPS_A_LAUNCH else None
 
     @contextmanager
     def _private(self) -> Iterator[None]:

@@ -26,9 +26,12 @@ def _kernel(name: str, entry: str, options: tuple[str, ...]) -> Any:
 
 def _matmul(a: Array, b: Array, *, xp: Any) -> Array:
     products, reals = current_products(), a.dtype == b.dtype and a.dtype.name in _REALS
-    if products is None or not reals or a.ndim < 2 or b.ndim < 2 or not a.size or not b.size:
+    if products is None or not reals or not (a.ndim and b.ndim and a.size and b.size):
         return a @ b
-    return products(a, b)
+    left, right = a[None, :] if a.ndim == 1 else a, b[:, None] if b.ndim == 1 else b
+    product = products(left, right)
+    product = product[..., 0] if b.ndim == 1 else product
+    return product if a.ndim > 1 else product[..., 0] if b.ndim == 1 else product[..., 0, :]
 
 
 _dot = cupy.ReductionKernel("T a, T b", "T c", "a * b", "a + b", "c = a", "0", "nn_any_vecdot")

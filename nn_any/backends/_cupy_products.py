@@ -8,6 +8,7 @@ Reference: https://docs.nvidia.com/cuda/cublas/#cuda-graphs-support
 
 import ctypes
 import math
+from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -29,7 +30,6 @@ _SCALARS = {"float32": ctypes.c_float, "float64": ctypes.c_double}
 _INT, _LONG, _ADDRESS = ctypes.c_int, ctypes.c_longlong, ctypes.c_void_p
 _SIGNATURES = {
     "cublasCreate_v2": [_ADDRESS],
-    "cublasDestroy_v2": [_ADDRESS],
     "cublasSetStream_v2": [_ADDRESS, _ADDRESS],
     "cublasSetWorkspace_v2": [_ADDRESS, _ADDRESS, ctypes.c_size_t],
     "cublasGemmEx": [
@@ -49,6 +49,9 @@ _SIGNATURES = {
         *(_INT, _INT, _INT),
     ],
 }
+
+_spare: defaultdict[int, list[Any]] = defaultdict(list)
+"""Handles that nobody uses any more, by GPU: destroying one would wait for the whole GPU, perhaps in mid-capture."""
 
 
 @cache
@@ -76,14 +79,17 @@ class Products:
     """
 
     def __init__(self, arithmetic: str) -> None:
-        self._compute_type = _COMPUTE_TYPES[arithmetic]
-        self._handle = ctypes.c_void_p()
-        _call("cublasCreate_v2", ctypes.byref(self._handle))
+        self._compute_type, self._spare = _COMPUTE_TYPES[arithmetic], _spare[cupy.cuda.Device().id]
+        try:
+            self._handle = self._spare.pop()
+        except IndexError:
+            self._handle = ctypes.c_void_p()
+            _call("cublasCreate_v2", ctypes.byref(self._handle))
         self._workspace = cupy.empty(_WORKSPACE, np.uint8)
 
     def __del__(self) -> None:
-        if self._handle:
-            _library().cublasDestroy_v2(self._handle)
+        if handle := getattr(self, "_handle", None):
+            self._spare.append(handle)
 
     def __call__(self, a: Array, b: Array) -> Array:
         """``a @ b``: (..., m, k) and (..., k, n) -> (..., m, n), of one dtype, float32 or float64, and not empty."""
@@ -136,7 +142,7 @@ class _Operand(NamedTuple):
             return cls(array, 0, down if rows > 1 else columns, batch)
         if (down == 1 or rows == 1) and (columns == 1 or right >= rows) and batch >= 0:
             return cls(array, 1, right if columns > 1 else rows, batch)
-        return cls.of(cupy.ascontiguousarray(array), lead)
+        return cls.of(cupy.ascontiguousarray(array), array.shape[:-2])
 
 
 _products: ContextVar[Products | None] = ContextVar("products", default=None)

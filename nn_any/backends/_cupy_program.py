@@ -9,8 +9,9 @@ import cupy
 import numpy as np
 
 from nn_any.backends._cupy_kernels import REPLACEMENTS
-from nn_any.backends.cuda.fusion import THREADS, Kernel, Plan, record_for_cuda
+from nn_any.backends.cuda.fusion import OPTIONS, THREADS, WHOLE, Kernel, Plan, record_for_cuda
 from nn_any.backends.replay.nodes import Node, map_leaves
+from nn_any.backends.replay.recorded import with_item
 from nn_any.core import primitives
 from nn_any.core.state import Step, TrainState
 from nn_any.core.trees import tree_leaves
@@ -40,7 +41,7 @@ class StepProgram:
                 was, now = (f"{n.layout.dtype} {n.layout.shape}" for n in (old, new))
                 raise TypeError(f"a step turns {was} of its state into {now}")
         self._plan = Plan(notes)
-        module = cupy.RawModule(code=self._plan.source, options=("--std=c++17",))
+        module = cupy.RawModule(code=self._plan.source, options=OPTIONS)
         self._functions = {w.name: module.get_function(w.name) for w in self._plan.work if isinstance(w, Kernel)}
         loss = self._plan.losses.layout
         self.losses = cupy.empty((order.shape[0], *loss.shape), loss.dtype)
@@ -66,6 +67,8 @@ class StepProgram:
                 self._functions[work.name]((work.blocks,), (THREADS,), tuple(arguments))
             else:
                 made = _made(work, arrays)
+                if work.source is not None and work.root.name == "input":  # which may be overwritten before it is read
+                    made = cupy.array(made, copy=True)
                 arrays[work] = made if work.several else cupy.ascontiguousarray(made)
             for node in done_with:
                 del arrays[node]
@@ -80,22 +83,18 @@ def _made(node: Node, arrays: dict[Node, Array]) -> Any:
         return _made(leaf, arrays) if isinstance(leaf, Node) else leaf
 
     args, kwargs = map_leaves(value, node.args), map_leaves(value, node.kwargs)
-    if node.name in REPLACEMENTS:
-        return REPLACEMENTS[node.name](*args, xp=xp, **kwargs)
-    if node.name == "one_hot":
-        return primitives.definition("one_hot")(*args, xp=xp, **kwargs)
+    if node.name in (*WHOLE, "matmul"):  # the other names are the standard's, whose arguments differ
+        function = REPLACEMENTS.get(node.name) or primitives.definition(node.name)
+        return function(*args, xp=xp, **kwargs)
     return (_FUNCTIONS.get(node.name) or getattr(xp, node.name))(*args, **kwargs)
-
-
-def _with_item(array: Array, key: Any, value: Any) -> Array:
-    changed = array.copy()
-    changed[key] = value
-    return changed
 
 
 _FUNCTIONS: dict[str, Callable[..., Any]] = {
     "getitem": operator.getitem,
-    "setitem": _with_item,
+    "setitem": with_item,
     "mT": operator.attrgetter("mT"),
     "part": operator.getitem,
+    "vecdot": lambda a, b, axis=-1: cupy.sum(
+        a * b, axis=axis
+    ),  # CuPy's own goes to cuBLAS by a way that no graph takes
 }

@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from nn_any.backends._standard import StandardBackend
-from nn_any.backends.cuda.sources import device_math
+from nn_any.backends.cuda.precision import device_math
 from nn_any.backends.engine import Engine, fall_back, logger, one_line, take_rows
 from nn_any.backends.programs import ProgramCache
 from nn_any.core.errors import InvalidValueError
@@ -84,7 +84,7 @@ def _steps(
     """So many pieces of `piece` steps, from the step number `start` on; the losses of the other steps are zero.
 
     The number of pieces is traced, so that one program takes any segment of the epoch. Each time such a loop goes on,
-    the host of an accelerator waits to be told so. How long a piece is, it knows, and it does not wait there.
+    the host of an accelerator waits to be told so. It knows how long a piece is, so it does not wait there.
     """
 
     def body(i: Array, now: tuple[TrainState, Array]) -> tuple[TrainState, Array]:

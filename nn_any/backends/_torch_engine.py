@@ -20,8 +20,9 @@ import torch
 
 from nn_any.backends._torch_scope import PlainTorch
 from nn_any.backends._torch_tape import foreach, shortened
-from nn_any.backends.cuda.sources import device_math
-from nn_any.backends.engine import Engine, apart, changes, fall_back, one_line, take_rows
+from nn_any.backends.cuda.precision import device_math
+from nn_any.backends.engine import Engine, fall_back, one_line, take_rows
+from nn_any.backends.in_place import apart, changes
 from nn_any.backends.programs import ProgramCache
 from nn_any.backends.replay.recorded import UnrecordableError
 from nn_any.core.state import Step, TrainState
@@ -108,7 +109,7 @@ class CompiledEngine(TorchEngine):
 
 
 class GraphEngine(CompiledEngine):
-    """Steps captured in a CUDA graph, replayed without a word from the host; the plain loop where that fails.
+    """Steps captured in a CUDA graph, replayed without the host; the plain loop where that fails.
 
     A graph holds on to the columns it was captured with, and to buffers of its own for all else, so each engine keeps
     its own graphs: one for the full batches of an epoch and one for a short last one.

@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from nn_any.backends.cuda.sources import MATHS, device_math
+from nn_any.backends.cuda.precision import MATHS, device_math
 
 _FULL = ("none", "ieee")
 

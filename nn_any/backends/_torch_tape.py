@@ -189,7 +189,10 @@ def shortened(step: Step, state: TrainState, batch: Batch, rate: Array) -> Step:
     calls = _grouped(_needed(recorder.calls, {slot.number for slot in outputs}))
     inputs = [slot.number for slot in recorder.inputs]
     constants = [None if i in recorder.varying else value for i, value in enumerate(recorder.values)]
-    shape = tree_map(lambda _: 0, results)
+    shape, kept = tree_map(lambda _: 0, results), {slot.number for slot in outputs}
+    used = [{*call.reads(), *[slot.number for slot in call.results]} - kept for call in calls]
+    last = {number: k for k, numbers in enumerate(used) for number in numbers}
+    done_with = [[number for number in numbers if last[number] == k] for k, numbers in enumerate(used)]
 
     def short(*arguments: Any) -> tuple[TrainState, Array]:
         values = list(constants)
@@ -199,11 +202,13 @@ def shortened(step: Step, state: TrainState, batch: Batch, rate: Array) -> Step:
         def fetch(slot: _Slot) -> Any:
             return values[slot.number]
 
-        for call in calls:
+        for call, done in zip(calls, done_with, strict=True):
             options = {name: _replaced(value, _Slot, fetch) for name, value in call.options.items()}
             result = call.function(*_replaced(call.arguments, _Slot, fetch), **options)
             for slot, each in zip(call.results, result if isinstance(result, tuple | list) else (result,), strict=True):
                 values[slot.number] = each
+            for number in done:  # its memory may serve again
+                values[number] = None
         leaves = iter([values[slot.number] for slot in outputs])
         outcome: tuple[TrainState, Array] = tree_map(lambda _: next(leaves), shape)
         return outcome

@@ -10,11 +10,10 @@ import array_api_compat.numpy as xp
 import numpy as np
 import pytest
 from conftest import need
-from cuda_tools import SHIM, find_cxx, nvrtc
+from cuda_tools import SHIM, find_cxx, find_nvrtc, nvrtc
 
 import nn_any as nn
-from nn_any.backends.cuda.fusion import THREADS, Kernel, Plan, record_for_cuda
-from nn_any.backends.cuda.fusion.recording import WHOLE
+from nn_any.backends.cuda.fusion import OPTIONS, THREADS, WHOLE, Kernel, Plan, record_for_cuda
 from nn_any.backends.engine import Engine
 from nn_any.backends.replay.nodes import Node, map_leaves
 from nn_any.backends.replay.recorded import UnrecordableError
@@ -25,7 +24,20 @@ from nn_any.core.state import TrainState
 from nn_any.core.trees import tree_leaves, tree_map
 
 EXAMPLES = 50
-OWN = {"mT": operator.attrgetter("mT"), "getitem": operator.getitem, "part": operator.getitem}
+
+
+def with_item(array, key, value):
+    changed = array.copy()
+    changed[key] = value
+    return changed
+
+
+OWN = {
+    "mT": operator.attrgetter("mT"),
+    "getitem": operator.getitem,
+    "part": operator.getitem,
+    "setitem": with_item,
+}
 
 
 class HostProgram:
@@ -62,6 +74,8 @@ class HostProgram:
                 self._launch(work, arrays, ahead)
             else:
                 made = value(work, arrays)
+                if work.source is not None and work.root.name == "input":
+                    made = made.copy()
                 arrays[work] = made if work.several else np.ascontiguousarray(made)
             for node in done_with:
                 del arrays[node]
@@ -166,6 +180,12 @@ CASES = {
         {"loss": "log_likelihood", "classes": 700},
     ),
     "convolution": ([*IMAGES, *dense((4, "softmax"))], nn.SGD(1.0, momentum=0.9), {"loss": "log_likelihood"}),
+    "padded": (
+        [(7, 7, 1), nn.Conv2D(3, 3, activation="relu", padding="same"), nn.AveragePool2D(2), nn.Flatten(), 4],
+        nn.SGD(1.0, momentum=0.9),
+        {},
+    ),
+    "very-wide": ([8, *dense((4200, "sigmoid"))], nn.SGD(0.01, momentum=0.9), {}),
     "normalised": (
         [(9, 9, 1), nn.Conv2D(4, 3), nn.MaxPool2D(3, stride=1), nn.BatchNorm(), nn.Flatten(), nn.Dense(4)],
         nn.SGD(1.0, weight_decay=0.01),
@@ -232,7 +252,7 @@ def test_the_kernels_compile_for_a_gpu(case, dtype, version):
     need(f"nvrtc{version}")
     layers, optimizer, settings = CASES[case]
     given, _ = arguments(layers, optimizer, dtype=dtype, **settings)
-    assert nvrtc(Plan(record_for_cuda(*given)).source, ("--std=c++17",), 90, version)[:4] == b"\x7fELF"
+    assert nvrtc(Plan(record_for_cuda(*given)).source, OPTIONS, 90, version)[:4] == b"\x7fELF"
 
 
 @pytest.mark.parametrize("version", [12, 13])
@@ -241,7 +261,7 @@ def test_the_kernels_compile_for_each_gpu(capability, version):
     need(f"nvrtc{version}")
     layers, optimizer, settings = CASES["ensemble-masks"]
     given, _ = arguments(layers, optimizer, dtype="float32", **settings)
-    assert nvrtc(Plan(record_for_cuda(*given)).source, ("--std=c++17",), capability, version)[:4] == b"\x7fELF"
+    assert nvrtc(Plan(record_for_cuda(*given)).source, OPTIONS, capability, version)[:4] == b"\x7fELF"
 
 
 @pytest.mark.parametrize(
@@ -345,16 +365,18 @@ REAL = {
     ],
 }
 WHOLE_NUMBERS = {
-    "arithmetic": lambda xp, i, j: [i + j, i - j, i * j, -i, xp.abs(i), i + 1, 3 - i, i * 2],
-    "bits": lambda xp, i, j: [i & j, i | j, i ^ j, i >> 3, i << 5, ~i, (i >> 8) & 0xFFFFFF],
+    "arithmetic": lambda xp, i, j: [i + j, i - j, i * j, -i, xp.abs(i), i + 1, 3 - i, i * 2, xp.square(i)],
+    "bits": lambda xp, i, j: [i & j, i | j, i ^ j, i >> 3, i << 5, ~i, (i >> 8) & 0xFFFFFF, i << 31, i >> 31],
     "comparisons": lambda xp, i, j: [i < j, i == j, xp.maximum(i, j), xp.minimum(i, j), xp.sign(i), i != 0],
     "kinds": lambda xp, i, j: [xp.astype(i, xp.float32), xp.astype(i, xp.bool), xp.astype(i, xp.int64) * 2**40, i / 3],
-    "reductions": lambda xp, i, j: [xp.sum(i & 0xFF, axis=0), xp.max(i), xp.min(i, axis=1)],
+    "reductions": lambda xp, i, j: [xp.sum(i & 0xFF, axis=0), xp.max(i), xp.min(i, axis=1), xp.sum(i)],
+    "least": lambda xp, i, j: [xp.max((i & 0) - 2**30 - 2**30, axis=0), xp.max(xp.astype(i * 0, xp.uint8), axis=0)],
+    "places": lambda xp, i, j: [xp.take(j, (i[:, 0] & 7) - 11, axis=0) + 1, i[2, 3] + j[0, :], j[-1, -2] * i],
 }
 
 
-def evaluated(function, values, folder):
-    """The results of a function of arrays, by kernels and by NumPy."""
+def evaluated(function, values, folder, *, nvidias=False):
+    """The results of a function of arrays, by kernels and by NumPy; NVIDIA's compiler may be asked as well."""
     first = values[0]
     with np.errstate(all="ignore"):
         wanted = [np.asarray(made) for made in function(xp, *values)]
@@ -367,17 +389,68 @@ def evaluated(function, values, folder):
 
     notes = record_for_cuda(step, (tuple(values), results), (first,), np.zeros((1, 1), "int64"), np.ones(1, "float32"))
     program = HostProgram(Plan(notes), folder)
+    if nvidias and find_nvrtc(13):
+        nvrtc(program.plan.source, OPTIONS, 90, 13)
     state = tuple(values), results
     leaves, _ = program.run(notes, state, (first,), np.zeros((1, 1), "int64"), np.ones(1, "float32"))
     calls = {work.name for work in program.plan.work if isinstance(work, Node)}
     return leaves[len(values) :], wanted, calls
 
 
+def test_what_cplusplus_says_otherwise_is_a_call(tmp_path):
+    """Signed beside unsigned, shifts by more bits than there are, whole numbers made whole."""
+    need("cxx")
+    values = pairs(np.array([0, 1, -1, 33, 40, -(2**31)], np.int32))
+
+    def function(xp, i, j):
+        wide, unsigned = xp.astype(i, xp.int64), xp.astype(j * 0 + 1, xp.uint64)
+        return [wide < unsigned, i >> (j & 63), xp.floor(i), xp.isfinite(j)]
+
+    got, wanted, calls = evaluated(function, values, tmp_path)
+    for a, b in zip(got, wanted, strict=True):
+        np.testing.assert_array_equal(a, b)
+    assert calls == {"less", "bitwise_right_shift", "floor", "isfinite"}
+
+
+@pytest.mark.parametrize("shape", [(0, 3), (2**16, 2**15)])
+def test_arrays_that_no_kernel_works_on_are_refused(shape):
+    def step(state, batch, rate):
+        xp = state[0].__array_namespace__()
+        other = xp.broadcast_to(state[0][:1], shape) if 0 not in shape else xp.reshape(state[0][:0], shape)
+        return (state[0] * 2.0,), xp.max(xp.sum(other * 1.0, axis=1)) * rate if 0 not in shape else xp.sum(other) * rate
+
+    state, data = (np.ones(4, "float32"),), (np.ones((5, 4), "float32"),)
+    with pytest.raises(UnrecordableError):
+        Plan(record_for_cuda(step, state, data, np.zeros((1, 1), "int64"), np.ones(1, "float32")))
+
+
+def test_a_call_that_shows_a_state_is_copied_before_the_state_is_overwritten(tmp_path):
+    need("cxx")
+
+    def step(state, batch, rate):
+        weights, kept = state
+        xp = weights.__array_namespace__()
+        turned = xp.flip(xp.tensordot(weights, weights, axes=1), axis=0)
+        return (weights + 0.5 * kept, xp.swapaxes(weights, 0, 1)), xp.sum(turned) * rate
+
+    rng = np.random.default_rng(0)
+    state, data = (rng.random((4, 4)), rng.random((4, 4))), (rng.random((5, 4)),)
+    order, rates = np.zeros((3, 1), "int64"), np.ones(3)
+    notes = record_for_cuda(step, state, data, order, rates)
+    leaves, losses = HostProgram(Plan(notes), tmp_path).run(notes, state, data, order, rates)
+    w, k = state
+    for loss in losses:
+        np.testing.assert_allclose(loss, (w @ w).sum(), rtol=1e-12)
+        w, k = w + 0.5 * k, w.T
+    np.testing.assert_allclose(leaves[0], w)
+    np.testing.assert_allclose(leaves[1], k)
+
+
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("group", REAL)
 def test_functions_of_reals_are_numpys(group, dtype, tmp_path):
     need("cxx")
-    got, wanted, calls = evaluated(REAL[group], pairs(reals(dtype)), tmp_path)
+    got, wanted, calls = evaluated(REAL[group], pairs(reals(dtype)), tmp_path, nvidias=dtype == "float32")
     for k, (a, b) in enumerate(zip(got, wanted, strict=True)):
         rtol = {"float32": 3e-6, "float64": 1e-13}[dtype]
         np.testing.assert_allclose(a, b, rtol=rtol, atol=0, err_msg=f"{group} {k}")
@@ -390,7 +463,7 @@ def test_functions_of_reals_are_numpys(group, dtype, tmp_path):
 def test_functions_of_integers_are_numpys(group, tmp_path):
     need("cxx")
     values = np.array([0, 1, -1, 2, 7, 255, -256, 2**31 - 1, -(2**31), 123_456_789, -987_654_321], np.int32)
-    got, wanted, calls = evaluated(WHOLE_NUMBERS[group], pairs(values), tmp_path)
+    got, wanted, calls = evaluated(WHOLE_NUMBERS[group], pairs(values), tmp_path, nvidias=True)
     for k, (a, b) in enumerate(zip(got, wanted, strict=True)):
         np.testing.assert_allclose(a, b, rtol=1e-7, err_msg=f"{group} {k}")
     assert not calls

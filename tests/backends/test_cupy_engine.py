@@ -248,13 +248,29 @@ def test_falling_back_is_told(device, caplog):
         device.training_engine("compiled").run(*arguments)
 
 
+def test_more_outputs_than_a_thread_sums(device):
+    """The library sums them; the steps stay in a graph."""
+    step, state = make(device, [20, nn.Dense(4200, activation="sigmoid")], nn.SGD(0.01, momentum=0.9))
+    arguments = step, state, images(device), orders(device, 3, 5), device.asarray(0.01 * RATES[:3]), 0, 3
+    engine = device.training_engine("compiled")
+    (got, losses), (expected, wanted) = (e.run(*arguments) for e in (engine, device.training_engine("eager")))
+    assert engine.name == "cupy graph"
+    np.testing.assert_allclose(nn.to_numpy(losses), nn.to_numpy(wanted), rtol=1e-4)
+    equal(host(got), host(expected), 1e-4)
+
+
 PRODUCTS = {
+    "vectors": ((7,), (7,)),
+    "vector-first": ((7,), (7, 4)),
+    "vector-last": ((4, 7), (7,)),
+    "vector-of-many": ((7,), (3, 7, 4)),
     "tall": ((10, 784), (784, 30)),
     "wide": ((300, 70), (70, 500)),
     "batch": ((5, 33, 17), (5, 17, 65)),
     "one-for-all": ((5, 33, 17), (17, 65)),
     "all-for-one": ((33, 17), (5, 17, 65)),
     "two-axes": ((2, 1, 3, 4), (5, 4, 6)),
+    "three-axes": ((1, 3, 7, 7), (2, 3, 7, 3)),
     "row": ((1, 7), (7, 1)),
     "column": ((7, 1), (1, 7)),
     "number": ((1, 1), (1, 1)),
@@ -264,6 +280,8 @@ PRODUCTS = {
 def forms(array, xp):
     """The same matrices with other strides: of a transpose, of every other row and column, of a part, of a turn."""
     yield array
+    if array.ndim < 2:
+        return
     yield xp.asarray(array.mT, copy=True).mT
     wide = xp.zeros((*array.shape[:-2], 2 * array.shape[-2], 3 * array.shape[-1]), dtype=array.dtype)
     wide[..., ::2, ::3] = array

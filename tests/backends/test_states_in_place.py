@@ -8,7 +8,7 @@ import pytest
 from conftest import need
 
 import nn_any as nn
-from nn_any.backends.engine import apart, changes
+from nn_any.backends.in_place import apart, changes
 from nn_any.core.trees import tree_leaves, tree_map
 
 Pair = namedtuple("Pair", "a b")

@@ -438,15 +438,15 @@ CUDA = [  # which the tests marked gpu notice, on a GPU or on the host stand-in 
         "the step's number is frozen",
     ),
     Mutant(
-        "backends/engine.py",
+        "backends/in_place.py",
         "sources = apart(tuple([leaf for _, leaf in pairs]), state, memory, copy)",
         "sources = [leaf for _, leaf in pairs]",
         "new states that are old ones are read after they were overwritten",
     ),
     Mutant(
         "backends/_cupy_engine.py",
-        "key = step, order.shape, order.dtype, rates.shape,",
-        "key = step, order.dtype, rates.dtype,",
+        "for leaf in (order, rates, *tree_leaves(state))",
+        "for leaf in tree_leaves(state)",
         "a short batch is run by the graph of the long ones",
     ),
     Mutant("backends/_cupy_engine.py", "with self.scope():", "if True:", "the steps run on whichever GPU is current"),

@@ -6,7 +6,7 @@ import numpy as np
 from conftest import need
 
 import nn_any as nn
-from nn_any.backends.cuda.sources import chosen_math
+from nn_any.backends.cuda.precision import chosen_math
 from nn_any.backends.libraries import get_backend
 
 from . import place, places
@@ -59,7 +59,7 @@ def test_a_device_that_computes_wrongly(refused, monkeypatch):
 
 
 @place(
-    "backends/cuda/sources.py chosen_math: NN_ANY_CUDA_MATH: expected one of {}, got {}",
+    "backends/cuda/precision.py chosen_math: NN_ANY_CUDA_MATH: expected one of {}, got {}",
     "NN_ANY_CUDA_MATH",
     "one of float32",
 )

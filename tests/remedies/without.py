@@ -16,7 +16,7 @@ WITHOUT = {
         "caught: the step is captured as it is"
     ),
     "backends/_cupy_products.py _call: {} failed with status {} of cublasStatus_t": ("caught: the steps run eagerly"),
-    "backends/engine.py changes: a step turns {} {} of its state into {} {}": "caught: the steps run eagerly",
+    "backends/in_place.py changes: a step turns {} {} of its state into {} {}": "caught: the steps run eagerly",
     "backends/replay/recorded.py Recorded.__getattr__: the standard's arrays have no attribute {}": (
         "caught: the steps run eagerly"
     ),

@@ -71,7 +71,7 @@ class Recorded:
         return _note("getitem", operator.getitem, self, key)
 
     def __setitem__(self, key: Any, value: Any) -> None:
-        changed = _note("setitem", _with_item, self, key, value)
+        changed = _note("setitem", with_item, self, key, value)
         self.node, self.value = changed.node, changed.value
 
     def __len__(self) -> int:
@@ -85,7 +85,8 @@ class Recorded:
 _transposed: Callable[[Any], Any] = operator.attrgetter("mT")
 
 
-def _with_item(array: np.ndarray, key: Any, value: Any) -> np.ndarray:
+def with_item(array: Any, key: Any, value: Any) -> Any:
+    """A copy of an array of any library with other values in some places."""
     changed = array.copy()
     changed[key] = value
     return changed

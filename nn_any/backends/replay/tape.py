@@ -115,7 +115,7 @@ def _key(tree: Any) -> Any:
         return tuple(_key(branch) for branch in tree)
     if isinstance(tree, slice):
         return ("slice", tree.start, tree.stop, tree.step)
-    return (type(tree), tree)
+    return (type(tree), tree.hex() if isinstance(tree, float) else tree)  # 0.0 and -0.0 are not the same
 
 
 @contextmanager

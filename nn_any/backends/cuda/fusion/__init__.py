@@ -5,7 +5,7 @@
 """
 
 from nn_any.backends.cuda.fusion.plan import Plan
-from nn_any.backends.cuda.fusion.recording import record_for_cuda
-from nn_any.backends.cuda.fusion.writer import THREADS, Kernel
+from nn_any.backends.cuda.fusion.recording import WHOLE, record_for_cuda
+from nn_any.backends.cuda.fusion.writer import OPTIONS, THREADS, Kernel
 
-__all__ = ["THREADS", "Kernel", "Plan", "record_for_cuda"]
+__all__ = ["OPTIONS", "THREADS", "WHOLE", "Kernel", "Plan", "record_for_cuda"]

@@ -57,16 +57,17 @@ _FUNCTIONS: dict[str, Callable[..., str]] = {
 }
 """By the ufunc's name, with operands that are names of variables."""
 
-_FLOATING = {"divide", "reciprocal", "power"}
+_FLOATING = {"divide", "reciprocal", "power", "floor", "ceil", "trunc", "rint", "isnan", "isinf", "isfinite"}
 """Functions whose C++ form is right for floating-point numbers alone."""
 
 _WRAPPING = {"add": "+", "subtract": "-", "multiply": "*", "left_shift": "<<"}
 """Functions of integers that wrap, which signed integers of C++ do not."""
 
+_SIGNS = ("negative", "absolute")
 _SPECIAL = ("where", "astype", "clip", "one_hot")
 _ALIKE = ("sign", "floor", "ceil", "trunc")
-"""Functions that array-api-compat wraps, so that they are no ufuncs here; they keep the dtype."""
-_DEAR = {"exp", "expm1", "log", "log1p", "log2", "sin", "cos", "tan", "tanh", "sinh", "cosh", "power"}
+"""Functions that array-api-compat wraps, so they are not ufuncs here; they keep the dtype."""
+_COSTLY = {"exp", "expm1", "log", "log1p", "log2", "sin", "cos", "tan", "tanh", "sinh", "cosh", "power"}
 
 
 def is_elementwise(node: Node) -> bool:
@@ -81,11 +82,23 @@ def is_elementwise(node: Node) -> bool:
     if any(dtype.name not in C_TYPES for dtype in loop):
         return False
     kind = loop[0].kind
+    if len({dtype.name for dtype in loop}) > 1 and not all(dtype.kind == "f" for dtype in loop):
+        return False  # int64 beside uint64, which C++ compares otherwise
+    if name in ("left_shift", "right_shift") and not _is_short_shift(node, loop[0]):
+        return False
     if kind in "iu" and name in _WRAPPING:
         return True
     if name in _FLOATING and kind != "f":
         return False
     return name in _FUNCTIONS and not (kind == "b" and name in ("invert", "add", "multiply"))
+
+
+def _is_short_shift(node: Node, dtype: np.dtype) -> bool:
+    """Whether the bits are shifted by a number that is known, and fewer than there are: C++ leaves others open."""
+    by = node.args[1]
+    if isinstance(by, Node):
+        by = by.value if by.fill is not None or (by.value is not None and by.value.size == 1) else None
+    return by is not None and 0 <= int(by) < 8 * dtype.itemsize
 
 
 def _name(node: Node) -> str:
@@ -96,8 +109,8 @@ def _name(node: Node) -> str:
 
 
 def cost(node: Node) -> int:
-    """How dear one element is, roughly in additions."""
-    return 8 if _name(node) in _DEAR else 1
+    """The cost of one element, roughly in additions."""
+    return 8 if _name(node) in _COSTLY else 1
 
 
 def loop_dtypes(node: Node) -> list[np.dtype]:
@@ -124,7 +137,8 @@ def literal(value: Any, dtype: np.dtype) -> str:
     """
     number = np.asarray(value).astype(dtype).item()
     if dtype.kind != "f":
-        text = f"{int(number)}{'ull' if dtype.kind == 'u' else 'll'}" if abs(int(number)) >= 2**31 else str(int(number))
+        number, suffix = int(number), "ull" if dtype.kind == "u" else "ll"
+        text = f"{number}{suffix if abs(number) >= 2**31 else ''}" if number > -(2**63) else f"({number + 1}ll - 1)"
     else:
         text = repr(number) if math.isfinite(number) else f"from_bits({np.float64(number).view(np.uint64):#x}ull)"
     return f"({C_TYPES[dtype.name]}){text}"
@@ -143,14 +157,29 @@ def expression(node: Node, operand: Callable[[Any, np.dtype], str]) -> str:
     name, loop = _name(node), loop_dtypes(node)
     operands = [operand(arg, dtype) for arg, dtype in zip(node.args, loop, strict=True)]
     if loop[0].kind == "i" and name in _WRAPPING:
-        unsigned = C_TYPES["u" + loop[0].name]
-        a, b = (f"({unsigned}){x}" for x in operands)
-        return f"({C_TYPES[loop[0].name]})({a} {_WRAPPING[name]} {b})"
+        return wrapped(_WRAPPING[name], loop[0], *operands)
+    if loop[0].kind == "i" and name in _SIGNS:
+        opposite = wrapped("-", loop[0], "0", operands[0])
+        return opposite if name == "negative" else f"({operands[0]} < 0 ? {opposite} : {operands[0]})"
+    if loop[0].kind == "i" and name == "square":
+        return wrapped("*", loop[0], operands[0], operands[0])
     if name == "left_shift":
         return f"{operands[0]} << {operands[1]}"
     if name == "power" and node.args[1] == 2:
         return f"{operands[0]} * {operands[0]}"
     return _FUNCTIONS[name](*operands)
+
+
+def wrapped(sign: str, dtype: np.dtype, a: str, b: str) -> str:
+    """Signed integers added, subtracted, multiplied or shifted as unsigned ones, which wrap.
+
+    Examples
+    --------
+    >>> wrapped("+", np.dtype("int32"), "a", "b")
+    '(int)((unsigned int)a + (unsigned int)b)'
+    """
+    unsigned = C_TYPES["u" + dtype.name]
+    return f"({C_TYPES[dtype.name]})(({unsigned}){a} {sign} ({unsigned}){b})"
 
 
 def _clip(node: Node, operand: Callable[[Any, np.dtype], str]) -> str:

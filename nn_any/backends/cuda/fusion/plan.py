@@ -11,7 +11,7 @@ from nn_any.backends.replay.batching import Recording
 from nn_any.backends.replay.nodes import Node
 
 _SMALL = 1024  # elements: such a value costs nothing to keep
-_DEAR = 8  # additions: a dearer value is kept rather than computed twice
+_COSTLY = 8  # additions: a value that costs more is kept rather than computed twice
 _MOST_POINTERS = 256  # of a kernel: a launch takes 4 KiB of arguments
 
 _PREAMBLE = """\
@@ -62,7 +62,7 @@ class Plan:
         """Calls as soon as they can be made; kernels as late as a call allows, and one for all that is left."""
         roles = self._roles
         calls = list(roles.calls)
-        pending = [n for n in roles.nodes if n in roles.feeding or n in roles.long]
+        pending = [n for n in roles.nodes if n in roles.feeding or n in roles.own_threads]
         ends = [*[new for _, new in roles.changed], self._notes.loss]
         while calls or pending:
             ready = [c for c in calls if all(map(self._in_memory, roles.fed(c)))]
@@ -72,7 +72,7 @@ class Plan:
                 calls = [c for c in calls if c not in self._stored]
                 continue
             urgent = self._awaited(calls) if calls else set(pending)
-            possible = [n for n in pending if n in urgent or n in roles.long]
+            possible = [n for n in pending if n in urgent or n in roles.own_threads]
             chosen = [n for n in possible if self._barriers(n) <= self._stored]
             assert chosen, "a kernel waits for itself"
             pending = [n for n in pending if n not in chosen]
@@ -106,7 +106,9 @@ class Plan:
 
     def _kept(self, chosen: list[Node], later: list[Node]) -> list[Node]:
         """What the kernel of `chosen` should leave in memory besides, for the kernels of `later`."""
-        at_hand = set[Node]().union(*[self._pointwise(root) for root in chosen if not self._roles.long.get(root)])
+        at_hand = set[Node]().union(
+            *[self._pointwise(root) for root in chosen if not self._roles.own_threads.get(root)]
+        )
         kept: dict[Node, None] = {}
         waiting, seen = list(later), set(chosen)
         while waiting:
@@ -114,8 +116,8 @@ class Plan:
             if node in seen or self._in_memory(node) or self._roles.is_barrier(node):
                 continue
             seen.add(node)
-            dear = node in at_hand and self._roles.cost(node) >= _DEAR
-            if node in self._roles.elementwise and (dear or self._is_small(node)):
+            costly = node in at_hand and self._roles.cost(node) >= _COSTLY
+            if node in self._roles.elementwise and (costly or self._is_small(node)):
                 kept[node] = None
             else:
                 waiting.extend(self._roles.inputs(node))
@@ -164,10 +166,10 @@ class Plan:
         """Outputs of one shape go together if they look at the same values, so that a thread does so once."""
         segments: list[tuple[Segment, set[Node]]] = []
         for output in outputs:
-            together = self._roles.long.get(output.value, False) and not self._in_memory(output.value)
+            by_warp = self._roles.own_threads.get(output.value, False) and not self._in_memory(output.value)
             shape, seen = output.value.layout.shape, self._pointwise(output.value)
-            made = Segment(shape, [output], together)
-            for other in [s for s in segments if s[0].shape == shape and not (s[0].together or together)]:
+            made = Segment(shape, [output], by_warp)
+            for other in [s for s in segments if s[0].shape == shape and not (s[0].by_warp or by_warp)]:
                 if shape == () or not seen.isdisjoint(other[1]):
                     segments.remove(other)
                     made = Segment(shape, [*other[0].outputs, *made.outputs], False)

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from nn_any.backends.cuda.fusion.elementwise import literal
+from nn_any.backends.cuda.fusion.elementwise import literal, wrapped
 from nn_any.backends.cuda.sources import C_TYPES
 from nn_any.backends.replay.nodes import Node
 
@@ -53,17 +53,18 @@ def start_of(node: Node) -> str:
         return literal(0, dtype)
     if dtype.kind == "b":
         return literal(node.name == "min", dtype)
-    ends = np.finfo(dtype) if dtype.kind == "f" else np.iinfo(dtype)
     if dtype.kind == "f":
         return literal(-math.inf if node.name == "max" else math.inf, dtype)
-    return literal(ends.min + 1 if node.name == "max" else ends.max, dtype)
+    ends = np.iinfo(dtype)
+    return literal(ends.min if node.name == "max" else ends.max, dtype)
 
 
 def joined(node: Node, total: str, value: str) -> str:
     """What is so far, and one element more; NaN goes through."""
     if node.name in ("max", "min"):
         return f"{value} != {value} || {value} {'>' if node.name == 'max' else '<'} {total} ? {value} : {total}"
-    return f"{total} + {value}"
+    dtype = node.layout.dtype
+    return wrapped("+", dtype, total, value) if dtype.kind == "i" else f"{total} + {value}"
 
 
 def finished(node: Node, total: str, length: int) -> str:

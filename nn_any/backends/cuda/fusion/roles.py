@@ -13,6 +13,7 @@ from nn_any.backends.cuda.fusion.views import is_view
 from nn_any.backends.cuda.sources import C_TYPES
 from nn_any.backends.replay.batching import Recording, needed, users_of
 from nn_any.backends.replay.nodes import Node
+from nn_any.backends.replay.recorded import UnrecordableError
 
 _LEAVES = ("input", "column", "constant")
 _INLINE = 512  # additions: a reduction that costs more is not computed anew by each thread that wants it
@@ -36,19 +37,22 @@ class Roles:
         What a library computes, in order.
     feeding : set of Node
         The roots that calls wait for.
-    long : dict of Node to bool
+    own_threads : dict of Node to bool
         The reductions with threads of their own, and whether a warp shares the work of each result.
     """
 
     def __init__(self, notes: Recording) -> None:
         self.nodes = needed(notes)
+        for node in self.nodes:
+            if not node.several and not 0 < math.prod(node.layout.shape) < 2**31:
+                raise UnrecordableError(f"an array of shape {node.layout.shape} is none that a kernel works on")
         self.changed = [(o, n) for o, n in zip(notes.state, notes.new_state, strict=True) if o is not n]
         self.elementwise = {n for n in self.nodes if is_elementwise(n)}
         self._ends = {notes.loss, *[new for _, new in self.changed]}
         self._inputs = {node: node.inputs() for node in self.nodes}
         self._users = users_of(self.nodes)
         self._costs: dict[Node, int] = {}
-        self.long: dict[Node, bool] = {}
+        self.own_threads: dict[Node, bool] = {}
         self.calls = {n: None for n in self.nodes if n not in self.elementwise and not _can_be_inlined(n)}
         self.feeding = self._waited_for()
         for node in self.nodes:
@@ -63,7 +67,7 @@ class Roles:
 
     def is_barrier(self, node: Node) -> bool:
         """Whether a kernel that wants the value must wait until it is in memory."""
-        return node in self.calls or node in self.long
+        return node in self.calls or node in self.own_threads
 
     def inputs(self, node: Node) -> list[Node]:
         """The nodes among the arguments of a call."""
@@ -117,14 +121,14 @@ class Roles:
             self.calls[node] = None
             self.feeding = self._waited_for()
         else:
-            self.long[node] = last or size < _FEW
+            self.own_threads[node] = last or size < _FEW
 
     def _wanting(self, node: Node) -> Iterable[Node]:
         """The roots in whose kernels a value would be inlined."""
         waiting, seen = [node], {node}
         while waiting:
             here = waiting.pop()
-            if here in self.feeding or here in self._ends or here in self.long:
+            if here in self.feeding or here in self._ends or here in self.own_threads:
                 yield here
             for user in self.users(here):
                 if user not in seen and user not in self.calls:

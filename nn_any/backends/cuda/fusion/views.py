@@ -14,7 +14,15 @@ VIEWS = ("reshape", "mT", "getitem", "permute_dims", "moveaxis", "matrix_transpo
          "broadcast_to")  # fmt: skip
 """By the standard's names; `getitem` is one only for slices, integers, None and Ellipsis."""
 
-_OWN: dict[str, Callable[..., Any]] = {"mT": operator.attrgetter("mT"), "getitem": operator.getitem}
+
+def _item(array: np.ndarray, key: Any) -> np.ndarray:
+    """An array even where all axes are indexed."""
+    key = key if isinstance(key, tuple) else (key,)
+    view: np.ndarray = array[key if any(part is Ellipsis for part in key) else (*key, ...)]
+    return view
+
+
+_OWN: dict[str, Callable[..., Any]] = {"mT": operator.attrgetter("mT"), "getitem": _item}
 
 
 class Map(NamedTuple):
@@ -41,7 +49,7 @@ def view_map(node: Node) -> Map:
     source = np.empty(node.args[0].layout.shape, np.int8)
     function: Callable[..., np.ndarray] = _OWN.get(node.name) or getattr(xp, node.name)
     args = map_leaves(lambda leaf: source if isinstance(leaf, Node) else leaf, node.args)
-    view = function(*args, **node.kwargs)
+    view = function(*args, **{name: value for name, value in node.kwargs.items() if name != "copy"})
     start, _ = np.lib.array_utils.byte_bounds(source)
     return Map(view.__array_interface__["data"][0] - start, view.strides)
 

@@ -16,9 +16,12 @@ from nn_any.backends.cuda.fusion.reductions import finished, joined, reduction_o
 from nn_any.backends.cuda.fusion.views import axes_of, is_view, view_map
 from nn_any.backends.cuda.sources import C_TYPES
 from nn_any.backends.replay.nodes import Node
+from nn_any.backends.replay.recorded import UnrecordableError
 
 THREADS = 256
 """A block's."""
+OPTIONS = ("--std=c++17", "--fmad=false")
+"""What NVRTC is told: a value that two kernels compute is the same in both, to the last bit."""
 _WARP = 32
 
 
@@ -30,17 +33,17 @@ class Output(NamedTuple):
 
 
 class Segment(NamedTuple):
-    """The elements of one shape, a thread each; with `together` a warp each, which shares a long reduction's work."""
+    """The elements of one shape, a thread each; with `by_warp` a warp each, which shares a long reduction's work."""
 
     shape: tuple[int, ...]
     outputs: list[Output]
-    together: bool
+    by_warp: bool
 
     @property
     def threads(self) -> int:
         """How many it takes, filled up to whole warps."""
         size = math.prod(self.shape)
-        return size * _WARP if self.together else -(-size // _WARP) * _WARP
+        return size * _WARP if self.by_warp else -(-size // _WARP) * _WARP
 
 
 class Kernel(NamedTuple):
@@ -87,6 +90,10 @@ class Places:
         self.counts = False
         """Whether one of them was among the batched."""
 
+    def is_batched(self, node: Node) -> bool:
+        """Whether a step takes its own row of the array."""
+        return node in self._batched
+
     def name(self, node: Node, *, write: bool = False) -> str:
         """The pointer to a buffer's first element; to that of this step's row, for one that has a row a step."""
         self.pointers[node] = self.pointers.get(node, False) or write
@@ -105,6 +112,8 @@ def kernel(name: str, segments: Sequence[Segment], places: Places) -> tuple[str,
         bodies.append(f"  if (i < {begin + segment.threads}) {{\n" + writer.text(begin) + "    return;\n  }\n")
         reads.append(writer.reads)
         begin += segment.threads
+    if begin >= 2**31:
+        raise UnrecordableError("a kernel would need more threads than it can count")
     parameters = [
         f"{'' if written else 'const '}{C_TYPES[node.layout.dtype.name]}* p{k}"
         for k, (node, written) in enumerate(places.pointers.items())
@@ -131,7 +140,7 @@ class SegmentWriter:
         """All of it; the first thread is number `begin`."""
         size = math.prod(self._segment.shape)
         lines = [f"const int e = i - {begin};"]
-        if self._segment.together:
+        if self._segment.by_warp:
             lines = [f"const int e = (i - {begin}) / {_WARP}, lane = i % {_WARP};"]
         elif self._segment.threads != size:
             lines.append(f"if (e >= {size}) return;")
@@ -141,14 +150,14 @@ class SegmentWriter:
             if any(re.search(rf"\b{term.text}\b", line) for line in body) and term is not ZERO:
                 lines.append(f"const int {term.text} = {_coordinate('e', k, self._segment.shape)};")
         lines += body
-        guard = "if (lane == 0) " if self._segment.together else ""
+        guard = "if (lane == 0) " if self._segment.by_warp else ""
         for output, value in zip(self._segment.outputs, values, strict=True):
             name = self._places.name(output.place, write=True)
             lines.append(f"{guard}{name}[e] = {value.text};")
         return "".join(f"    {line}\n" for line in lines)
 
     def _whole(self, node: Node) -> Term:
-        return self._shared(node) if self._segment.together else self.value(node, self._own)
+        return self._shared(node) if self._segment.by_warp else self.value(node, self._own)
 
     def value(self, node: Node, index: tuple[Term, ...]) -> Term:
         """The element of `node` at an index, computed once for all that want it."""
@@ -168,8 +177,7 @@ class SegmentWriter:
         if is_view(node):
             return self._viewed(node, index)
         if node.name == "take":
-            row = self.value(node.args[1], index[:1])
-            return self.value(node.args[0], (row, *index[1:]))
+            return self.value(node.args[0], (self._row(node, index[0]), *index[1:]))
         if node.name == "one_hot":
             label = self.value(node.args[0], index[:-1])
             return self._emit(node, f"{label.text} == {index[-1].text}", max(label.depth, index[-1].depth))
@@ -186,6 +194,17 @@ class SegmentWriter:
 
         text = expression(node, operand)
         return self._emit(node, text, max(depths))
+
+    def _row(self, take: Node, index: Term) -> Term:
+        """Which row is taken; those of an order are never negative."""
+        rows, source = take.args[1], take.args[1]
+        while is_view(source):
+            source = source.args[0]
+        row = self.value(rows, (index,))
+        if self._places.is_batched(source) or rows.layout.dtype.kind == "u":
+            return row
+        text = f"{row.text} < 0 ? {row.text} + {take.args[0].layout.shape[0]} : {row.text}"
+        return self._variable("long long", text, row.depth)
 
     def _emit(self, node: Node, text: str, depth: int) -> Term:
         return self._variable(C_TYPES[node.layout.dtype.name], text, depth)
@@ -259,7 +278,7 @@ class SegmentWriter:
         return self._emit(node, finished(node, total, reduction.length), depth)
 
     def _shared(self, node: Node) -> Term:
-        """A loop in which the lanes of a warp reduce together."""
+        """A loop in which the lanes of a warp reduce by_warp."""
         reduction = reduction_of(node)
         assert reduction is not None
         total = self._total(node, 0)
