@@ -36,12 +36,13 @@ def run_segments(
     *lead, n = order.shape
     full = n // batch_size
     cut = full * batch_size
+    dtype = device.index_dtype if n < 2**31 else device.integer_dtype
     parts = [order[..., :cut].reshape(*lead, full, batch_size), order[..., None, cut:]]
     for drawn, first in zip(parts, (0, full), strict=True):
         steps = drawn.shape[-2]
         if drawn.size == 0 or begin >= first + steps:
             continue
-        moved, own = _placed(drawn, device), rates[first : first + steps, ...]
+        moved, own = _placed(drawn, device, dtype), rates[first : first + steps, ...]
         size = length or steps
         start = max(begin - first, 0)
         while start < steps:
@@ -51,9 +52,8 @@ def run_segments(
             start = stop
 
 
-def _placed(drawn: np.ndarray, device: Device) -> Array:
+def _placed(drawn: np.ndarray, device: Device, dtype: str) -> Array:
     """The order of the steps on the device: (steps, batch), or (m, steps, batch) as drawn -> (steps, m, batch)."""
-    dtype = device.index_dtype if drawn.max() < 2**31 else device.integer_dtype
     if drawn.ndim == 2:
         return device.asarray(drawn, dtype)
     if device.name == "cpu":  # whose loop takes rows that lie side by side
