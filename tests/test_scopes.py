@@ -201,7 +201,8 @@ def test_data(watch, y):
 
 @pytest.mark.parametrize("layer", [nn.RandomAffine(rotation=5.0), nn.ElasticDistortion()], ids=repr)
 def test_augmentation(watch, layer):
-    net = nn.Network([(3, 2, 1), layer, nn.Conv2D(2, 2), nn.LayerNorm(), nn.AveragePool2D(1), nn.Flatten(), 3], device=DEVICE)
+    layers = [(3, 2, 1), layer, nn.Conv2D(2, 2), nn.LayerNorm(), nn.AveragePool2D(1), nn.Flatten(), 3]
+    net = nn.Network(layers, device=DEVICE, seed=0)
     net.SGD((X, Y), 1, 5, 0.1)
     net.feedforward(X)
 
