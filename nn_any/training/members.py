@@ -8,13 +8,14 @@ from functools import partial
 import numpy as np
 
 from nn_any import evaluation
-from nn_any.backends import Device, Engine, to_numpy
+from nn_any.backends import Device, Engine
 from nn_any.backends.blocks import run_blocks
 from nn_any.core import functional, random
 from nn_any.core import members as pure
 from nn_any.core.errors import InvalidValueError, TrainingDivergedError
 from nn_any.core.evaluation import learned
 from nn_any.core.state import Progress, Record, Snapshot, TrainState
+from nn_any.core.typing import Array
 from nn_any.training.plan import EpochRunner, Pauses, Plan, check_schedule, place_rates
 from nn_any.training.segments import batch_sizes, run_segments
 from nn_any.training.states import block_slices, update_rule, with_optimizer_state
@@ -52,18 +53,23 @@ def run_epoch(snapshot: Snapshot, device: Device, engines: list[Engine], plan: P
     active = ~_resting(progress)
     rates = np.where(active, _learning_rates(progress, plan), 0.0)
     device_rates = place_rates(rates, device, specification.dtype)
+    members_finite = device.engine.compile(pure.members_finite)
     own, slices = specification.members, block_slices(snapshot)
     assert own is not None
+
+    def finite(state: TrainState) -> Array:
+        """Which members are finite: (members,), bool."""
+        found: Array = members_finite(learned(specification.layers, state))
+        return found
 
     def train(i: int) -> tuple[TrainState, np.ndarray, np.ndarray]:
         """An epoch of block i: its state, the losses (steps, members), and which members are finite or rest."""
         old, members = snapshot.blocks[i], slices[i]
         order = _orders(own.seeds[members], progress.members[members], plan, threaded=len(engines) == 1)
         given = plan.examples.arrays, order, device_rates[:, members], plan.batch_size
-        ran = list(run_segments(device, engines[i], step, old, *given))
-        state, losses = ran[-1][0], np.concatenate([values for _, values in ran])
-        numbers = learned(specification.layers, state)
-        healthy = np.isfinite(losses).all(axis=0) & to_numpy(device.engine.compile(pure.members_finite)(numbers))
+        ran = list(run_segments(device, engines[i], step, old, *given, finite))
+        (state, _, sound), losses = ran[-1], np.concatenate([values for _, values, _ in ran])
+        healthy = np.isfinite(losses).all(axis=0) & sound
         if not (keep := healthy & active[members]).all():  # the others stay as they were
             state = device.engine.compile(pure.choose)(device.asarray(keep), state, old)
         return state, losses, healthy | ~active[members]

@@ -1,6 +1,6 @@
 """An epoch of steps, run some at a time, so that a signal or a checkpoint need not wait for its end."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 
@@ -23,15 +23,17 @@ def run_segments(
     order: np.ndarray,
     rates: Array,
     batch_size: int,
+    finite: Callable[[TrainState], Array],
     *,
     begin: int = 0,
     length: int | None = None,
-) -> Iterator[tuple[TrainState, np.ndarray]]:
+) -> Iterator[tuple[TrainState, np.ndarray, np.ndarray]]:
     """Run an epoch of steps, at most `length` at a time; the short last batch is a segment of its own.
 
-    Order and rates go to the device once; the losses come back once per segment. The order, on the host, is (n,), or
+    Order and rates go to the device once; losses come back once per segment. The order, on the host, is (n,), or
     (m, n) for an ensemble of m networks; the rates, on `device`, are (steps,), or (steps, m). An epoch goes on with the
-    step number `begin`. Each segment yields the state after it and its losses, (steps,), or (steps, m).
+    step number `begin`. Each segment yields the state after it, its losses, (steps,), or (steps, m), and what `finite`
+    says of that state, () or (m,), bool. The device is asked that before the host waits for the losses.
     """
     *lead, n = order.shape
     full = n // batch_size
@@ -48,7 +50,8 @@ def run_segments(
         while start < steps:
             stop = min((start // size + 1) * size, steps)  # an epoch that goes on has the same segments
             state, losses = engine.run(step, state, data, moved, own, start, stop)
-            yield state, to_numpy(losses)
+            sound = finite(state)
+            yield state, to_numpy(losses), to_numpy(sound)
             start = stop
 
 
