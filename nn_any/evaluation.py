@@ -93,7 +93,7 @@ def losses_and_correct(snapshot: Snapshot, device: Device, examples: Examples) -
         # the device works through all parts before it is waited for
         found = [evaluate(state, part) for part in parts]
         losses, correct = zip(*found, strict=True)
-        return _total(losses, "float64"), _total(correct, "int64")
+        return _total(device, losses, "float64"), _total(device, correct, "int64")
 
     losses, correct = zip(*_map_blocks(sums, snapshot, device), strict=True)
     if specification.members is None:
@@ -221,5 +221,10 @@ def _concat(device: Device, parts: list[Array], axis: int) -> Array:
         return device.xp.concat(parts, axis=axis)
 
 
-def _total(parts: tuple[Array, ...], dtype: str) -> np.ndarray:
-    return np.asarray(sum(np.asarray(to_numpy(part)).astype(dtype) for part in parts))
+def _total(device: Device, parts: tuple[Array, ...], dtype: str) -> np.ndarray:
+    """The sum of the parts, added up in `dtype` on the host, which reads them at once."""
+    if len(parts) == 1:
+        return np.asarray(to_numpy(parts[0]).astype(dtype))
+    with device.scope():
+        together = device.xp.stack(parts)
+    return np.asarray(sum(to_numpy(together).astype(dtype)))

@@ -225,7 +225,6 @@ def check_extremes(name: str, smallest: float, largest: float, loss: Loss) -> No
 
 def check_inputs(name: str, x: Array, input_shape: Shape) -> Array:
     """A batch (n, *input_shape); examples of equal size are reshaped."""
-    xp = array_namespace(x)
     shape = tuple(x.shape)
     if len(shape) < 2 or math.prod(shape[1:]) != math.prod(input_shape):
         wanted = ", ".join(map(str, input_shape))
@@ -241,14 +240,21 @@ def check_inputs(name: str, x: Array, input_shape: Shape) -> Array:
             f"{name}: expected (n, {', '.join(map(str, input_shape))}), got shape {shape}; images are channels-last: "
             "move the axis with np.moveaxis(x, 1, -1)"
         )
-    return x if shape[1:] == input_shape else xp.reshape(x, (shape[0], *input_shape))
+    return x if shape[1:] == input_shape else _reshaped(x, (shape[0], *input_shape))
 
 
 def check_example_or_inputs(name: str, x: Array, input_shape: Shape) -> tuple[Array, bool]:
     """`x` as a batch (n, *input_shape), and whether it was one example: of the input shape, or flat."""
     if tuple(x.shape) in (input_shape, (math.prod(input_shape),)):
-        return array_namespace(x).reshape(x, (1, *input_shape)), True
+        return _reshaped(x, (1, *input_shape)), True
     return check_inputs(name, x, input_shape), False
+
+
+def _reshaped(x: Array, shape: Shape) -> Array:
+    """`x` in another shape, in the scope of its device: what is not contiguous is copied."""
+    device = Device.of(x)
+    with device.scope():
+        return device.xp.reshape(x, shape)
 
 
 def check_same_length(name: str, n: int, other_name: str, other_n: int) -> None:

@@ -127,6 +127,30 @@ def test_members_equal_the_loop_over_examples(backend):
             np.testing.assert_allclose(nn.to_numpy(got)[i], wanted, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("name", ["array_api_strict:device1", pytest.param("cupy:cuda:0", marks=pytest.mark.gpu)])
+@pytest.mark.parametrize("n", [1, 31, 33, 70])
+def test_the_order_that_each_of_many_members_gets(name, n, monkeypatch):
+    """More than a thread draws at a time, and an odd one left over; in 32 bits where the engine takes them as drawn."""
+    need(name.partition(":")[0])
+    device, seen = nn.select_device(name), []
+    kind = type(device.engine)
+    run = kind.run
+
+    def spied(self, step, state, data, order, *rest):
+        seen.append(order)
+        return run(self, step, state, data, order, *rest)
+
+    monkeypatch.setattr(kind, "run", spied)
+    ensemble = nn.Ensemble([36, 4], n, device=device, seed=3)
+    ensemble.fit((X, Y), epochs=2, batch_size=23, optimizer=nn.SGD(1.0))
+    wanted = [[epoch_order(3 + i, epoch, len(X)) for i in range(n)] for epoch in range(2)]
+    wanted = np.array(wanted)[..., :46].reshape(2, n, 2, 23).swapaxes(1, 2)  # without the short last batch
+    orders = [order for order in seen if order.shape == wanted.shape[1:]]
+    np.testing.assert_array_equal([nn.to_numpy(order) for order in orders], wanted)
+    if device.library == "cupy":
+        assert all(order.dtype == "int32" and order.base is not None for order in orders)
+
+
 def test_members_begin_as_networks_of_their_seeds(backend):
     ensemble = small(3, seeds=[4, 0, 7], seed=None, device=backend.device, dtype="float32")
     for member, seed in zip(ensemble, (4, 0, 7), strict=True):

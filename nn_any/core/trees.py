@@ -1,7 +1,10 @@
 """Functions over the tuples of tuples that parameters, gradients and states are, and over their leaves."""
 
+import math
 from collections.abc import Callable, Iterator
 from typing import Any
+
+from array_api_compat import array_namespace
 
 from nn_any.core.typing import Array
 
@@ -35,6 +38,32 @@ def tree_leaves(tree: Any) -> Iterator[Array]:
             yield from tree_leaves(branch)
     elif tree is not None:
         yield tree
+
+
+def flattened(tree: Any) -> Array:
+    """The numbers of all arrays of `tree`, which have one dtype, in order: (numbers,).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> flattened((np.ones(()), (np.zeros((1, 2)),)))
+    array([1., 0., 0.])
+    """
+    leaves = list(tree_leaves(tree))
+    xp = array_namespace(*leaves)
+    return xp.concat([xp.reshape(leaf, (-1,)) for leaf in leaves])
+
+
+def filled(tree: Any, vector: Array) -> Any:
+    """The numbers of `vector`, (numbers,), in the structure of `tree`; the opposite of `flattened`."""
+    xp, start = array_namespace(vector), 0
+
+    def place(leaf: Array) -> Array:
+        nonlocal start
+        first, start = start, start + math.prod(leaf.shape)
+        return xp.reshape(vector[first:start], leaf.shape)
+
+    return tree_map(place, tree)
 
 
 def per_parameter(learning_rate: Array | float, parameter: Array) -> Array | float:

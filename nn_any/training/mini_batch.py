@@ -5,13 +5,11 @@ from dataclasses import replace
 
 import numpy as np
 
-from nn_any import evaluation
 from nn_any.backends import Device, Engine
+from nn_any.core import evaluation as pure
 from nn_any.core import functional, random
 from nn_any.core.errors import OutOfMemoryError, TrainingDivergedError
-from nn_any.core.evaluation import learned
 from nn_any.core.state import Progress, Snapshot, TrainState, UnfinishedEpoch
-from nn_any.core.typing import Params
 from nn_any.training.plan import EpochRunner, Pauses, Plan, check_schedule, place_rates
 from nn_any.training.segments import batch_sizes, run_segments
 from nn_any.training.states import update_rule, with_optimizer_state
@@ -41,6 +39,7 @@ def run_epoch(snapshot: Snapshot, device: Device, engines: list[Engine], plan: P
     rates = _learning_rates(progress, plan)
     unfinished = progress.unfinished
     losses = unfinished.losses if unfinished is not None and unfinished.fits(*kind) else np.empty(0)
+    all_finite = device.engine.compile(pure.all_finite)
     segments = run_segments(
         device,
         engines[0],
@@ -50,12 +49,12 @@ def run_epoch(snapshot: Snapshot, device: Device, engines: list[Engine], plan: P
         random.epoch_order(specification.seed, progress.epoch, n, shuffle=plan.shuffle),
         place_rates(rates, device, specification.dtype),
         plan.batch_size,
+        lambda state: all_finite(pure.learned(specification.layers, state)),
         begin=len(losses),
         length=plan.segment,
     )
-    for state, values in _within_memory(segments, snapshot, device, plan):
-        numbers = learned(specification.layers, state)
-        _check_finite(numbers, values, rates, len(losses), progress.epoch + 1, device)
+    for state, values, sound in _within_memory(segments, snapshot, device, plan):
+        _check_finite(bool(sound), values, rates, len(losses), progress.epoch + 1)
         losses = np.concatenate([losses, values])
         steps, record = progress.steps + len(values), None
         if len(losses) < plan.steps:
@@ -83,8 +82,8 @@ def _learning_rates(progress: Progress, plan: Plan) -> np.ndarray:
 
 
 def _within_memory(
-    segments: Iterator[tuple[TrainState, np.ndarray]], snapshot: Snapshot, device: Device, plan: Plan
-) -> Iterator[tuple[TrainState, np.ndarray]]:
+    segments: Iterator[tuple[TrainState, np.ndarray, np.ndarray]], snapshot: Snapshot, device: Device, plan: Plan
+) -> Iterator[tuple[TrainState, np.ndarray, np.ndarray]]:
     """The segments; if memory runs out, an error that says how much a batch takes and what fits."""
     specification, epoch = snapshot.specification, snapshot.progress.epoch + 1
     del snapshot  # its arrays may be freed while the epoch runs
@@ -105,10 +104,8 @@ def _within_memory(
         ) from error
 
 
-def _check_finite(
-    numbers: Params, losses: np.ndarray, rates: np.ndarray, before: int, epoch: int, device: Device
-) -> None:
-    """Raise an error unless the losses of a segment, after `before` batches, and what was learned are finite."""
+def _check_finite(sound: bool, losses: np.ndarray, rates: np.ndarray, before: int, epoch: int) -> None:
+    """Raise an error unless the losses of a segment, after `before` batches, are finite, and its state is `sound`."""
     finite = np.isfinite(losses)
     if not finite.all():
         batch = before + int(np.argmin(finite))
@@ -116,7 +113,7 @@ def _check_finite(
             f"the loss became {losses[batch - before]} in epoch {epoch}, batch {batch + 1} of {len(rates)}, at "
             f"learning rate {rates[batch]:g}; the weights from {_moment(before)} are kept"
         )
-    if not evaluation.is_finite(device, numbers):
+    if not sound:
         raise TrainingDivergedError(
             f"weights or running averages became infinite or NaN in epoch {epoch}; "
             f"those from {_moment(before)} are kept"

@@ -1,6 +1,6 @@
 """An epoch of steps, run some at a time, so that a signal or a checkpoint need not wait for its end."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 
@@ -23,37 +23,40 @@ def run_segments(
     order: np.ndarray,
     rates: Array,
     batch_size: int,
+    finite: Callable[[TrainState], Array],
     *,
     begin: int = 0,
     length: int | None = None,
-) -> Iterator[tuple[TrainState, np.ndarray]]:
+) -> Iterator[tuple[TrainState, np.ndarray, np.ndarray]]:
     """Run an epoch of steps, at most `length` at a time; the short last batch is a segment of its own.
 
-    Order and rates go to the device once; the losses come back once per segment. The order, on the host, is (n,), or
+    Order and rates go to the device once; losses come back once per segment. The order, on the host, is (n,), or
     (m, n) for an ensemble of m networks; the rates, on `device`, are (steps,), or (steps, m). An epoch goes on with the
-    step number `begin`. Each segment yields the state after it and its losses, (steps,), or (steps, m).
+    step number `begin`. Each segment yields the state after it, its losses, (steps,), or (steps, m), and what `finite`
+    says of that state, () or (m,), bool. The device is asked that before the host waits for the losses.
     """
     *lead, n = order.shape
     full = n // batch_size
     cut = full * batch_size
+    dtype = device.index_dtype if n < 2**31 else device.integer_dtype
     parts = [order[..., :cut].reshape(*lead, full, batch_size), order[..., None, cut:]]
     for drawn, first in zip(parts, (0, full), strict=True):
         steps = drawn.shape[-2]
         if drawn.size == 0 or begin >= first + steps:
             continue
-        moved, own = _placed(drawn, device), rates[first : first + steps, ...]
+        moved, own = _placed(drawn, device, dtype), rates[first : first + steps, ...]
         size = length or steps
         start = max(begin - first, 0)
         while start < steps:
             stop = min((start // size + 1) * size, steps)  # an epoch that goes on has the same segments
             state, losses = engine.run(step, state, data, moved, own, start, stop)
-            yield state, to_numpy(losses)
+            sound = finite(state)
+            yield state, to_numpy(losses), to_numpy(sound)
             start = stop
 
 
-def _placed(drawn: np.ndarray, device: Device) -> Array:
+def _placed(drawn: np.ndarray, device: Device, dtype: str) -> Array:
     """The order of the steps on the device: (steps, batch), or (m, steps, batch) as drawn -> (steps, m, batch)."""
-    dtype = device.index_dtype if drawn.max() < 2**31 else device.integer_dtype
     if drawn.ndim == 2:
         return device.asarray(drawn, dtype)
     if device.name == "cpu":  # whose loop takes rows that lie side by side

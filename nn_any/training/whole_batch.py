@@ -3,6 +3,7 @@
 The search runs on the host in float64; losses and gradients are computed on the device in the network's dtype.
 """
 
+import math
 from dataclasses import replace
 from typing import Any
 
@@ -14,7 +15,7 @@ from nn_any.core import evaluation as pure
 from nn_any.core import functional
 from nn_any.core.errors import InvalidValueError, TrainingDivergedError
 from nn_any.core.state import Snapshot
-from nn_any.core.trees import tree_leaves, tree_map
+from nn_any.core.trees import filled, flattened, tree_leaves
 from nn_any.core.typing import Params
 from nn_any.training.plan import EpochRunner, Pauses, Plan
 
@@ -35,7 +36,7 @@ def begin(snapshot: Snapshot, device: Device, plan: Plan) -> Snapshot:
                 f"optimizer: {plan.optimizer!r} needs a loss that is one function of the weights, but {layer!r} "
                 f"{does}; {remedy}, or use nn_any.Adam()"
             )
-    search = _line_search(snapshot, plan)
+    search = _line_search(snapshot, device, plan)
     if snapshot.progress.line_search is search:  # the data may be others than those it has seen
         value, gradient = Objective(snapshot, device, plan)(search.x)
         search = search._replace(value=np.asarray(value), gradient=gradient, converged=np.asarray(False))
@@ -45,7 +46,7 @@ def begin(snapshot: Snapshot, device: Device, plan: Plan) -> Snapshot:
 def run_epoch(snapshot: Snapshot, device: Device, engines: list[Engine], plan: Plan) -> Pauses:
     """One iteration of the search; the record has the loss after it."""
     objective, progress, state = Objective(snapshot, device, plan), snapshot.progress, snapshot.blocks[0]
-    search = plan.optimizer.iterate(_line_search(snapshot, plan), objective)
+    search = plan.optimizer.iterate(_line_search(snapshot, device, plan), objective)
     if not (np.isfinite(search.value) and np.isfinite(search.x).all()):
         raise TrainingDivergedError(
             f"the loss became {search.value} in epoch {progress.epoch + 1}; the weights before it are kept"
@@ -66,9 +67,9 @@ def is_finished(snapshot: Snapshot) -> bool:
 WHOLE_BATCH = EpochRunner(begin, run_epoch, is_finished)
 
 
-def _line_search(snapshot: Snapshot, plan: Plan) -> Any:
+def _line_search(snapshot: Snapshot, device: Device, plan: Plan) -> Any:
     """Where the search stands; a new one unless the trainable parameters are still those it ended with."""
-    previous, here = snapshot.progress.line_search, _flat(_trainable(snapshot))
+    previous, here = snapshot.progress.line_search, _flat(device, _trainable(snapshot))
     if previous is not None and np.array_equal(previous.x.astype(snapshot.specification.dtype), here):
         return previous
     return plan.optimizer.start(here)
@@ -92,9 +93,10 @@ class Objective:
             specification.layers, specification.loss, plan.examples.prepare, training=True
         )
         self._differentiate = device.engine.compile(differentiate)
-        trainable = _trainable(snapshot)
-        mask = functional.weight_mask(specification.layers, trainable)
-        self._weights = _flat(tree_map(lambda leaf, keep: np.full(leaf.shape, float(keep)), trainable, mask))
+        self._trainable, self._filled = _trainable(snapshot), device.engine.compile(filled)
+        mask = tree_leaves(functional.weight_mask(specification.layers, self._trainable))
+        sizes = [math.prod(leaf.shape) for leaf in tree_leaves(self._trainable)]
+        self._weights = np.repeat(np.array(list(mask), dtype=np.float64), sizes)
 
     def __call__(self, x: np.ndarray) -> tuple[float, np.ndarray]:
         """The loss, with its penalty, and the gradient: float64, on the host."""
@@ -103,8 +105,9 @@ class Objective:
         for chunk in evaluation.chunks(self._specification.footprint, n):
             loss, tree = self._differentiate(state, tuple([array[chunk, ...] for array in self._examples.arrays]))
             share = (chunk.stop - chunk.start) / n
-            value += share * float(to_numpy(loss))
-            gradient += share * _flat(functional.trainable_params(self._specification.layers, tree))
+            found = _flat(self._device, (loss, functional.trainable_params(self._specification.layers, tree)))
+            value += share * float(found[0])
+            gradient += share * found[1:]
         return value + self.penalty(x), gradient + self._weight_decay * self._weights * x
 
     def penalty(self, x: np.ndarray) -> float:
@@ -113,18 +116,11 @@ class Objective:
 
     def params(self, x: np.ndarray) -> Params:
         """The network's parameters with the numbers of the vector in place of the trainable ones."""
-        start = 0
-
-        def place(leaf: Any) -> Any:
-            nonlocal start
-            size = int(np.prod(leaf.shape))
-            values = x[start : start + size].reshape(leaf.shape)
-            start += size
-            return self._device.asarray(values.astype(self._specification.dtype))
-
-        work = zip(self._specification.layers, self._state.params, strict=True)
-        return tuple([tree_map(place, p) if layer.trainable else p for layer, p in work])
+        placed = self._filled(self._trainable, self._device.asarray(x.astype(self._specification.dtype)))
+        work = zip(self._specification.layers, self._state.params, placed, strict=True)
+        return tuple([new if layer.trainable else old for layer, old, new in work])
 
 
-def _flat(tree: Params) -> np.ndarray:
-    return np.concatenate([to_numpy(leaf).astype(np.float64).ravel() for leaf in tree_leaves(tree)])
+def _flat(device: Device, tree: Any) -> np.ndarray:
+    """The numbers of all arrays of a tree on the device, read at once: (numbers,), float64."""
+    return to_numpy(device.engine.compile(flattened)(tree)).astype(np.float64)
