@@ -23,7 +23,7 @@ from nn_any.training.states import block_slices, update_rule, with_optimizer_sta
 _logger = logging.getLogger("nn_any")
 
 _DRAWN_TOGETHER = 32
-"""How many orders a thread draws at a time: to hand over each one by itself would take a third of the time."""
+"""How many orders a thread draws at a time, so that handing them over costs little."""
 
 
 def begin(snapshot: Snapshot, device: Device, plan: Plan) -> Snapshot:
