@@ -161,8 +161,8 @@ def pytest_generate_tests(metafunc):
 def backend(request):
     """The backends, one after another; which ones, `pytest_generate_tests` says."""
     need(request.param.library)
-    core = "core" in request.path.parts  # pure functions, which are called with the device made current
-    with request.param.active(), request.param.device.scope() if core else nullcontext():
+    current = request.param.library == "cupy" and "core" in request.path.parts  # pure functions find their GPU current
+    with request.param.active(), request.param.device.scope() if current else nullcontext():
         yield request.param
 
 

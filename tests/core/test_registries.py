@@ -148,7 +148,7 @@ def pytest_in(folder, *arguments, plugin=""):
     return subprocess.run(
         [sys.executable, "-m", "pytest", "-p", "scratch_plugin", "-p", "no:cacheprovider", "-q", *arguments],
         cwd=TESTS.parent,
-        env={**os.environ, "PYTHONPATH": paths},
+        env={**os.environ, "PYTHONPATH": paths, "PYTEST_ADDOPTS": ""},
         capture_output=True,
         text=True,
         timeout=300,
