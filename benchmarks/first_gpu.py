@@ -17,20 +17,20 @@ from pathlib import Path
 import numpy as np
 
 import nn_any as nn
+from benchmarks.workloads import workloads
 from nn_any.core import functional
 from nn_any.core.batches import Preparation
 from nn_any.core.state import TrainState
 
 STEPS = 2_000
-RELU = partial(nn.Dense, activation="relu")
-WIDE = [784, RELU(512), RELU(512), nn.Dense(10, activation="softmax")]
-WORKLOADS = {
-    "S, fused kernel": ([784, 30, 10], nn.SGD(0.1), "quadratic", 10),
-    "S, momentum": ([784, 30, 10], nn.SGD(0.1, momentum=0.9), "quadratic", 10),
-    "S, Adam": ([784, 30, 10], nn.Adam(), "quadratic", 10),
-    "M": (WIDE, nn.SGD(0.1), "log_likelihood", 128),
-    "M, momentum": (WIDE, nn.SGD(0.1, momentum=0.9), "log_likelihood", 128),
+RUNS = {
+    "S, fused kernel": ("S", nn.SGD(0.1)),
+    "S, momentum": ("S", nn.SGD(0.1, momentum=0.9)),
+    "S, Adam": ("S", nn.Adam()),
+    "M": ("M", nn.SGD(0.1)),
+    "M, momentum": ("M", nn.SGD(0.1, momentum=0.9)),
 }
+"""Workloads of the other benchmarks, and what trains them."""
 
 
 def milliseconds(cupy, work, rounds):
@@ -46,16 +46,17 @@ def milliseconds(cupy, work, rounds):
     return statistics.median(times[1:])
 
 
-def steps_of(device, layers, optimizer, loss, batch, steps):
+def steps_of(device, kind, optimizer, steps):
     """What an engine is given for a workload: random images, and a step's function."""
-    net = nn.Network(layers, loss=loss, initializer="scaled_normal", seed=1, device=device)
+    workload = workloads("cuda")[kind]
+    net = nn.Network(workload.layers, loss=workload.loss, initializer=workload.initializer, seed=1, device=device)
     rule, rng = optimizer.update_rule(), np.random.default_rng(0)
     step = functional.train_step(
         net.layers, net.specification.loss, rule, Preparation("float32", net.outputs, 255.0, True)
     )
     params, state, _, count, key = net.state
     data = rng.integers(0, 256, (10_000, 784)).astype("uint8"), rng.integers(0, 10, 10_000)
-    order = rng.integers(0, 10_000, (steps, batch))
+    order = rng.integers(0, 10_000, (steps, workload.batch))
     arrays = [device.asarray(array) for array in (*data, order, np.full(steps, 0.1, "float32"))]
     return step, TrainState(params, state, rule.init(params), count, key), tuple(arrays[:2]), *arrays[2:]
 
@@ -63,8 +64,8 @@ def steps_of(device, layers, optimizer, loss, batch, steps):
 def engines(cupy, steps, rounds):
     """Microseconds a step of each workload, by the engine that "auto" takes."""
     device, found = nn.select_device("cupy"), {}
-    for name, (layers, optimizer, loss, batch) in WORKLOADS.items():
-        arguments = steps_of(device, layers, optimizer, loss, batch, steps)
+    for name, run in RUNS.items():
+        arguments = steps_of(device, *run, steps)
         engine = device.training_engine("auto")
         work = partial(engine.run, *arguments, 0, steps)
         us = 1e3 * milliseconds(cupy, work, rounds) / steps
@@ -113,7 +114,7 @@ def jax_loops(rounds, steps):
     import jax
 
     device = nn.select_device("jax:cuda:0")
-    step, state, data, order, rates = steps_of(device, *WORKLOADS["S, momentum"], steps)
+    step, state, data, order, rates = steps_of(device, *RUNS["S, momentum"], steps)
 
     def body(data, order, rates, i, state):
         return step(state, tuple([column[order[i]] for column in data]), rates[i])[0]

@@ -12,11 +12,6 @@ from nn_any.core.trees import tree_leaves
 from nn_any.core.typing import Array, Batch
 
 
-def _address(array: Array) -> int:
-    """Where an array begins on the device."""
-    return int(array.data.ptr)
-
-
 class FusedSteps:
     """The fused kernel, compiled for one step function, data set and batch size; `Unsuitable` says why it is not."""
 
@@ -29,7 +24,7 @@ class FusedSteps:
         if not all(column.flags.c_contiguous for column in data):
             raise Unsuitable("the data are not contiguous")
         bytes_at_once = min(16, 4 * data[0].itemsize)  # rows of a multiple of four numbers are read by four
-        if math.prod(data[0].shape[1:]) % 4 == 0 and _address(data[0]) % bytes_at_once:
+        if math.prod(data[0].shape[1:]) % 4 == 0 and data[0].data.ptr % bytes_at_once:
             raise Unsuitable(f"the inputs do not begin at a multiple of {bytes_at_once} bytes")
         columns = [(column.dtype.name, column.shape[1:]) for column in data]
         attributes = cupy.cuda.Device().attributes

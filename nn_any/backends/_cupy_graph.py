@@ -90,6 +90,14 @@ class CapturedSteps:
         self._one = self._captured(1)
         self._many: Any = self._captured(_STEPS_A_LAUNCH) if order.shape[0] >= _STEPS_A_LAUNCH else None
 
+    def __del__(self) -> None:
+        """Give the memory back: what a pool has in store when it is deleted, CuPy never frees."""
+        if (pool := getattr(self, "_pool", None)) is None:
+            return
+        with CAPTURING:
+            vars(self).clear()  # all that lies in the pool
+            pool.free_all_blocks()
+
     @contextmanager
     def _private(self) -> Iterator[None]:
         """Our stream, our memory and our products."""

@@ -89,12 +89,15 @@ def _made(node: Node, arrays: dict[Node, Array]) -> Any:
     return (_FUNCTIONS.get(node.name) or getattr(xp, node.name))(*args, **kwargs)
 
 
+def _vecdot(a: Array, b: Array, *, axis: int = -1) -> Array:
+    """The standard's; CuPy's own goes to cuBLAS by a way that no graph takes."""
+    return cupy.sum(a * b, axis=axis)
+
+
 _FUNCTIONS: dict[str, Callable[..., Any]] = {
     "getitem": operator.getitem,
     "setitem": with_item,
     "mT": operator.attrgetter("mT"),
     "part": operator.getitem,
-    "vecdot": lambda a, b, axis=-1: cupy.sum(
-        a * b, axis=axis
-    ),  # CuPy's own goes to cuBLAS by a way that no graph takes
+    "vecdot": _vecdot,
 }

@@ -11,7 +11,7 @@ Reference: https://docs.pytorch.org/docs/stable/notes/cuda.html#cuda-graphs
 import time
 import warnings
 from collections.abc import Callable
-from contextlib import AbstractContextManager, suppress
+from contextlib import AbstractContextManager
 from threading import Lock
 from types import SimpleNamespace
 from typing import Any, TypeVar
@@ -21,7 +21,7 @@ import torch
 from nn_any.backends._torch_scope import PlainTorch
 from nn_any.backends._torch_tape import foreach, shortened
 from nn_any.backends.cuda.precision import device_math
-from nn_any.backends.engine import Engine, fall_back, one_line, take_rows
+from nn_any.backends.engine import Engine, fall_back, logger, one_line, take_rows
 from nn_any.backends.in_place import apart, changes
 from nn_any.backends.programs import ProgramCache
 from nn_any.backends.replay.recorded import UnrecordableError
@@ -135,8 +135,10 @@ class GraphEngine(CompiledEngine):
         if self._mode == "compiled":
             step = self._compiled(step, first)
         else:
-            with suppress(UnrecordableError):
+            try:
                 step = shortened(step, *first)
+            except UnrecordableError as reason:
+                logger.info("the step is captured as it is, in many operations: %s", reason)
         return self._timed(lambda: _Graph(StaticSteps(step, state, data, order, rates)))
 
 

@@ -1,5 +1,7 @@
 """What training asks of CUDA, counted by the stand-in: launches, nodes, copies and waits of an epoch."""
 
+import gc
+
 import numpy as np
 import pytest
 from conftest import HOST_GPUS
@@ -98,3 +100,23 @@ def test_an_epoch_reads_its_losses_once(machine):
         counts[epochs] = machine.counts()
     for what in ("synchronise", *TRANSFERS):
         assert counts[4][what] - counts[3][what] == counts[3][what] - counts[2][what] <= 4
+
+
+@pytest.mark.parametrize("name", WORKLOADS)
+def test_a_run_gives_its_memory_back(machine, name):
+    """CuPy's own pool keeps some; after a run like it, another one takes nothing more."""
+    layers, optimizer, loss = WORKLOADS[name]
+    rng = np.random.default_rng(0)
+    shape = layers[0] if isinstance(layers[0], tuple) else (layers[0],)
+    data = rng.integers(0, 256, (23, *shape)).astype("uint8"), rng.integers(0, 4, 23)
+
+    def run():
+        net = nn.Network(layers, loss=loss, device="cupy:cuda:0", seed=0)
+        net.fit(nn.Dataset(*data, scale=255), epochs=1, batch_size=BATCH, optimizer=optimizer)
+        del net
+        gc.collect()
+
+    run()
+    machine.reset()
+    run()
+    assert machine.counts()["cudaMalloc"] == machine.counts()["cudaFree"]

@@ -10,7 +10,8 @@ import array_api_compat.numpy as xp
 import numpy as np
 import pytest
 from conftest import need
-from cuda_tools import SHIM, find_cxx, find_nvrtc, nvrtc
+from cuda_tools import SHIM, find_cxx, nvrtc
+from own_optimizers import HeavyBall
 
 import nn_any as nn
 from nn_any.backends.cuda.fusion import OPTIONS, THREADS, WHOLE, Kernel, Plan, record_for_cuda
@@ -19,7 +20,6 @@ from nn_any.backends.replay.nodes import Node, map_leaves
 from nn_any.backends.replay.recorded import UnrecordableError
 from nn_any.core import functional, primitives
 from nn_any.core.batches import Preparation
-from nn_any.core.optimizers import Optimizer
 from nn_any.core.state import TrainState
 from nn_any.core.trees import tree_leaves, tree_map
 
@@ -98,22 +98,6 @@ def value(leaf, arrays):
     if leaf.name in WHOLE:
         return primitives.definition(leaf.name)(*args, xp=xp, **kwargs)
     return (OWN.get(leaf.name) or getattr(xp, leaf.name))(*args, **kwargs)
-
-
-@dataclasses.dataclass(frozen=True)
-class HeavyBall(Optimizer):
-    """Momentum as Polyak wrote it: its state is the weights of the step before, the old state's own arrays."""
-
-    learning_rate: float = 0.1
-
-    def init(self, params):
-        return params
-
-    def update(self, gradients, state, params, learning_rate):
-        def move(w, g, before):
-            return w - learning_rate * g + 0.9 * (w - before)
-
-        return tree_map(move, params, gradients, state), params
 
 
 @dataclasses.dataclass(frozen=True)
@@ -364,6 +348,7 @@ REAL = {
         xp.vecdot(xp.where(xp.abs(x) < 100, x, 1 + 0 * y), xp.where(xp.abs(y) < 100, y, 1 + 0 * x), axis=-1),
     ],
 }
+INTEGERS = np.array([0, 1, -1, 2, 7, 255, -256, 2**31 - 1, -(2**31), 123_456_789, -987_654_321], np.int32)
 WHOLE_NUMBERS = {
     "arithmetic": lambda xp, i, j: [i + j, i - j, i * j, -i, xp.abs(i), i + 1, 3 - i, i * 2, xp.square(i)],
     "bits": lambda xp, i, j: [i & j, i | j, i ^ j, i >> 3, i << 5, ~i, (i >> 8) & 0xFFFFFF, i << 31, i >> 31],
@@ -375,9 +360,8 @@ WHOLE_NUMBERS = {
 }
 
 
-def evaluated(function, values, folder, *, nvidias=False):
-    """The results of a function of arrays, by kernels and by NumPy; NVIDIA's compiler may be asked as well."""
-    first = values[0]
+def written(function, values):
+    """A plan that evaluates a function of arrays, its notes, what NumPy finds, and the state and data to begin with."""
     with np.errstate(all="ignore"):
         wanted = [np.asarray(made) for made in function(xp, *values)]
     results = tuple([np.zeros(made.shape, made.dtype) for made in wanted])
@@ -387,29 +371,16 @@ def evaluated(function, values, folder, *, nvidias=False):
         space = given[0].__array_namespace__()
         return (given, tuple(function(space, *given))), space.astype(space.max(given[0]) > 0, space.float32) * rate
 
-    notes = record_for_cuda(step, (tuple(values), results), (first,), np.zeros((1, 1), "int64"), np.ones(1, "float32"))
-    program = HostProgram(Plan(notes), folder)
-    if nvidias and find_nvrtc(13):
-        nvrtc(program.plan.source, OPTIONS, 90, 13)
-    state = tuple(values), results
-    leaves, _ = program.run(notes, state, (first,), np.zeros((1, 1), "int64"), np.ones(1, "float32"))
-    calls = {work.name for work in program.plan.work if isinstance(work, Node)}
-    return leaves[len(values) :], wanted, calls
+    begin = (tuple(values), results), values[:1], np.zeros((1, 1), "int64"), np.ones(1, "float32")
+    notes = record_for_cuda(step, *begin)
+    return Plan(notes), notes, wanted, begin
 
 
-def test_what_cplusplus_says_otherwise_is_a_call(tmp_path):
-    """Signed beside unsigned, shifts by more bits than there are, whole numbers made whole."""
-    need("cxx")
-    values = pairs(np.array([0, 1, -1, 33, 40, -(2**31)], np.int32))
-
-    def function(xp, i, j):
-        wide, unsigned = xp.astype(i, xp.int64), xp.astype(j * 0 + 1, xp.uint64)
-        return [wide < unsigned, i >> (j & 63), xp.floor(i), xp.isfinite(j)]
-
-    got, wanted, calls = evaluated(function, values, tmp_path)
-    for a, b in zip(got, wanted, strict=True):
-        np.testing.assert_array_equal(a, b)
-    assert calls == {"less", "bitwise_right_shift", "floor", "isfinite"}
+def evaluated(function, values, folder):
+    """The results of a function of arrays, by kernels and by NumPy, and the calls that no kernel makes."""
+    plan, notes, wanted, begin = written(function, values)
+    leaves, _ = HostProgram(plan, folder).run(notes, *begin)
+    return leaves[len(values) :], wanted, {work.name for work in plan.work if isinstance(work, Node)}
 
 
 @pytest.mark.parametrize("shape", [(0, 3), (2**16, 2**15)])
@@ -450,7 +421,7 @@ def test_a_call_that_shows_a_state_is_copied_before_the_state_is_overwritten(tmp
 @pytest.mark.parametrize("group", REAL)
 def test_functions_of_reals_are_numpys(group, dtype, tmp_path):
     need("cxx")
-    got, wanted, calls = evaluated(REAL[group], pairs(reals(dtype)), tmp_path, nvidias=dtype == "float32")
+    got, wanted, calls = evaluated(REAL[group], pairs(reals(dtype)), tmp_path)
     for k, (a, b) in enumerate(zip(got, wanted, strict=True)):
         rtol = {"float32": 3e-6, "float64": 1e-13}[dtype]
         np.testing.assert_allclose(a, b, rtol=rtol, atol=0, err_msg=f"{group} {k}")
@@ -462,8 +433,18 @@ def test_functions_of_reals_are_numpys(group, dtype, tmp_path):
 @pytest.mark.parametrize("group", WHOLE_NUMBERS)
 def test_functions_of_integers_are_numpys(group, tmp_path):
     need("cxx")
-    values = np.array([0, 1, -1, 2, 7, 255, -256, 2**31 - 1, -(2**31), 123_456_789, -987_654_321], np.int32)
-    got, wanted, calls = evaluated(WHOLE_NUMBERS[group], pairs(values), tmp_path, nvidias=True)
+    got, wanted, calls = evaluated(WHOLE_NUMBERS[group], pairs(INTEGERS), tmp_path)
     for k, (a, b) in enumerate(zip(got, wanted, strict=True)):
         np.testing.assert_allclose(a, b, rtol=1e-7, err_msg=f"{group} {k}")
     assert not calls
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("version", [12, 13])
+@pytest.mark.parametrize("group", [*REAL, *[f"whole {group}" for group in WHOLE_NUMBERS]])
+def test_functions_compile_for_a_gpu(group, version):
+    need(f"nvrtc{version}")
+    whole = group.removeprefix("whole ")
+    function, values = (REAL[group], reals("float32")) if whole == group else (WHOLE_NUMBERS[whole], INTEGERS)
+    plan, *_ = written(function, pairs(values))
+    assert nvrtc(plan.source, OPTIONS, 90, version)[:4] == b"\x7fELF"

@@ -1,18 +1,17 @@
 """The CuPy engine on a GPU: fused kernel and captured graph give the eager results, and write nothing of others."""
 
-import dataclasses
 import logging
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from conftest import need
+from own_optimizers import HeavyBall
 
 import nn_any as nn
 from nn_any.backends.engine import EngineError
 from nn_any.core import functional, primitives
 from nn_any.core.batches import Preparation
-from nn_any.core.optimizers import Optimizer
 from nn_any.core.state import TrainState
 from nn_any.core.trees import tree_leaves, tree_map
 
@@ -53,6 +52,15 @@ def equal(got, expected, rtol):
     for a, b in zip(tree_leaves(got), tree_leaves(expected), strict=True):
         assert a.dtype == b.dtype
         np.testing.assert_allclose(a, b, rtol=rtol, atol=rtol)
+
+
+def equals_eager(device, name, *arguments):
+    """The compiled engine is called `name`, and has the state and the losses of the eager one."""
+    engine = device.training_engine("compiled")
+    (got, losses), (expected, wanted) = (e.run(*arguments) for e in (engine, device.training_engine("eager")))
+    assert engine.name == name
+    np.testing.assert_allclose(nn.to_numpy(losses), nn.to_numpy(wanted), rtol=1e-4)
+    equal(host(got), host(expected), 1e-4)
 
 
 def orders(device, steps, batch, members=None, seed=2):
@@ -129,33 +137,12 @@ class OwnTanh(nn.layers.Layer):
         return delta * (1 - saved * saved)
 
 
-@dataclasses.dataclass(frozen=True)
-class HeavyBall(Optimizer):
-    """Momentum as Polyak wrote it: what it keeps are the weights of the step before, arrays of the old state."""
-
-    learning_rate: float = 0.1
-
-    def init(self, params):
-        return params
-
-    def update(self, gradients, state, params, learning_rate):
-        def move(w, g, before):
-            return w - learning_rate * g + 0.9 * (w - before)
-
-        return tree_map(move, params, gradients, state), params
-
-
 @pytest.mark.parametrize("layer", [nn.Activation("tanh"), OwnTanh()], ids=["compiled", "as-it-is"])
 def test_a_new_state_that_is_an_array_of_the_old_one(device, layer):
     """Each state is overwritten after all that reads it."""
     step, state = make(device, [20, layer, 5, 4], HeavyBall())
     data, order, rates = images(device), orders(device, 30, 4), device.asarray(np.full(30, 0.1, "float32"))
-    engine = device.training_engine("compiled")
-    got, losses = engine.run(step, state, data, order, rates, 0, 30)
-    expected, wanted = device.training_engine("eager").run(step, state, data, order, rates, 0, 30)
-    assert engine.name == "cupy graph"
-    np.testing.assert_allclose(nn.to_numpy(losses), nn.to_numpy(wanted), rtol=1e-4)
-    equal(host(got), host(expected), 1e-4)
+    equals_eager(device, "cupy graph", step, state, data, order, rates, 0, 30)
 
 
 @pytest.mark.parametrize("own_rates", [False, True])
@@ -168,12 +155,7 @@ def test_an_ensemble(device, name, own_rates):
     state = TrainState(several, state, optimizer.init(several), count, xp.zeros((3, 1), dtype=xp.int32))
     rates = RATES[:20, None] * np.array([1, 2, 0.5], "float32") if own_rates else RATES[:20]
     arguments = step, state, images(device), orders(device, 20, 5, 3), device.asarray(rates), 0, 20
-    engine = device.training_engine("compiled")
-    got, losses = engine.run(*arguments)
-    expected, expected_losses = device.training_engine("eager").run(*arguments)
-    assert engine.name == name
-    np.testing.assert_allclose(nn.to_numpy(losses), nn.to_numpy(expected_losses), rtol=1e-4)
-    equal(host(got), host(expected), 1e-4)
+    equals_eager(device, name, *arguments)
 
 
 @pytest.mark.parametrize("dtype", ["int32", "int64"])
@@ -185,12 +167,7 @@ def test_an_order_as_it_was_drawn(device, dtype):
     state = TrainState(several, state, (), count, xp.zeros((3, 1), dtype=xp.int32))
     drawn = device.asarray(np.random.default_rng(5).integers(0, 50, (3, 20, 5)).astype(dtype))
     order, data, rates = xp.permute_dims(drawn, (1, 0, 2)), images(device), device.asarray(RATES[:20])
-    engine = device.training_engine("compiled")
-    got, losses = engine.run(step, state, data, order, rates, 0, 20)
-    expected, expected_losses = device.training_engine("eager").run(step, state, data, order, rates, 0, 20)
-    assert engine.name == "cupy fused kernel"
-    np.testing.assert_allclose(nn.to_numpy(losses), nn.to_numpy(expected_losses), rtol=1e-4)
-    equal(host(got), host(expected), 1e-4)
+    equals_eager(device, "cupy fused kernel", step, state, data, order, rates, 0, 20)
 
 
 def test_the_graphs_memory_is_its_own(device):
@@ -252,11 +229,7 @@ def test_more_outputs_than_a_thread_sums(device):
     """The library sums them; the steps stay in a graph."""
     step, state = make(device, [20, nn.Dense(4200, activation="sigmoid")], nn.SGD(0.01, momentum=0.9))
     arguments = step, state, images(device), orders(device, 3, 5), device.asarray(0.01 * RATES[:3]), 0, 3
-    engine = device.training_engine("compiled")
-    (got, losses), (expected, wanted) = (e.run(*arguments) for e in (engine, device.training_engine("eager")))
-    assert engine.name == "cupy graph"
-    np.testing.assert_allclose(nn.to_numpy(losses), nn.to_numpy(wanted), rtol=1e-4)
-    equal(host(got), host(expected), 1e-4)
+    equals_eager(device, "cupy graph", *arguments)
 
 
 PRODUCTS = {

@@ -1,11 +1,11 @@
 """A state that is kept where it is, as CUDA graphs want it, while steps make new states that share its memory."""
 
 from collections import namedtuple
-from dataclasses import dataclass
 
 import numpy as np
 import pytest
 from conftest import need
+from own_optimizers import HeavyBall
 
 import nn_any as nn
 from nn_any.backends.in_place import apart, changes
@@ -80,20 +80,6 @@ def test_a_step_that_changes_the_form_of_its_state(wrong):
         changes(state, state._replace(b=wrong), memory, np.copy)
 
 
-@dataclass(frozen=True)
-class WeightsBefore(nn.optimizers.Optimizer):
-    """w' = w - η ∇C + 0.9 (w - w_before); the state is the weights before, the very arrays."""
-
-    learning_rate: float = 0.1
-
-    def init(self, params):
-        return tree_map(lambda w: w * 1, params)
-
-    def update(self, gradients, state, params, learning_rate):
-        moved = tree_map(lambda w, g, b: w - learning_rate * g + 0.9 * (w - b), params, gradients, state)
-        return moved, params
-
-
 def by_hand(net, x, y, order):
     """The losses of the same steps in float64 NumPy, for sigmoids and the quadratic loss."""
     weights = [np.array(nn.to_numpy(w), np.float64) for w in net.weights]
@@ -124,7 +110,7 @@ def test_an_optimizer_that_keeps_the_weights_before_on_every_engine(float64, eng
     net = nn.Network([6, 5, 3], device=float64.device, dtype="float64", seed=1)
     order = np.concatenate([rng.permutation(40).reshape(10, 4) for _ in range(3)])
     state = net.state._replace(optimizer_state=None)
-    _, losses = nn.train_steps(net, state, (x, y), order, 0.1, optimizer=WeightsBefore(), engine=engine)
+    _, losses = nn.train_steps(net, state, (x, y), order, 0.1, optimizer=HeavyBall(), engine=engine)
     np.testing.assert_allclose(losses, by_hand(net, x, y, order), rtol=1e-9)
 
 
@@ -141,7 +127,7 @@ def test_an_optimizer_that_keeps_the_weights_before():
     x, y = rng.normal(size=(40, 6)), rng.integers(0, 3, 40)
     net = nn.Network([6, 5, 3], device="torch:cpu", dtype="float64", seed=1)
     order = np.concatenate([rng.permutation(40).reshape(10, 4) for _ in range(3)])
-    optimizer = WeightsBefore()
+    optimizer = HeavyBall()
     step = functional.train_step(net.layers, net.specification.loss, optimizer, Preparation(net.dtype, 3, None, True))
     state = net.state._replace(optimizer_state=optimizer.init(net.params))
     columns, rows = (torch.asarray(x), torch.asarray(y)), torch.asarray(order)

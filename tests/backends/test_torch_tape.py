@@ -6,36 +6,17 @@ from conftest import need
 from test_engines import NETWORKS, OPTIMIZERS, agree, data
 
 import nn_any as nn
+from benchmarks.workloads import workloads
 from nn_any.core import functional
 from nn_any.core.batches import Preparation
 from nn_any.core.trees import tree_leaves
 
-KINDS = {
-    "S": ([784, 30, 10], "quadratic"),
-    "M": (
-        [784, nn.Dense(512, activation="relu"), nn.Dense(512, activation="relu"), nn.Dense(10, activation="softmax")],
-        "log_likelihood",
-    ),
-    "C": (
-        [
-            (28, 28, 1),
-            nn.Conv2D(20, 5, activation="relu"),
-            nn.MaxPool2D(2),
-            nn.Conv2D(40, 5, activation="relu"),
-            nn.MaxPool2D(2),
-            nn.Flatten(),
-            nn.Dense(100, activation="relu"),
-            nn.Dense(10, activation="softmax"),
-        ],
-        "log_likelihood",
-    ),
-}
 OPERATIONS = {  # a step's: one by one with its state copied back, as it was; of sixteen in a graph, as it is
     ("S", nn.SGD(0.1)): (41, 26),
     ("S", nn.SGD(0.1, momentum=0.9)): (58, 28),
     ("S", nn.Adam(0.01)): (108, 45),
     ("M", nn.SGD(0.1)): (59, 38),
-    ("C", nn.SGD(0.1)): (76, 50),
+    ("C10", nn.SGD(0.1)): (76, 50),
 }
 
 
@@ -82,8 +63,8 @@ def test_how_many_operations_are_left(case):
     from nn_any.backends._torch_engine import StaticSteps
 
     (kind, optimizer), (before, after) = case, OPERATIONS[case]
-    layers, loss = KINDS[kind]
-    net = nn.Network(layers, loss=loss, device="torch:cpu", seed=0)
+    workload = workloads("cpu")[kind]
+    net = nn.Network(workload.layers, loss=workload.loss, device="torch:cpu", seed=0)
     step = functional.train_step(
         net.layers, net.specification.loss, optimizer.update_rule(), Preparation("float32", 10, 255.0, True)
     )

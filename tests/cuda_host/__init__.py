@@ -93,7 +93,7 @@ def _built(name, sources, *options, depends=()):
 
 
 def _stand_in():
-    """The library that stands for the driver, the runtime, NVRTC, cuBLAS and cuBLASLt."""
+    """The library that stands for the driver, the runtime, NVRTC and cuBLAS."""
     path = _built(
         "cuda.so", sorted(SOURCES.glob("*.cpp")), "-shared", "-Wl,-soname,libcuda.so.1", "-ldl", depends=_texts(SOURCES)
     )

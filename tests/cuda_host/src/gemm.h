@@ -1,5 +1,4 @@
-// Matrix products on the host, shared by cuBLAS and cuBLASLt: columns lie one after another unless a layout says
-// otherwise.
+// Matrix products on the host: columns lie one after another unless a layout says otherwise.
 #pragma once
 #include <cstring>
 #include <vector>
