@@ -104,7 +104,7 @@ class Products:
         compute_type = self._compute_type if a.dtype.name == "float32" else _COMPUTE_64F
         one, zero = scalar(1.0), scalar(0.0)
         many = count > 1
-        _call(  # in its eyes all matrices are transposed, so the operands change places
+        _call(  # cuBLAS takes matrices by columns, so the operands change places
             "cublasGemmStridedBatchedEx" if many else "cublasGemmEx",
             *(self._handle, right.transposed, left.transposed, n, m, k, ctypes.byref(one)),
             *(right.array.data.ptr, kind, right.leading, right.stride)[: 4 if many else 3],
@@ -130,7 +130,7 @@ class _Operand(NamedTuple):
 
     @classmethod
     def of(cls, array: Array, lead: tuple[int, ...]) -> "_Operand":
-        """The operand, copied only where its strides are none that cuBLAS takes."""
+        """The operand, copied only where cuBLAS cannot take its strides."""
         if array.ndim > 2 and math.prod(array.shape[:-2]) == 1:
             array = array.reshape(array.shape[-2:])
         elif array.ndim > 3 or (array.ndim == 3 and array.shape[:-2] != lead):

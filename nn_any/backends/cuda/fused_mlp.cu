@@ -26,7 +26,7 @@ __device__ constexpr int smaller(int a, int b) { return a < b ? a : b; }
 __device__ constexpr int larger(int a, int b) { return a < b ? b : a; }
 
 // The 16 bytes that one instruction reads. Rows of numbers take an odd multiple of 64 bytes, so that each begins where
-// such a read may, and two neighbours lie in different banks of shared memory. Behind a row's end there are zeros.
+// such a read may, and two neighbours lie in different banks of shared memory. Zeros fill the rest of a row.
 constexpr int VECTOR = 16 / sizeof(REAL);
 struct __align__(16) Vector { REAL v[VECTOR]; };
 __device__ inline Vector& vector(REAL* at) { return *reinterpret_cast<Vector*>(at); }

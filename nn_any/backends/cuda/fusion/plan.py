@@ -124,7 +124,7 @@ class Plan:
         return list(kept)
 
     def _is_small(self, node: Node) -> bool:
-        """Whether a value is so small that any kernel may compute it, and should, as others would do so often."""
+        """Whether a value is small and much larger ones want it, so that it should be computed once."""
         size, users = math.prod(node.layout.shape), self._roles.users(node)
         wanted = node in self._new or any(8 * size <= math.prod(user.layout.shape) for user in users)
         return size <= _SMALL and wanted and bool(users) and self._barriers(node) <= self._stored
@@ -139,8 +139,6 @@ class Plan:
                 if node in self._roles.elementwise and not self._in_memory(node):
                     waiting.extend(i for i in node.inputs() if i.layout.shape == root.layout.shape)
         return found
-
-    # -- the kernels
 
     def _launch(self, segments: list[Segment]) -> None:
         """Write one kernel, or several where one would take more pointers than a launch may have arguments."""
@@ -187,7 +185,7 @@ class Plan:
             self._launch(self._segments(Output(made, old) for old, made in beside.items()))
 
     def _read_elsewhere(self, segments: list[Segment]) -> set[Node]:
-        """The states that other threads of the kernel read than the one that overwrites their element."""
+        """The states of which a thread reads an element that another thread would overwrite."""
         _, reads, _ = kernel("draft", segments, self._places())
         found = set[Node]()
         for segment, read in zip(segments, reads, strict=True):

@@ -1,4 +1,4 @@
-"""Calls that bring an axis of an array, or several, down to one number."""
+"""Calls that reduce an axis of an array, or several."""
 
 import math
 from typing import NamedTuple
@@ -47,7 +47,7 @@ def reduction_of(node: Node) -> Reduction | None:
 
 
 def start_of(node: Node) -> str:
-    """What a reduction begins with, in C++."""
+    """The value from which a reduction starts, in C++."""
     dtype = node.layout.dtype
     if node.name not in ("max", "min"):
         return literal(0, dtype)
@@ -60,7 +60,7 @@ def start_of(node: Node) -> str:
 
 
 def joined(node: Node, total: str, value: str) -> str:
-    """What is so far, and one element more; NaN goes through."""
+    """The total after one more element, in C++; NaN propagates."""
     if node.name in ("max", "min"):
         return f"{value} != {value} || {value} {'>' if node.name == 'max' else '<'} {total} ? {value} : {total}"
     dtype = node.layout.dtype
@@ -68,5 +68,5 @@ def joined(node: Node, total: str, value: str) -> str:
 
 
 def finished(node: Node, total: str, length: int) -> str:
-    """The result, from all elements together."""
+    """The result, from the total of all elements."""
     return f"{total} / {literal(length, node.layout.dtype)}" if node.name == "mean" else total

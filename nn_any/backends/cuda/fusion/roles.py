@@ -45,7 +45,7 @@ class Roles:
         self.nodes = needed(notes)
         for node in self.nodes:
             if not node.several and not 0 < math.prod(node.layout.shape) < 2**31:
-                raise UnrecordableError(f"an array of shape {node.layout.shape} is none that a kernel works on")
+                raise UnrecordableError(f"kernels do not work on arrays of shape {node.layout.shape}")
         self.changed = [(o, n) for o, n in zip(notes.state, notes.new_state, strict=True) if o is not n]
         self.elementwise = {n for n in self.nodes if is_elementwise(n)}
         self._ends = {notes.loss, *[new for _, new in self.changed]}

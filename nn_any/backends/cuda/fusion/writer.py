@@ -1,4 +1,4 @@
-"""One kernel's C++ text: values are pulled from their definitions, so that what one kernel makes of another is inlined.
+"""One kernel's C++ text: each value is computed from its definition where it is wanted, and stays in a register.
 
 A kernel is a row of segments, each over the elements of one shape. A thread computes its element of every output of its
 segment before it stores one, so that a state may be overwritten by what is made of it.
