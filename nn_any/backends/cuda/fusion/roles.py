@@ -15,6 +15,9 @@ from nn_any.backends.replay.batching import Recording, needed, users_of
 from nn_any.backends.replay.nodes import Node
 from nn_any.backends.replay.recorded import UnrecordableError
 
+MOST_ELEMENTS = 2**31 - 1
+"""Kernels count their threads in 32 bits."""
+
 _LEAVES = ("input", "column", "constant")
 _INLINE = 512  # additions: a reduction that costs more is not computed anew by each thread that wants it
 _ALONE = 2048  # additions of one thread, where as many threads as there are results reduce
@@ -44,7 +47,7 @@ class Roles:
     def __init__(self, notes: Recording) -> None:
         self.nodes = needed(notes)
         for node in self.nodes:
-            if not node.several and not 0 < math.prod(node.layout.shape) < 2**31:
+            if not node.several and not 0 < math.prod(node.layout.shape) <= MOST_ELEMENTS:
                 raise UnrecordableError(f"kernels do not work on arrays of shape {node.layout.shape}")
         self.changed = [(o, n) for o, n in zip(notes.state, notes.new_state, strict=True) if o is not n]
         self.elementwise = {n for n in self.nodes if is_elementwise(n)}
