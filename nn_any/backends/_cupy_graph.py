@@ -3,8 +3,8 @@
 What has to hold, or replays are silently wrong:
 
 - The stream is neither the default one nor one that waits for it; every kernel has run once before it is captured.
-- What the graph writes to stays allocated: the memory comes from a pool of its own, which lives as long as the graph
-  and serves nobody else (cupy/cupy#9655), and the data set's arrays are held.
+- What the graph writes to stays allocated, and serves nobody else (cupy/cupy#9655): the memory is the graph's own. The
+  data set's arrays are held.
 - Python numbers are frozen at capture: the learning rate and the batch are picked by a counter on the device.
 - Matrix products go past CuPy to cuBLAS, for CuPy refuses it during capture.
 - A state is overwritten after all that reads it.
@@ -20,6 +20,7 @@ import array_api_compat.cupy as xp
 import cupy
 import numpy as np
 
+from nn_any.backends._cupy_memory import GraphMemory
 from nn_any.backends._cupy_products import Products, using
 from nn_any.backends._cupy_program import StepProgram
 from nn_any.backends.engine import logger, one_line, take_rows
@@ -58,8 +59,8 @@ class CapturedSteps:
 
     def __init__(self, step: Step, state: TrainState, data: Batch, order: Array, rates: Array, arithmetic: str) -> None:
         self._stream = cupy.cuda.Stream(non_blocking=True)
-        self._pool = cupy.cuda.MemoryPool()
-        with self._stream, cupy.cuda.using_allocator(self._pool.malloc):
+        self._memory = GraphMemory()
+        with self._stream, cupy.cuda.using_allocator(self._memory.malloc):
             self._products = Products(arithmetic)
             self._state: TrainState = tree_map(lambda leaf: cupy.empty(leaf.shape, leaf.dtype), state)
             self._order, self._rates = cupy.empty(order.shape, order.dtype), cupy.empty(rates.shape, rates.dtype)
@@ -90,18 +91,10 @@ class CapturedSteps:
         self._one = self._captured(1)
         self._many: Any = self._captured(_STEPS_A_LAUNCH) if order.shape[0] >= _STEPS_A_LAUNCH else None
 
-    def __del__(self) -> None:
-        """Give the memory back: what a pool has in store when it is deleted, CuPy never frees."""
-        if (pool := getattr(self, "_pool", None)) is None:
-            return
-        with CAPTURING:
-            vars(self).clear()  # all that lies in the pool
-            pool.free_all_blocks()
-
     @contextmanager
     def _private(self) -> Iterator[None]:
         """Our stream, our memory and our products."""
-        with self._stream, cupy.cuda.using_allocator(self._pool.malloc), using(self._products):
+        with self._stream, cupy.cuda.using_allocator(self._memory.malloc), using(self._products):
             yield
 
     def _load(self, state: TrainState, order: Array, rates: Array, start: int) -> None:

@@ -1,6 +1,7 @@
 """What training asks of CUDA, counted by the stand-in: launches, nodes, copies and waits of an epoch."""
 
 import gc
+from contextlib import suppress
 
 import numpy as np
 import pytest
@@ -102,8 +103,16 @@ def test_an_epoch_reads_its_losses_once(machine):
         assert counts[4][what] - counts[3][what] == counts[3][what] - counts[2][what] <= 4
 
 
+class Stop(nn.Callback):
+    """Ends a run by an error, in mid-epoch."""
+
+    def on_pause(self, run):
+        raise RuntimeError("stop")
+
+
+@pytest.mark.parametrize("callbacks", [(), (Stop(),)], ids=["whole", "stopped"])
 @pytest.mark.parametrize("name", WORKLOADS)
-def test_a_run_gives_its_memory_back(machine, name):
+def test_a_run_gives_its_memory_back(machine, name, callbacks):
     """CuPy's own pool keeps some; after a run like it, another one takes nothing more."""
     layers, optimizer, loss = WORKLOADS[name]
     rng = np.random.default_rng(0)
@@ -112,7 +121,8 @@ def test_a_run_gives_its_memory_back(machine, name):
 
     def run():
         net = nn.Network(layers, loss=loss, device="cupy:cuda:0", seed=0)
-        net.fit(nn.Dataset(*data, scale=255), epochs=1, batch_size=BATCH, optimizer=optimizer)
+        with suppress(RuntimeError):
+            net.fit(nn.Dataset(*data, scale=255), epochs=1, batch_size=BATCH, optimizer=optimizer, callbacks=callbacks)
         del net
         gc.collect()
 

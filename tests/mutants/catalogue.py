@@ -427,7 +427,7 @@ CUDA = [  # which the tests marked gpu notice, on a GPU or on the host stand-in 
     ),
     Mutant(
         "backends/_cupy_graph.py",
-        "with self._stream, cupy.cuda.using_allocator(self._pool.malloc), using(self._products):",
+        "with self._stream, cupy.cuda.using_allocator(self._memory.malloc), using(self._products):",
         "with self._stream, using(self._products):",
         "what lies between a graph's kernels is memory that others get as well",
     ),
