@@ -281,8 +281,8 @@ WHOLE = "\n".join(LINES)
 
 @places(
     {
-        "datasets/csv_file.py _check_text: {}: expected text in UTF-8, got UTF-16 or no text": WHOLE.encode("utf-16"),
-        "datasets/csv_file.py _lines: {}: expected text in UTF-8, got another encoding,": (WHOLE + "ä").encode(
+        "datasets/csv_lines.py check_text: {}: expected text in UTF-8, got UTF-16 or no text": WHOLE.encode("utf-16"),
+        "datasets/csv_lines.py _lines: {}: expected text in UTF-8, got another encoding,": (WHOLE + "ä").encode(
             "latin1"
         ),
     },
@@ -300,15 +300,15 @@ def test_a_table_in_another_encoding(refused, value, path):
 
 @places(
     {
-        "datasets/csv_file.py _lines.text: a line of more than {} characters": (
+        "datasets/csv_lines.py _lines.text: a line of more than {} characters": (
             "a line of more than 4,194,304 characters",
             WHOLE + '\n"' + "1," * 2_200_000,
         ),
-        "datasets/csv_file.py _lines: {}, line {}: expected comma-separated values: {};": (
+        "datasets/csv_lines.py _lines: {}, line {}: expected comma-separated values: {};": (
             "close each quote that is opened",
             WHOLE + '\n"1,2,3,4,5\n6,7,8,9,10',
         ),
-        "datasets/csv_file.py _rows: {}, line {}: expected {} columns, got {}; give": (
+        "datasets/csv_lines.py rows: {}, line {}: expected {} columns, got {}; give": (
             "give every line as many fields as the first",
             WHOLE + "\n1,2,class 1",
         ),
@@ -317,7 +317,7 @@ def test_a_table_in_another_encoding(refused, value, path):
             WHOLE + "\n1,2,3,4,",
         ),
         "datasets/csv_file.py read_csv: {}, names alone": ("with the class in the last column", "only,names\n"),
-        "datasets/csv_file.py _rows: {}, {} column(s)": ("with the class in the last column", "1\n2\n"),
+        "datasets/csv_lines.py rows: {}, {} column(s)": ("with the class in the last column", "1\n2\n"),
         "datasets/csv_file.py _labels: {}, line {}: expected classes in {}, got more than": (
             "put the class into the last column",
             "\n".join(f"1,class {i}" for i in range(3000)),
