@@ -81,7 +81,7 @@ def read_csv(
     check_text(path)
     first = next(rows(path))[1]
     names = _begins_with_names(first, target) if header is None else header
-    layout = _Layout(path, first, _find_target(path, first, target, names), int(bool(names)))
+    layout = _Layout(path, first, find_target(path, first, target, names), int(bool(names)))
     inputs, answers, kinds = array("f"), array("d"), bytearray()
     unlike = {i for i, field in enumerate(first) if names is None and kind_of(field) == TEXT}  # text above numbers
     for _, fields in rows(path):
@@ -175,7 +175,7 @@ def _is_above(layout: _Layout, unlike: set[int], x: np.ndarray, kinds: np.ndarra
     return True
 
 
-def _find_target(path: Path, first: list[str], target: str | int | None, names: bool | None) -> int:
+def find_target(path: Path, first: list[str], target: str | int | None, names: bool | None) -> int:
     """The place of the column to predict, from 0."""
     width = len(first)
     if target is None:

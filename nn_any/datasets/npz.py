@@ -44,10 +44,32 @@ def read_npz(path: Path, *choices: Sequence[str]) -> list[np.ndarray]:
                 f"{path}: expected an npz file of plain arrays, got another ({error!s:.300}); write it with {write}"
             ) from error
     if not arrays:
-        wanted = ", or ".join(f"{', '.join(names[:-1])} and {names[-1]}" for names in choices)
+        wanted = ", or ".join(f"{', '.join(names[:-1])} and {names[-1]}".removeprefix(" and ") for names in choices)
         found = ", ".join(list(members)[:10]) or "none"
         raise DataFileError(f"{path}: expected arrays {wanted}, got {found[:200]}; write it with {write}")
     return arrays
+
+
+def read_npy(path: Path) -> np.ndarray:
+    """The array of an npy file, which holds numbers, booleans or text; anything else is a DataFileError."""
+    try:
+        return _parse_npy(bytearray(path.read_bytes()))
+    except (MemoryError, OSError):
+        raise
+    except Exception as error:
+        raise DataFileError(
+            f"{path}: expected an npy file of plain numbers, got another ({error!s:.300}); write it with "
+            "np.save(path, x)"
+        ) from error
+
+
+def array_names(path: Path) -> list[str]:
+    """The names of the arrays in an npz file; none if it is no such file."""
+    try:
+        with path.open("rb") as file, zipfile.ZipFile(_Sparing(file)) as archive:
+            return [info.filename.removesuffix(".npy") for info in archive.infolist()]
+    except (zipfile.BadZipFile, ValueError):
+        return []
 
 
 class _Sparing:

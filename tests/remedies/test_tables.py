@@ -391,11 +391,11 @@ def test_a_line_that_may_be_names(refused, path):
 
 @places(
     {
-        "datasets/csv_file.py _find_target: target: expected a name that one column of {} has,": (
+        "datasets/csv_file.py find_target: target: expected a name that one column of {} has,": (
             "pass the place, such as 1",
             ("a", 1),
         ),
-        "datasets/csv_file.py _find_target: target: expected {}a place from 1 to {}, or from": (
+        "datasets/csv_file.py find_target: target: expected {}a place from 1 to {}, or from": (
             "expected a name (a, a, kind) or a place from 1 to 3",
             ("Kind", "kind"),
         ),
