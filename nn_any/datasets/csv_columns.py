@@ -154,11 +154,8 @@ def _by_place(
     index = named and len(others) == count + 1 and show_name(first[others[0]]) in ("", "Unnamed: 0")
     dropped = [others.pop(0)] if index else []
     if len(others) != count:
-        known = (
-            f"give the file a first line with their names, {list_names(list(wanted.names), 5)}; "
-            if wanted.names
-            else ""
-        )
+        names = list_names(list(wanted.names or ()), 5)
+        known = f"give the file a first line with their names ({names}), or " if names else ""
         remedy = "leave the others out" if len(others) > count else "give it all that the network was trained with"
         if not given and not wanted.outputs and len(others) == count + 1:
             remedy = "if the last one is what the network predicts, add --target -1"

@@ -99,15 +99,16 @@ def read_picture(path: Path, shape: tuple[int, int, int], *, invert: bool = Fals
 def _to_reals(image: Any, channels: int, ground: float) -> np.ndarray:
     """The pixels of a picture of any mode, (height, width, channels), 0 … 1, on a ground where it is transparent."""
     if image.mode.startswith("I"):  # 16 bits, which Pillow would cut off at 255
-        grey = np.asarray(image).astype(np.float32)[:, :, None] / 65535
-        return np.repeat(np.clip(grey, 0, 1), channels, axis=2)
+        deep = np.asarray(image).astype(np.float32)[:, :, None] / 65535
+        return np.repeat(np.clip(deep, 0, 1), channels, axis=2)
     transparent = "transparency" in image.info or image.mode in ("LA", "PA", "La", "RGBA", "RGBa")
     pixels = np.asarray(image.convert("RGBA" if transparent else "RGB")).astype(np.float32) / 255
     colours = pixels[:, :, :3]
     if transparent:
         opaque = pixels[:, :, 3:]
         colours = colours * opaque + ground * (1 - opaque)
-    return colours if channels == 3 else (colours @ _LUMA)[:, :, None]
+    grey: np.ndarray = (colours @ _LUMA)[:, :, None]
+    return colours if channels == 3 else grey
 
 
 def _is_dark_on_light(pixels: np.ndarray) -> bool:
@@ -122,4 +123,5 @@ def _resized(pixels: np.ndarray, height: int, width: int) -> np.ndarray:
 
     size, lanczos = (width, height), Image.Resampling.LANCZOS
     planes = [Image.fromarray(np.ascontiguousarray(pixels[:, :, k])) for k in range(pixels.shape[2])]
-    return np.clip(np.stack([np.asarray(plane.resize(size, lanczos)) for plane in planes], axis=2), 0, 1)
+    resized: np.ndarray = np.stack([np.asarray(plane.resize(size, lanczos)) for plane in planes], axis=2)
+    return resized.clip(0, 1)

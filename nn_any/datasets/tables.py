@@ -7,10 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from nn_any.backends import Device, select_device
+from nn_any.backends import Device, select_device, to_numpy
 from nn_any.core import options
 from nn_any.core.errors import DataFileError, InvalidTypeError, InvalidValueError
-from nn_any.datasets.csv_file import is_missing, read_csv
+from nn_any.core.specification import TASKS
+from nn_any.datasets.csv_file import read_csv
+from nn_any.datasets.csv_lines import is_missing
 from nn_any.datasets.dataset import Dataset
 from nn_any.datasets.npz import read_npz
 from nn_any.datasets.reading import prefix_path
@@ -19,7 +21,7 @@ _LABELS = "biuU"  # kinds of dtypes: boolean, integer, text
 _NAMES = ("x", "y"), ("x_train", "y_train", "x_test", "y_test")
 _FEW, _MANY, _EACH = 20, 1_000, 10
 _Pairs = list[tuple[np.ndarray, np.ndarray]]
-_Splits = tuple[Dataset, Dataset, Dataset]
+Splits = tuple[Dataset, Dataset, Dataset]
 
 
 @dataclass(frozen=True)
@@ -27,7 +29,7 @@ class Reading:
     """What a file was taken for, and why."""
 
     task: str
-    """``"classification"`` or ``"regression"``."""
+    """``"classification"``, ``"multilabel"`` or ``"regression"``."""
     target: str
     """The column that is to be predicted, or ``y``."""
     reason: str
@@ -48,7 +50,7 @@ def load_table(
     task: str | None = None,
     target: str | int | None = None,
     header: bool | None = None,
-) -> _Splits:
+) -> Splits:
     """Training, validation and test data from a file.
 
     Parameters
@@ -61,10 +63,11 @@ def load_table(
         without gaps. An unnamed first column that numbers the lines is left out.
     device : str or Device, optional
         Where the data shall live; ``select_device(None)`` by default.
-    task : {"classification", "regression"}, optional
-        Whether the targets are classes or numbers. By default text is classes, and so are whole numbers if few are
-        different: two, at most 20 that occur twice or more on average, or at most 1,000 that occur ten times or more.
-        Numbers with decimals, even ``151.0``, and real arrays are numbers to predict.
+    task : {"classification", "multilabel", "regression"}, optional
+        Whether the targets are classes, columns of answers, 0 and 1 (in a ``.npz`` file), or numbers. By default text
+        is classes, and so are whole numbers if few are different: two, at most 20 that occur twice or more on average,
+        or at most 1,000 that occur ten times or more. Numbers with decimals, even ``151.0``, and real arrays are
+        numbers to predict.
     target : str or int, optional
         The column of a ``.csv`` file to predict: its name, or its place, counted from 1, or from the end as -1, -2, …
         By default the last one. Text that is a name and a place is taken for the name.
@@ -96,7 +99,7 @@ def read_table(
     task: str | None = None,
     target: str | int | None = None,
     header: bool | None = None,
-) -> tuple[_Splits, Reading]:
+) -> tuple[Splits, Reading]:
     """What `load_table` gives, and what the file was taken for."""
     path = options.path("path", path, "data.csv")
     if not path.is_file():
@@ -105,23 +108,26 @@ def read_table(
     if kind not in (".npz", ".csv"):
         raise InvalidValueError(f"data: expected a file ending in .npz or .csv, got {path.name}")
     if task is not None:
-        options.choice("task", task, "classification", "regression")
+        options.choice("task", task, *TASKS)
     if header is not None:
         options.flag("header", header)
     if isinstance(target, bool) or not isinstance(target, str | int | None):
         raise InvalidTypeError(f"target: expected the name of a column, or its place, such as -1, got {target!r}")
     place = select_device(device)
     notes: tuple[str, ...] = ()
+    feature_names: tuple[str, ...] | None = None
+    target_name: str | None = None
     if kind == ".npz":
         for name, value in (("target", target), ("header", header)):
             if value is not None:
                 raise InvalidValueError(
                     f"{name}: expected it for .csv files only, got {value!r} for .npz; leave it out"
                 )
-        pairs, column, names = _read_npz(path, task), "y", []
+        pairs, column, names = read_arrays(path, task), "y", []
     else:
         table = read_csv(path, task=task, target=target, header=header)
         pairs, column, names, notes = [(table.x, table.y)], table.target, table.classes, table.notes
+        feature_names, target_name = table.names, table.target_name
     reading: Reading | None = None
     classes: int | list[Any] | None = None
     if all(y.ndim == 1 and y.size for _, y in pairs):
@@ -148,18 +154,10 @@ def read_table(
         whole, *test = (
             Dataset(x, y, classes=classes, device=place, scale=255 if x.dtype == np.uint8 else None) for x, y in pairs
         )
-        n = len(whole)
+        whole.feature_names = feature_names
+        whole.target_names = None if target_name is None else (target_name,)
         reading = reading or _found(whole, task)
-        if test:
-            if n < 2:
-                raise InvalidValueError(f"x_train: expected at least 2 examples to train and validate with, got {n}")
-            training, validation = _split(whole, n - max(1, n // 6))
-            return (training, validation, test[0]), reading
-        if n < 3:
-            raise InvalidValueError(f"data: expected at least 3 examples to train, validate and test with, got {n}")
-        part = max(1, n // 10)
-        training, validation, test_data = _split(whole, n - 2 * part, part, part)
-        return (training, validation, test_data), reading
+        return split_table(whole, *test), reading
 
 
 def _together(parts: list[np.ndarray]) -> np.ndarray:
@@ -174,6 +172,11 @@ def _decide(
     path: Path, column: str, targets: np.ndarray, task: str | None, *, text: bool, notes: tuple[str, ...]
 ) -> Reading:
     """Whether targets (n,) are classes or numbers; the docstring of `load_table` has the rules."""
+    if task == "multilabel":
+        raise DataFileError(
+            f"{path}: expected targets of 0 and 1, a column for each output, for 'multilabel', got {column} alone; "
+            "give a .npz file with y of (n, outputs), or leave task out"
+        )
     n, different = len(targets), len(np.unique(targets))
     values = f"{different:,} different value{'s' * (different != 1)}"
     if text:
@@ -202,10 +205,18 @@ def _found(data: Dataset, task: str | None) -> Reading:
     """What targets (n, outputs) are."""
     found = "classification" if data.classes else "regression"
     columns = int(data.y.shape[-1])
+    binary = bool(np.isin(to_numpy(data.y), (0, 1)).all())
+    if task == "multilabel":
+        if not binary:
+            raise InvalidValueError(
+                "task: expected y of 0 and 1 for 'multilabel', got other numbers; give 1 for each yes and 0 for each no"
+            )
+        return Reading(task, "y", f"has {columns} columns of 0 and 1, and the task was given")
     shape = f"has {columns} columns with a single 1 a row" if data.classes else f"has {columns} columns of numbers"
     if task not in (None, found):
         raise InvalidValueError(f"task: expected {found!r} for y, which {shape}, got {task!r}; give y as (n,) for that")
-    return Reading(found, "y", shape)
+    answers = binary and not data.classes
+    return Reading(found, "y", shape, ("--task multilabel if these are answers of yes or no",) if answers else ())
 
 
 def _number_classes(path: Path, targets: np.ndarray) -> tuple[np.ndarray, int | list[Any]]:
@@ -227,6 +238,21 @@ def _check_classes(path: Path, names: list[Any]) -> None:
         raise DataFileError(f"{path}: expected two classes or more, got {shown} for all examples")
 
 
+def split_table(whole: Dataset, test: Dataset | None = None) -> Splits:
+    """Training, validation and test data of a file: a tenth each for the last two, or a sixth for the second alone."""
+    n = len(whole)
+    if test is not None:
+        if n < 2:
+            raise InvalidValueError(f"x_train: expected at least 2 examples to train and validate with, got {n}")
+        training, validation = _split(whole, n - max(1, n // 6))
+        return training, validation, test
+    if n < 3:
+        raise InvalidValueError(f"data: expected at least 3 examples to train, validate and test with, got {n}")
+    part = max(1, n // 10)
+    training, validation, test = _split(whole, n - 2 * part, part, part)
+    return training, validation, test
+
+
 def _split(whole: Dataset, *counts: int) -> tuple[Dataset, ...]:
     """Stratified where every class has examples enough, else merely shuffled."""
     try:
@@ -235,7 +261,8 @@ def _split(whole: Dataset, *counts: int) -> tuple[Dataset, ...]:
         return whole.split(*counts, seed=0, stratify=False)
 
 
-def _read_npz(path: Path, task: str | None) -> _Pairs:
+def read_arrays(path: Path, task: str | None = None) -> _Pairs:
+    """Inputs and targets of an npz file: of all examples, or of those to train and to test with."""
     arrays = read_npz(path, *_NAMES)
     try:
         return [(x, _column(y, task)) for x, y in zip(arrays[::2], arrays[1::2], strict=True)]
@@ -246,5 +273,5 @@ def _read_npz(path: Path, task: str | None) -> _Pairs:
 def _column(y: np.ndarray, task: str | None) -> np.ndarray:
     """Labels (n, 1) as (n,), and bytes as text, for some archives store them so."""
     y = np.char.decode(y, "utf-8") if y.dtype.kind == "S" else y
-    labels = y.dtype.kind in _LABELS or task == "classification"
+    labels = task != "multilabel" and (y.dtype.kind in _LABELS or task == "classification")
     return y[:, 0] if y.ndim == 2 and y.shape[1] == 1 and labels else y

@@ -463,11 +463,11 @@ SPLIT = {"x_train": X, "y_train": Y, "x_test": X, "y_test": Y}
 
 @places(
     {
-        "datasets/tables.py read_table: x_train: expected at least 2 examples to train and": (
+        "datasets/tables.py split_table: x_train: expected at least 2 examples to train and": (
             "at least 2 examples to train and validate with",
             (SPLIT | {"x_train": X[:1], "y_train": Y[:1]}, SPLIT),
         ),
-        "datasets/tables.py read_table: data: expected at least 3 examples to train,": (
+        "datasets/tables.py split_table: data: expected at least 3 examples to train,": (
             "at least 3 examples to train, validate and test with",
             ({"x": X[:2], "y": Y[:2]}, GOOD),
         ),
@@ -479,7 +479,7 @@ SPLIT = {"x_train": X, "y_train": Y, "x_test": X, "y_test": Y}
             "two classes or more",
             ({"x": X, "y": Y * 0}, GOOD),
         ),
-        "datasets/tables.py _read_npz: {}: expected classes as text in UTF-8, got other": (
+        "datasets/tables.py read_arrays: {}: expected classes as text in UTF-8, got other": (
             "classes as text in UTF-8",
             ({"x": X, "y": np.array([b"\xff", b"a"] * 6)}, {"x": X, "y": np.array(["\xff", "a"] * 6)}),
         ),
