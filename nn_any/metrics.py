@@ -274,3 +274,38 @@ def measure(functions: Mapping[str, Function], targets: np.ndarray, outputs: np.
             error.add_note(f"raised by the metric {name!r}, with targets {targets.shape} and outputs {outputs.shape}")
             raise
     return found
+
+
+def count_answers(targets: np.ndarray, answers: np.ndarray, classes: int) -> np.ndarray:
+    """How often class i (row) was answered with class j (column), for answers (n,): (classes, classes), integer.
+
+    Examples
+    --------
+    >>> count_answers(np.array([0, 0, 1]), np.array([0, 1, 1]), 2)
+    array([[1, 1],
+           [0, 1]])
+    """
+    matrix = np.zeros((classes, classes), dtype=np.int64)
+    np.add.at(matrix, (_labels(targets), answers), 1)
+    return matrix
+
+
+def class_scores(matrix: np.ndarray) -> dict[str, np.ndarray]:
+    """Precision, recall, F1 and the number of examples of each class, (classes,) each, from a confusion matrix.
+
+    Examples
+    --------
+    >>> class_scores(np.array([[1, 1], [0, 1]]))["recall"]
+    array([0.5, 1. ])
+    """
+    right, asked, answered = np.diag(matrix), matrix.sum(axis=1), matrix.sum(axis=0)
+    ratios = {"precision": (right, answered), "recall": (right, asked), "f1": (2 * right, asked + answered)}
+    return {name: _ratio(*pair) for name, pair in ratios.items()} | {"examples": asked}
+
+
+def confusions(matrix: np.ndarray, most: int) -> list[tuple[int, int, int]]:
+    """The most frequent wrong answers: the class, the class that was answered instead, and how often."""
+    wrong = matrix - np.diag(np.diag(matrix))
+    order = np.argsort(-wrong, axis=None, kind="stable")[:most]
+    pairs = zip(*np.unravel_index(order, wrong.shape), strict=True)
+    return [(int(i), int(j), int(wrong[i, j])) for i, j in pairs if wrong[i, j]]

@@ -8,7 +8,10 @@ from cyclopts import App, CycloptsError
 import nn_any as nn
 from nn_any.cli.console import discard_unwritten, error_console, print_line, spell_unencodable
 from nn_any.cli.devices import devices
+from nn_any.cli.evaluate import evaluate
+from nn_any.cli.info import info
 from nn_any.cli.options import UsageError
+from nn_any.cli.predict import predict
 from nn_any.cli.sweep import sweep
 from nn_any.cli.train import train
 from nn_any.training.interrupts import EXIT_CODES
@@ -21,7 +24,7 @@ app = App(
     version=nn.__version__,
     suppress_keyboard_interrupt=False,
 )
-for command in (train, devices, sweep):
+for command in (train, predict, evaluate, info, sweep, devices):
     app.command(command)
 
 

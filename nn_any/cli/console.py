@@ -3,6 +3,7 @@
 import codecs
 import json
 import os
+import re
 import sys
 from collections.abc import Callable, Iterable
 from io import TextIOWrapper
@@ -51,15 +52,24 @@ def introduce(console: Console, reading: Reading | None, model: Network | Ensemb
     print_line(console, f"device {model.device} ({model.device.reason})")
 
 
-def render(lines: Iterable[str | Text], table: Table | None = None) -> str:
-    """A table and the lines below it as text for standard output, in colour if that shows any."""
+def render(lines: Iterable[str | Text], *tables: Table) -> str:
+    """Tables and the lines below them as text for standard output, in colour if that shows any."""
     console = unfailing_console(sys.stdout)
     with console.capture() as capture:
-        if table is not None:
+        for table in tables:
             console.print(table)
         for line in lines:
             print_line(console, line)
     return capture.get()
+
+
+def output_width() -> int:
+    """How many characters fit on a line of standard output."""
+    return unfailing_console(sys.stdout).width
+
+
+_NUMBERS_IN_LINES = re.compile(r"\[\n\s*([^\[\]{}\"]*?)\n\s*\]")
+"""A list of numbers, a number a line; JSON has no line breaks in its texts."""
 
 
 def to_json(results: dict[str, Any]) -> str:
@@ -81,7 +91,8 @@ def to_json(results: dict[str, Any]) -> str:
     content = plain(results, "")
     if found:
         content["not_finite"] = {place: ", ".join(sorted(words)) for place, words in found.items()}
-    return json.dumps(content, indent=2, allow_nan=False) + "\n"
+    text = json.dumps(content, indent=2, allow_nan=False) + "\n"
+    return _NUMBERS_IN_LINES.sub(lambda found: "[" + " ".join(found[1].split()) + "]", text)
 
 
 _IN_ASCII = str.maketrans(
@@ -115,13 +126,18 @@ def spell_unencodable() -> None:
 def print_results(results: dict[str, Any], report: Callable[[dict[str, Any]], str], *, as_json: bool) -> None:
     """Write the results to standard output; if that cannot be done, say at least where the model is."""
     text = to_json(results) if as_json else report(results)
+    print_text(text, "the results could not be printed", f"the model is saved: {results['model']}")
+
+
+def print_text(text: str, failure: str, but: str = "") -> None:
+    """Write text to standard output; an error says what could not be done, and what was."""
     try:
         if sys.stdout is None:
             raise OSError("standard output is closed")
         sys.stdout.write(text)
         sys.stdout.flush()
     except OSError as error:
-        raise OSError(f"the results could not be printed ({error}); the model is saved: {results['model']}") from error
+        raise OSError(f"{failure} ({error}){f'; {but}' if but else ''}") from error
 
 
 def discard_unwritten() -> None:

@@ -12,7 +12,7 @@ from cyclopts import Parameter
 
 from nn_any.backends import MODES, Device, to_numpy
 from nn_any.core import activations, initializers, losses
-from nn_any.core.errors import InvalidValueError
+from nn_any.core.errors import InvalidTypeError, InvalidValueError
 from nn_any.core.layers import Dense, Dropout, Layer, Standardize
 from nn_any.core.optimizers import SGD, Adagrad, Adam, AdamW, Optimizer, RMSprop
 from nn_any.core.options import integer
@@ -36,6 +36,17 @@ def usage_errors() -> Iterator[None]:
     try:
         yield
     except (ValueError, TypeError) as error:
+        raise UsageError(str(error)) from error
+
+
+@contextmanager
+def argument_errors() -> Iterator[None]:
+    """Turn the errors that name an argument into usage errors, and leave those that name a file."""
+    try:
+        yield
+    except (InvalidValueError, InvalidTypeError) as error:
+        if type(error) not in (InvalidValueError, InvalidTypeError):
+            raise
         raise UsageError(str(error)) from error
 
 
@@ -83,6 +94,21 @@ HeaderOption = Annotated[
         help="Whether the first line of a .csv file has the names of the columns. By default it does if it is all "
         "text, if a column has text there and numbers everywhere else, if its fields count 0, 1, 2, ..., or if its "
         "class occurs there only."
+    ),
+]
+LeftOutOption = Annotated[
+    str | None,
+    Parameter(
+        help="The column of a .csv file that is predicted and so is no input, where its name does not tell: its name, "
+        "or its place, counted from 1, or from the end as -1, -2, ...",
+        allow_leading_hyphen=True,
+    ),
+]
+NamesOption = Annotated[
+    Literal["yes", "no"] | None,
+    Parameter(
+        help="Whether the first line of a .csv file has the names of the columns. By default it does if it has a name "
+        "that the network knows, or text above numbers."
     ),
 ]
 LayersOption = Annotated[
@@ -168,8 +194,13 @@ def load_data(
         return load_digits(device) if data == "digits" else load_mnist(device=device), None
     if Path(data).suffix.lower() not in (".npz", ".csv"):
         raise UsageError(f"data: expected digits, mnist, or a file ending in .npz or .csv, got {data!r}")
-    named = None if header is None else header == "yes"
-    return read_table(data, device=device, task=task, target=target, header=named)
+    with argument_errors():
+        return read_table(data, device=device, task=task, target=target, header=as_flag(header))
+
+
+def as_flag(word: str | None) -> bool | None:
+    """What yes, no or nothing says."""
+    return None if word is None else word == "yes"
 
 
 def describe_reading(reading: Reading | None) -> dict[str, Any] | None:

@@ -1,5 +1,6 @@
 """``nn-any train``: one network."""
 
+import shlex
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -17,6 +18,7 @@ from nn_any.cli.console import (
     print_line,
     print_results,
     render,
+    spelled,
     to_json,
 )
 from nn_any.cli.fitting import claimed, fit
@@ -161,6 +163,9 @@ def train(
         results["epochs_run"] = beginning.epochs  # without those of the run that this one takes up
         results |= {"epochs": len(history), "saved_epoch": saved_epoch, "engine": history.engine}
         results |= _test_results(history, saved_epoch, net.is_regression)
+        if net.is_regression:
+            measures = net.score(test, "r2", "mean_absolute_error")
+            results |= {f"test_{name}": value for name, value in measures.items()}
         path = folder / "model.safetensors"
         net.save(path)
         report = {**results, "history": history.to_dict()}
@@ -233,6 +238,12 @@ def _test_results(history: nn.History, saved_epoch: int, is_regression: bool) ->
     return results
 
 
+def _next_command(results: dict[str, Any]) -> str:
+    """How to go on: the command that predicts new examples."""
+    kind = Path(results["data"]).suffix.lower() or ".png"
+    return f"nn-any predict {shlex.quote(str(Path(results['model']).parent))} new{kind}"
+
+
 def _report(results: dict[str, Any]) -> str:
     """The results in words and numbers."""
     fields, epochs, saved = [], results["epochs"], results["saved_epoch"]
@@ -246,12 +257,14 @@ def _report(results: dict[str, Any]) -> str:
         fields.append(("best epoch", f"{100 * results['best_test_accuracy']:.2f} % {best}"))
     elif results["test_loss"] is not None:
         fields.append(("test loss", f"{loss_text(results['test_loss'])} after {when}"))
+        error = f"{results['test_mean_absolute_error']:.6g}"
+        fields.append(("test R²", spelled(f"{results['test_r2']:.4f}, mean absolute error {error}")))
     if results["scale"]:
-        fields.append(("inputs", f"divided by {results['scale']:g}, as whatever you give the saved network must be"))
+        fields.append(("inputs", f"whole numbers, which the saved network divides by {results['scale']:g} itself"))
     if what := results["standardized"]:
         fields.append(("standardised", f"{' and '.join(what)}: {options.RAW_NUMBERS}"))
     fields.append(("time", f"{results['seconds']:.2f} s for {counted(results['epochs_run'], 'epoch')}"))
-    fields += [("device", results["device"]), ("saved", results["model"])]
+    fields += [("device", results["device"]), ("saved", results["model"]), ("predict", _next_command(results))]
     lines = [Text.assemble((f"{name:15}", "bold"), text) for name, text in fields]
     for line in lines:
         line.highlight_regex(r"\d+\.\d\d %", "bold green")

@@ -141,7 +141,7 @@ def _by_name(
             f"target: expected a column that is no input of the network, got {taken_too[0]}; pass another, such as "
             f"{list_names([shown[i] for i in others], 5) or 'none'}"
         )
-    return taken, places, notes + _left_out(first, [i for i in others if i not in places], places, wanted)
+    return taken, places, notes + _left_out(shown, [i for i in others if i not in places], places, wanted)
 
 
 def _by_place(
@@ -165,12 +165,13 @@ def _by_place(
     if not given and wanted.outputs:
         others, places = others[: wanted.inputs], others[wanted.inputs :]
     places = places or []
-    return others, places, _left_out(first, dropped, places if not wanted.outputs else [], wanted)
+    shown = [show_name(field) if named else "" for field in first]
+    return others, places, _left_out(shown, dropped, places, wanted)
 
 
 def _parts(wanted: Wanted, given: bool) -> str:
     """What the columns of a file are."""
-    inputs = f"the {wanted.inputs} inputs of the network"
+    inputs = "one for each input of the network"
     return inputs if given or not wanted.outputs else f"{inputs} and what it predicts after them"
 
 
@@ -183,14 +184,14 @@ def _no_target(path: Path, wanted: Wanted, found: str) -> DataFileError:
     )
 
 
-def _left_out(first: list[str], others: list[int], places: list[int], wanted: Wanted) -> list[str]:
-    """What to tell of the columns that are not used."""
+def _left_out(shown: list[str], others: list[int], places: list[int], wanted: Wanted) -> list[str]:
+    """What to tell of the columns that are not used, by their names."""
     notes = []
     if places and not wanted.outputs:
-        names = [show_name(first[place]) or f"{place + 1}" for place in places]
+        names = [shown[place] or f"{place + 1}" for place in places]
         notes.append(f"{_columns(names)} left out: what the network predicts")
     if others:
-        names = [show_name(first[i]) or f"{i + 1} (no name)" for i in others]
+        names = [shown[i] or f"{i + 1} (no name)" for i in others]
         notes.append(f"{_columns(names)} left out: no input of the network")
     return notes
 

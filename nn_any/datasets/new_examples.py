@@ -22,7 +22,8 @@ from nn_any.datasets.tables import read_arrays, split_table
 
 PARTS = ("training", "validation", "test", "all")
 """Which examples of a file are meant."""
-_SUFFIXES = (".csv", ".npz", ".npy", *PICTURES)
+SUFFIXES = (".csv", ".npz", ".npy", *PICTURES)
+"""How the names of files to predict end."""
 
 
 class Inputs(NamedTuple):
@@ -73,7 +74,7 @@ def read_inputs(
     FileNotFoundError, ValueError
         If there is no such file, or it is of another kind, damaged, or does not fit the network.
     """
-    kind = _check_kind(path, *_SUFFIXES)
+    kind = _check_kind(path, *SUFFIXES)
     if kind in PICTURES:
         return _read_pictures(path, specification, invert, white)
     if kind == ".csv":
