@@ -64,10 +64,10 @@ def csv_text(net: nn.Network | nn.Ensemble, found: list[Answers]) -> str:
     """A line for each example: what is predicted, and the probabilities; where several files are read, which it is."""
     head, places = _places(found)
     classify = net.task == "classification"
-    head = [*head, *([target_name(net)] if classify else output_names(net, "prediction"))]
+    head = [*head, *([target_name(net)] if classify else output_names(net))]
     shown = found[0].probabilities is not None
     if shown:
-        names = class_names(net) if classify else output_names(net, "prediction")
+        names = class_names(net) if classify else output_names(net)
         head += [f"probability_{name}" for name in names]
     text = StringIO()
     writer = csv.writer(text, lineterminator="\n")
@@ -85,7 +85,7 @@ def json_text(net: nn.Network | nn.Ensemble, path: Path, found: list[Answers]) -
     if net.task == "classification":
         results |= {"target": target_name(net), "classes": class_names(net)}
     else:
-        results["targets"] = output_names(net, "prediction")
+        results["targets"] = output_names(net)
     results["predictions"] = []
     for each in found:
         for i, answer in enumerate(each.answers):
@@ -101,7 +101,7 @@ def _plain(net: nn.Network | nn.Ensemble, answer: Any) -> Any:
     if net.task == "classification":
         return answer
     if net.task == "multilabel":
-        return [name for name, yes in zip(output_names(net, "prediction"), answer, strict=True) if yes]
+        return [name for name, yes in zip(output_names(net), answer, strict=True) if yes]
     numbers = [float(str(value)) for value in answer]
     return numbers[0] if len(numbers) == 1 else numbers
 
@@ -152,7 +152,7 @@ def _classes(net: nn.Network | nn.Ensemble, table: Table, shown: bool) -> Callab
 
 def _labels(net: nn.Network | nn.Ensemble, table: Table, shown: bool) -> Callable[[Answers, int], list[Any]]:
     """The same for a multilabel network: the outputs that say yes."""
-    names = [spelled(name) for name in output_names(net, "prediction")]
+    names = [spelled(name) for name in output_names(net)]
     table.add_column("yes", overflow="fold")
     few = shown and len(names) <= _MOST_CLASSES
     for name in names if few else ():
@@ -169,7 +169,7 @@ def _labels(net: nn.Network | nn.Ensemble, table: Table, shown: bool) -> Callabl
 
 def _numbers(net: nn.Network | nn.Ensemble, table: Table, shown: bool) -> Callable[[Answers, int], list[Any]]:
     """The same for a network that predicts numbers."""
-    for name in output_names(net, "prediction"):
+    for name in output_names(net):
         table.add_column(spelled(name), justify="right", overflow="fold")
     return lambda each, i: [Text(f"{value:.6g}", "bold") for value in each.answers[i]]
 

@@ -4,10 +4,12 @@ import codecs
 import json
 import os
 import re
+import shlex
 import sys
 from collections.abc import Callable, Iterable
 from io import TextIOWrapper
 from math import isfinite, isnan
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -61,6 +63,12 @@ def render(lines: Iterable[str | Text], *tables: Table) -> str:
         for line in lines:
             print_line(console, line)
     return capture.get()
+
+
+def next_command(results: dict[str, Any]) -> str:
+    """How to go on after a run: the command that predicts new examples."""
+    kind = Path(results["data"]).suffix.lower() or ".png"
+    return f"nn-any predict {shlex.quote(str(Path(results['model']).parent))} new{kind}"
 
 
 def output_width() -> int:

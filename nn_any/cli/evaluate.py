@@ -111,7 +111,7 @@ def _labels(net: nn.Network | nn.Ensemble, data: nn.Dataset) -> dict[str, Any]:
     found = net.score(data, *measures)
     asked = nn.to_numpy(data.y).sum(axis=0).astype(int).tolist()
     each = []
-    for i, name in enumerate(output_names(net, "prediction")):
+    for i, name in enumerate(output_names(net)):
         scores = {measure.removeprefix("output_"): float(found[measure][i]) for measure in measures}
         each.append({"output": name, **scores, "examples": asked[i]})
     return {"accuracy": net.accuracy(data), "each_output": each}
@@ -122,7 +122,7 @@ def _numbers(net: nn.Network | nn.Ensemble, data: nn.Dataset) -> dict[str, Any]:
     found = net.score(data, "mean_squared_error", "mean_absolute_error", "r2")
     found = {"mean_squared_error": found["mean_squared_error"], "root_mean_squared_error": None} | found
     found["root_mean_squared_error"] = sqrt(found["mean_squared_error"])
-    return found | {"targets": output_names(net, "prediction")}
+    return found | {"targets": output_names(net)}
 
 
 def _report(results: dict[str, Any]) -> str:
@@ -138,9 +138,9 @@ def _report(results: dict[str, Any]) -> str:
         share = f"{100 * results['accuracy']:.2f} %"
         fields.append(("accuracy", share + (" with all outputs right" if results["task"] == "multilabel" else "")))
     else:
-        fields.append(("R²", spelled(f"{results['r2']:.4f} of the variance of the targets explained, at most 1")))
-        names = {"mean_absolute_error": "mean error", "root_mean_squared_error": "root of mean squares"}
-        fields += [(name, f"{results[key]:.6g}") for key, name in names.items()]
+        fields.append(("R²", f"{results['r2']:.4f}: 1 is perfect, 0 no better than always the mean"))
+        names = "mean_absolute_error", "mean_squared_error", "root_mean_squared_error"
+        fields += [(name.replace("_", " "), f"{results[name]:.6g}") for name in names]
     fields.append(("loss", f"{loss_text(results['loss'])} ({results['loss_function']})"))
     width = max(15, *(len(name) + 2 for name, _ in fields))
     return render([f"{spelled(name):{width}}{text}" for name, text in fields], *tables)

@@ -1,13 +1,14 @@
 """``nn-any info``: what a model file holds."""
 
 from pathlib import Path
+from textwrap import wrap
 from typing import Any
 
 from rich.text import Text
 
 import nn_any as nn
 from nn_any.cli import options
-from nn_any.cli.console import counted, print_text, render, spelled, to_json
+from nn_any.cli.console import counted, output_width, print_text, render, spelled, to_json
 from nn_any.cli.models import class_names, find_model, open_model
 from nn_any.core.summary import parameter_count, shape_text
 from nn_any.files import load_model
@@ -87,7 +88,10 @@ def _report(results: dict[str, Any], net: nn.Network | nn.Ensemble) -> str:
     if run := results["checkpoint"]:
         optimizer = run["settings"].get("optimizer", "")
         fields.append(("checkpoint", f"of a run of {counted(run['epochs'], 'epoch')} so far, {optimizer}"))
-    lines: list[str | Text] = [Text.assemble((f"{name:15}", "bold"), spelled(text)) for name, text in fields]
+    lines: list[str | Text] = []
+    for name, text in fields:
+        first, *others = wrap(spelled(text), max(40, output_width() - 15), break_long_words=False) or [""]
+        lines += [Text.assemble((f"{name:15}", "bold"), first), *(f"{'':15}{other}" for other in others)]
     return render([*lines, "", *spelled(net.summary()).splitlines()])
 
 

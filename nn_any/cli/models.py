@@ -40,9 +40,9 @@ def class_names(model: nn.Network | nn.Ensemble) -> list[Any]:
     return list(model.class_names or range(model.specification.classes))
 
 
-def output_names(model: nn.Network | nn.Ensemble, usual: str) -> list[str]:
+def output_names(model: nn.Network | nn.Ensemble) -> list[str]:
     """What the outputs of another network are called."""
-    names = model.schema.target_names
+    names, usual = model.schema.target_names, "output" if model.task == "multilabel" else "prediction"
     if names is not None and len(names) == model.outputs:
         return list(names)
     return [usual] if model.outputs == 1 else [f"{usual}_{i + 1}" for i in range(model.outputs)]

@@ -73,9 +73,10 @@ else:  # every registered name, for the help to list
 
 # Options that mean the same to every command that has them, with their help.
 TaskOption = Annotated[
-    Literal["classification", "regression"] | None,
+    Literal["classification", "multilabel", "regression"] | None,
     Parameter(
-        help="What the targets of a file are: classes, or numbers to predict. By default text is classes, and so are "
+        help="What the targets of a file are: classes, columns of 0 and 1 that are answers of yes or no each (y in "
+        "a .npz file), or numbers to predict. By default text is classes, and so are "
         "whole numbers if few are different: two, at most 20 that occur twice or more on average, or at most 1,000 "
         "that occur ten times or more; other numbers are to be predicted. The run says what it takes them for."
     ),
@@ -239,11 +240,17 @@ def is_image_data(training: Dataset) -> bool:
     return training.scale is not None
 
 
-def defaults(training: Dataset) -> Defaults:
-    """The defaults for these data: images of classes, a table of classes, or numbers to predict."""
+def task_of(reading: Reading | None) -> str | None:
+    """What a network must be told that it is for; None where its loss says so."""
+    return "multilabel" if reading is not None and reading.task == "multilabel" else None
+
+
+def defaults(training: Dataset, task: str | None = None) -> Defaults:
+    """The defaults for these data: images of classes, a table of classes or of answers, or numbers to predict."""
     images = is_image_data(training)
     if training.classes:
-        return _IMAGES if images else _TABLE
+        usual = _IMAGES if images else _TABLE
+        return usual._replace(loss="cross_entropy") if task == "multilabel" and not images else usual
     return _TABLE._replace(loss="mean_squared_error")
 
 

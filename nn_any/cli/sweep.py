@@ -17,6 +17,7 @@ from nn_any.cli.console import (
     counted,
     error_console,
     introduce,
+    next_command,
     print_line,
     print_results,
     render,
@@ -105,7 +106,8 @@ def sweep(
             decays = options.parse_numbers("weight_decays", weight_decays, allow_zero=True)
     splits, reading = options.load_data(data, chosen_device, task=task, target=target, header=header)
     training, validation, test = splits
-    usual = options.defaults(training)
+    told_task = options.task_of(reading)
+    usual = options.defaults(training, told_task)
     epochs, batch_size = epochs or usual.sweep_epochs, batch_size or usual.batch_size
     optimizer = optimizer or usual.optimizer
     model = usual.model(activation, loss, initializer)
@@ -125,6 +127,7 @@ def sweep(
             weight_decays=[candidate.weight_decay for candidate, _ in members],
             seeds=[member_seed for _, member_seed in members],
             **model,
+            task=told_task,
             device=chosen_device,
             dtype=dtype,
         )
@@ -206,6 +209,7 @@ def _report(results: dict[str, Any]) -> str:
         ("time", f"{results['seconds']:.2f} s for {networks}, {epochs} each"),
         ("device", results["device"]),
         ("saved", results["model"]),
+        ("predict", next_command(results)),
         ("picture", results["picture"] or f"not drawn: {results['picture_missing']}"),
     ]
     return render([f"{name:15}{text}" for name, text in fields], table)

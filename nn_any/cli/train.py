@@ -1,6 +1,5 @@
 """``nn-any train``: one network."""
 
-import shlex
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -15,6 +14,7 @@ from nn_any.cli.console import (
     counted,
     error_console,
     introduce,
+    next_command,
     print_line,
     print_results,
     render,
@@ -114,7 +114,8 @@ def train(
         saver = None if checkpoint is None else _checkpoint(checkpoint, folder, resume, overwrite)
     splits, reading = options.load_data(data, chosen_device, task=task, target=target, header=header)
     training, validation, test = splits
-    usual = options.defaults(training)
+    told_task = options.task_of(reading)
+    usual = options.defaults(training, told_task)
     epochs = usual.epochs if epochs is None else epochs
     patience = usual.patience if patience is None else patience
     optimizer = optimizer or usual.optimizer
@@ -125,7 +126,7 @@ def train(
     rates = {"learning_rate": learning_rate, "momentum": momentum, "weight_decay": weight_decay}
     with options.usage_errors():
         stack = options.build_layers(training, layers, dropout, model["loss"], standardize=standardize)
-        net = nn.Network(stack, **model, device=chosen_device, dtype=dtype, seed=seed)
+        net = nn.Network(stack, **model, task=told_task, device=chosen_device, dtype=dtype, seed=seed)
         method = options.build_optimizer(optimizer, **rates)
         rates = {name: getattr(method, name, None) for name in rates}
         method = options.with_schedule(method, schedule, training, epochs)
@@ -156,7 +157,7 @@ def train(
         results: dict[str, Any] = {"data": data, "scale": training.scale, "classes": options.class_names(training)}
         results["taken_for"] = options.describe_reading(reading)
         results |= {"layers": _layer_sizes(net), **model, "dropout": dropout}
-        results["standardized"] = options.standardized(net.layers)
+        results |= {"task": net.task, "standardized": options.standardized(net.layers)}
         results |= {"optimizer": optimizer, **rates, "schedule": schedule}
         results |= {"batch_size": batch_size, "patience": patience, "dtype": dtype, "seed": net.seed}
         results |= {"device": str(net.device), "interrupted": exit_code != 0, "steps": net.steps, "seconds": seconds}
@@ -238,12 +239,6 @@ def _test_results(history: nn.History, saved_epoch: int, is_regression: bool) ->
     return results
 
 
-def _next_command(results: dict[str, Any]) -> str:
-    """How to go on: the command that predicts new examples."""
-    kind = Path(results["data"]).suffix.lower() or ".png"
-    return f"nn-any predict {shlex.quote(str(Path(results['model']).parent))} new{kind}"
-
-
 def _report(results: dict[str, Any]) -> str:
     """The results in words and numbers."""
     fields, epochs, saved = [], results["epochs"], results["saved_epoch"]
@@ -253,7 +248,8 @@ def _report(results: dict[str, Any]) -> str:
     when = "the last epoch" if saved == epochs else f"epoch {saved}, saved as the best on validation data"
     if results["best_epoch"] is not None:
         best = f"after epoch {results['best_epoch']}, chosen on the test data"
-        fields.append(("test accuracy", f"{100 * results['test_accuracy']:.2f} % after {when}"))
+        rows = " of the rows right in all outputs" if results["task"] == "multilabel" else ""
+        fields.append(("test accuracy", f"{100 * results['test_accuracy']:.2f} %{rows} after {when}"))
         fields.append(("best epoch", f"{100 * results['best_test_accuracy']:.2f} % {best}"))
     elif results["test_loss"] is not None:
         fields.append(("test loss", f"{loss_text(results['test_loss'])} after {when}"))
@@ -264,7 +260,7 @@ def _report(results: dict[str, Any]) -> str:
     if what := results["standardized"]:
         fields.append(("standardised", f"{' and '.join(what)}: {options.RAW_NUMBERS}"))
     fields.append(("time", f"{results['seconds']:.2f} s for {counted(results['epochs_run'], 'epoch')}"))
-    fields += [("device", results["device"]), ("saved", results["model"]), ("predict", _next_command(results))]
+    fields += [("device", results["device"]), ("saved", results["model"]), ("predict", next_command(results))]
     lines = [Text.assemble((f"{name:15}", "bold"), text) for name, text in fields]
     for line in lines:
         line.highlight_regex(r"\d+\.\d\d %", "bold green")

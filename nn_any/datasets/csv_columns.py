@@ -130,7 +130,7 @@ def _by_name(
     others, notes = [i for i in range(len(first)) if i not in taken], list[str]()
     if places is None and wanted.outputs:
         candidates = [i for i in others if shown[i]]
-        if len(candidates) != wanted.outputs:
+        if len(candidates) != wanted.outputs or wanted.targets is not None:
             raise _no_target(path, wanted, list_names([shown[i] for i in candidates], 20) or "no others")
         places = candidates
         notes.append(f"{_columns([shown[place] for place in places])} taken for what the network predicts")

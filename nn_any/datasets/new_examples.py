@@ -74,7 +74,7 @@ def read_inputs(
     FileNotFoundError, ValueError
         If there is no such file, or it is of another kind, damaged, or does not fit the network.
     """
-    kind = _check_kind(path, *SUFFIXES)
+    kind = _check_kind("files", path, *SUFFIXES)
     if kind in PICTURES:
         return _read_pictures(path, specification, invert, white)
     if kind == ".csv":
@@ -109,7 +109,7 @@ def read_examples(
     FileNotFoundError, ValueError
         If there is no such file, or it is of another kind, damaged, or does not fit the network.
     """
-    kind = _check_kind(path, ".csv", ".npz")
+    kind = _check_kind("data", path, ".csv", ".npz")
     if kind == ".csv":
         outputs = 1 if specification.task == "classification" else specification.outputs
         columns = read_columns(path, replace(_wanted(specification), outputs=outputs), target=target, header=header)
@@ -135,16 +135,16 @@ def _only_array(path: Path) -> tuple[np.ndarray, list[str]]:
     return x, [name for name in names if name != taken]
 
 
-def _check_kind(path: Path, *suffixes: str) -> str:
+def _check_kind(name: str, path: Path, *suffixes: str) -> str:
     """How the name of a file ends that is there."""
     kind = path.suffix.lower()
     if kind not in suffixes:
         raise InvalidValueError(
-            f"data: expected a file ending in {', '.join(suffixes[:-1])} or {suffixes[-1]}, got {path.name}; write it "
-            "as one of these"
+            f"{name}: expected a file ending in {', '.join(suffixes[:-1])} or {suffixes[-1]}, got {path.name}; "
+            "write it as one of these"
         )
     if not path.is_file():
-        raise FileNotFoundError(f"data: expected a file, found none at {path}")
+        raise FileNotFoundError(f"{name}: expected a file, found none at {path}")
     return kind
 
 

@@ -150,6 +150,8 @@ def read_table(
             targets, classes = _number_classes(path, targets)
         parts = np.split(targets, np.cumsum([len(y) for _, y in pairs])[:-1])
         pairs = [(x, part) for (x, _), part in zip(pairs, parts, strict=True)]
+    elif task == "multilabel":
+        classes = {y.shape[-1] for _, y in pairs}.pop()
     with prefix_path(path):
         whole, *test = (
             Dataset(x, y, classes=classes, device=place, scale=255 if x.dtype == np.uint8 else None) for x, y in pairs
