@@ -18,6 +18,17 @@ def run(*arguments, cwd, **environment):
     )
 
 
+def call(capsys, *arguments, code=0):
+    """What the command writes, run in this process: standard output and standard error."""
+    from nn_any.cli import main
+
+    with pytest.raises(SystemExit) as ended:
+        main([*map(str, arguments)])
+    out, err = capsys.readouterr()
+    assert ended.value.code == code, err
+    return out, err
+
+
 posix = pytest.mark.skipif(os.name != "posix", reason="needs a pseudo-terminal")
 
 

@@ -145,7 +145,7 @@ def _classes(net: nn.Network | nn.Ensemble, table: Table, shown: bool) -> Callab
             return [name, *map(_share, row)]
         chosen = numbers[each.answers[i]]
         others = [k for k in np.argsort(-row, kind="stable").tolist() if k != chosen][: _BEST - 1]
-        return [name, _share(row[chosen]), ", ".join(f"{names[k]} {_share(row[k])}" for k in others)]
+        return [name, _share(row[chosen]), ", ".join(f"{names[k]}: {_share(row[k])}" for k in others)]
 
     return cells
 
@@ -161,7 +161,7 @@ def _labels(net: nn.Network | nn.Ensemble, table: Table, shown: bool) -> Callabl
     def cells(each: Answers, i: int) -> list[Any]:
         row = None if each.probabilities is None else each.probabilities[i]
         said = [k for k, yes in enumerate(each.answers[i]) if yes]
-        listed = [names[k] if row is None or few else f"{names[k]} {_share(row[k])}" for k in said]
+        listed = [names[k] if row is None or few else f"{names[k]}: {_share(row[k])}" for k in said]
         return [Text(", ".join(listed) or "none", "bold"), *(map(_share, row) if few and row is not None else ())]
 
     return cells

@@ -9,6 +9,7 @@ import nn_any as nn
 from nn_any.cli.console import discard_unwritten, error_console, print_line, spell_unencodable
 from nn_any.cli.devices import devices
 from nn_any.cli.evaluate import evaluate
+from nn_any.cli.export import export
 from nn_any.cli.info import info
 from nn_any.cli.options import UsageError
 from nn_any.cli.predict import predict
@@ -24,7 +25,7 @@ app = App(
     version=nn.__version__,
     suppress_keyboard_interrupt=False,
 )
-for command in (train, predict, evaluate, info, sweep, devices):
+for command in (train, predict, evaluate, info, export, sweep, devices):
     app.command(command)
 
 

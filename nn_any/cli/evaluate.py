@@ -23,6 +23,7 @@ _MOST_CLASSES, _MOST_CONFUSIONS = 20, 10
 
 def evaluate(
     model: Path,
+    /,
     data: str,
     *,
     target: options.TargetOption = None,
@@ -131,7 +132,7 @@ def _report(results: dict[str, Any]) -> str:
     fields = [("data", f"{results['data']}{part}: {counted(results['examples'], 'example')}")]
     tables: list[Table] = []
     if results["task"] == "classification":
-        tables = [_confusion_table(results), _scores_table(results["each_class"], "class")]
+        tables = [*_confusion_tables(results), _scores_table(results["each_class"], "class")]
     elif results["task"] == "multilabel":
         tables = [_scores_table(results["each_output"], "output")]
     if "accuracy" in results:
@@ -146,7 +147,7 @@ def _report(results: dict[str, Any]) -> str:
     return render([f"{spelled(name):{width}}{text}" for name, text in fields], *tables)
 
 
-def _confusion_table(results: dict[str, Any]) -> Table:
+def _confusion_tables(results: dict[str, Any]) -> list[Table]:
     """How often each class was taken for each other one; of many classes the most frequent mistakes."""
     names, matrix = [spelled(str(name)) for name in results["classes"]], results["confusion_matrix"]
     width = max(map(len, names)) + sum(max(len(name), 4) + 3 for name in names)
@@ -157,14 +158,14 @@ def _confusion_table(results: dict[str, Any]) -> Table:
         found = metrics.confusions(np.array(matrix), _MOST_CONFUSIONS)
         for i, j, count in found:
             table.add_row(names[i], names[j], f"{count:,}")
-        return table
+        return [table] if found else []
     table.add_column("predicted:")
     for name in names:
         table.add_column(name, justify="right")
     for i, (name, row) in enumerate(zip(names, matrix, strict=True)):
         cells = [Text(f"{count:,}" if count else "·", "bold green" if i == j else "") for j, count in enumerate(row)]
         table.add_row(name, *cells)
-    return table
+    return [table]
 
 
 def _scores_table(each: list[dict[str, Any]], what: str) -> Table:

@@ -16,7 +16,7 @@ from nn_any.files import load_model
 _MOST_NAMES = 12
 
 
-def info(model: Path, *, as_json: options.JsonOption = False) -> int:
+def info(model: Path, /, *, as_json: options.JsonOption = False) -> int:
     """Show what a model is: its layers, what it predicts from what, and how it was trained.
 
     Parameters

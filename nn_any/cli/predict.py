@@ -25,6 +25,7 @@ STANDARD_INPUT = "standard input"
 
 def predict(
     model: Path,
+    /,
     *files: Annotated[str, Parameter(allow_leading_hyphen=True)],
     target: options.LeftOutOption = None,
     header: options.NamesOption = None,
