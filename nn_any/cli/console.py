@@ -138,13 +138,18 @@ def print_results(results: dict[str, Any], report: Callable[[dict[str, Any]], st
 
 
 def print_text(text: str, failure: str, but: str = "") -> None:
-    """Write text to standard output; an error says what could not be done, and what was."""
+    """Write text to standard output; an error says what could not be done, and what was.
+
+    A reader that leaves early, as ``head`` does, has all that it wants, if there is nothing else to tell.
+    """
     try:
         if sys.stdout is None:
             raise OSError("standard output is closed")
         sys.stdout.write(text)
         sys.stdout.flush()
     except OSError as error:
+        if isinstance(error, BrokenPipeError) and not but:
+            return
         raise OSError(f"{failure} ({error}){f'; {but}' if but else ''}") from error
 
 

@@ -15,7 +15,7 @@ from nn_any.cli import options
 from nn_any.cli.answers import Answers, answer, csv_text, json_text, table_text
 from nn_any.cli.console import counted, error_console, print_line, print_text
 from nn_any.cli.models import find_model, open_model
-from nn_any.core.errors import InvalidTypeError, InvalidValueError
+from nn_any.core.errors import InvalidValueError
 from nn_any.core.options import positive
 from nn_any.datasets.new_examples import SUFFIXES, read_inputs
 from nn_any.files import write_atomically
@@ -73,13 +73,7 @@ def predict(
         white = None if white is None else positive("white", white)
     path = find_model(model)
     net = open_model(path, str(chosen_device))
-    wants = probabilities if probabilities is not None else net.specification.gives_probabilities
-    wants = wants and not net.is_regression
-    if wants and not net.specification.gives_probabilities:
-        raise InvalidTypeError(
-            f"probabilities: expected outputs within 0 … 1, got a network whose last activation is "
-            f"{net.specification.output_activation.name}; add --no-probabilities"
-        )
+    wants = _wants_probabilities(net, probabilities)
     how: dict[str, Any] = {"target": target, "header": options.as_flag(header), "invert": invert, "white": white}
     told: dict[str, list[str]] = {}
     found = []
@@ -111,6 +105,17 @@ def _check_options(files: Sequence[str], as_csv: bool, as_json: bool, output: Pa
         raise options.UsageError("csv: expected --csv or --json, got both; leave one of them out")
     if output is not None and output.exists() and not overwrite:
         raise options.UsageError(f"output: {output} is there already; choose another file, or add --overwrite")
+
+
+def _wants_probabilities(net: nn.Network | nn.Ensemble, given: bool | None) -> bool:
+    """Whether to give probabilities: by default if there are any."""
+    there = not net.is_regression and net.specification.gives_probabilities
+    if given and not there:
+        what = "one that predicts numbers" if net.is_regression else net.specification.output_activation.name
+        raise options.UsageError(
+            f"probabilities: expected a classifier with outputs within 0 … 1, got {what}; leave it out"
+        )
+    return there if given is None else given
 
 
 def _show(file: str) -> str:

@@ -180,7 +180,7 @@ def _no_target(path: Path, wanted: Wanted, found: str) -> DataFileError:
     names = f" ({list_names(list(wanted.targets), 5)})" if wanted.targets else ""
     return DataFileError(
         f"{path}: expected {wanted.outputs} column(s) beside the inputs, with what the network predicts{names}, got "
-        f"{found}; say which with --target COLUMN"
+        f"{found}; add it, or say which it is with --target COLUMN"
     )
 
 
