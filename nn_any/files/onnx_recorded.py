@@ -1,0 +1,304 @@
+"""A formula of the Array API in operators of ONNX: recorded on stand-ins for arrays, and its calls then translated.
+
+It is recorded for batches of two sizes. What differs between the recordings is the batch axis, which stays open.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from nn_any.backends.replay.nodes import Node, leaves
+from nn_any.backends.replay.recorded import Recorded, RecordingNamespace, UnrecordableError
+from nn_any.backends.replay.tape import Tape, recording
+from nn_any.core.typing import Shape
+from nn_any.files.onnx_graph import Graph
+
+_SIZES = 2, 3
+"""The numbers of examples of the two recordings."""
+
+_ELEMENTWISE = {
+    "abs": "Abs", "acos": "Acos", "acosh": "Acosh", "add": "Add", "asin": "Asin", "asinh": "Asinh", "atan": "Atan",
+    "atanh": "Atanh", "bitwise_and": "And", "bitwise_invert": "Not", "bitwise_or": "Or", "bitwise_xor": "Xor",
+    "ceil": "Ceil", "cos": "Cos", "cosh": "Cosh", "divide": "Div", "equal": "Equal", "exp": "Exp", "floor": "Floor",
+    "greater": "Greater", "greater_equal": "GreaterOrEqual", "less": "Less", "less_equal": "LessOrEqual", "log": "Log",
+    "logical_and": "And", "logical_not": "Not", "logical_or": "Or", "logical_xor": "Xor", "maximum": "Max",
+    "minimum": "Min", "multiply": "Mul", "negative": "Neg", "pow": "Pow", "round": "Round", "sign": "Sign",
+    "sin": "Sin", "sinh": "Sinh", "sqrt": "Sqrt", "subtract": "Sub", "tan": "Tan", "tanh": "Tanh",
+}  # fmt: skip
+_LOGICAL = {"And", "Not", "Or", "Xor"}
+_REDUCTIONS = {"max": "ReduceMax", "mean": "ReduceMean", "min": "ReduceMin", "prod": "ReduceProd", "sum": "ReduceSum"}
+_NOT_IN_DOUBLE = {"Acos", "Acosh", "Asin", "Asinh", "Atan", "Atanh", "Cosh", "Sinh", "Tan"}
+"""Operators that onnxruntime has in float32 only."""
+_SHAPED = {"broadcast_to", "getitem", "reshape", "setitem"}
+"""Calls whose arguments may depend on the number of examples."""
+
+
+def write_formula(graph: Graph, x: str, shape: Shape, dtype: str, formula: Callable[[Any, Tape], Any]) -> str:
+    """Write the nodes of what ``formula(x, tape)`` computes on arrays of the tape; return the name of the result.
+
+    Parameters
+    ----------
+    graph : Graph
+    x : str
+        The name of the inputs in the graph, (n, *shape).
+    shape, dtype
+        Of one example.
+    formula : function
+        It takes the inputs and the tape, whose `constant` makes an array one that can be recorded.
+
+    Raises
+    ------
+    TypeError
+        If a call has no translation, or the result depends on the number of examples in another way than its shape.
+    """
+    one, other = (_record(formula, (n, *shape), dtype) for n in _SIZES)
+    return _Writer(graph, one[0], x).name(one[1], other[1])
+
+
+def _record(formula: Callable[[Any, Tape], Any], shape: Shape, dtype: str) -> tuple[Node, Node]:
+    with recording(imagining=False, namespace=RecordingNamespace()) as tape, np.errstate(all="ignore"):
+        x = tape.input(np.zeros(shape, dtype))
+        result = formula(x, tape)
+        if not isinstance(result, Recorded):
+            raise UnrecordableError("the result does not depend on the inputs")
+        return x.node, result.node
+
+
+class _Writer:
+    """Translates the calls that a result needs, each once; `one` and `other` are the same call in both recordings."""
+
+    def __init__(self, graph: Graph, start: Node, x: str) -> None:
+        self._graph, self._names = graph, {start: x}
+
+    def name(self, one: Node, other: Node) -> str:
+        """What the array is called in the graph."""
+        if one not in self._names:
+            if _numbers(one) != _numbers(other):
+                raise UnrecordableError("it computes something else for another number of examples")
+            self._names[one] = self._constant(one, other) if one.name == "constant" else self._call(one, other)
+        return self._names[one]
+
+    def _constant(self, one: Node, other: Node) -> str:
+        if one.layout.shape != other.layout.shape or not np.array_equal(one.value, other.value, equal_nan=True):
+            raise UnrecordableError("a constant depends on the number of examples")
+        return self._graph.constant(one.value)
+
+    def _call(self, one: Node, other: Node) -> str:
+        if one.name in _ELEMENTWISE or one.name in ("where", "clip"):
+            return self._elementwise(one, other)
+        translate = getattr(self, f"_{one.name}", None)
+        if one.name in _REDUCTIONS:
+            translate = self._reduction
+        if translate is None or one.several:
+            called = one.args[0].name if one.name == "part" else one.name
+            raise UnrecordableError(f"it calls {called}, which has no translation")
+        return str(translate(one, other))
+
+    # elementwise functions
+
+    def _elementwise(self, one: Node, other: Node) -> str:
+        pairs = list(zip(one.args, other.args, strict=True))
+        if one.name == "clip":
+            pairs += [(one.kwargs.get(bound), other.kwargs.get(bound)) for bound in ("min", "max")[len(pairs) - 1 :]]
+        if one.name == "where":
+            choice, *values = self._operands(one, pairs[:1], np.dtype(bool)) + self._operands(one, pairs[1:])
+            return self._graph.add("Where", choice, *values)
+        if one.name == "clip":
+            x, *bounds = self._operands(one, [pair for pair in pairs if pair[0] is not None])
+            names = [name for name, (bound, _) in zip(("Max", "Min"), pairs[1:], strict=True) if bound is not None]
+            for name, bound in zip(names, bounds, strict=True):
+                x = self._graph.add(name, x, bound)
+            return x
+        operator = _ELEMENTWISE[one.name]
+        operands = self._operands(one, pairs, np.dtype(bool) if operator in _LOGICAL else None)
+        if operator in _NOT_IN_DOUBLE and one.layout.dtype == np.float64:
+            raise UnrecordableError(f"onnxruntime has no {one.name} for float64; export net.astype('float32')")
+        return self._graph.add(operator, *operands)
+
+    def _operands(self, one: Node, pairs: list[tuple[Any, Any]], dtype: Any = None) -> list[str]:
+        """Names of arrays and numbers, in the dtype that they have together."""
+        kinds = [arg.layout.dtype if isinstance(arg, Node) else arg for arg, _ in pairs]
+        dtype = np.result_type(*kinds) if dtype is None else dtype
+        return [self._operand(one, arg, its, dtype) for arg, its in pairs]
+
+    def _operand(self, one: Node, arg: Any, its: Any, dtype: np.dtype) -> str:
+        if not isinstance(arg, Node):
+            return self._graph.constant(np.asarray(arg, dtype))
+        if arg.name == "constant" and arg.layout.shape != its.layout.shape:  # of the shape of a batch
+            return self._graph.constant(np.asarray(self._fill(one, arg, its), dtype))
+        return self._cast(self.name(arg, its), arg.layout.dtype, dtype)
+
+    def _fill(self, one: Node, arg: Node, its: Node) -> Any:
+        """The one number of an array that is broadcast to the shape of the result."""
+        shapes = [leaf.layout.shape for leaf in one.inputs() if leaf.name != "constant"]
+        numbers = {*arg.value.reshape(-1).tolist(), *its.value.reshape(-1).tolist()}
+        if len(numbers) != 1 or np.broadcast_shapes(*shapes) != one.layout.shape:
+            raise UnrecordableError("a constant depends on the number of examples")
+        return numbers.pop()
+
+    def _cast(self, name: str, before: np.dtype, after: np.dtype) -> str:
+        return name if before == after else self._graph.cast(name, after)
+
+    def _astype(self, one: Node, other: Node) -> str:
+        return self._cast(self.name(one.args[0], other.args[0]), one.args[0].layout.dtype, one.layout.dtype)
+
+    def _square(self, one: Node, other: Node) -> str:
+        x = self.name(one.args[0], other.args[0])
+        return self._graph.add("Mul", x, x)
+
+    def _expm1(self, one: Node, other: Node) -> str:
+        """tanh(x / 2) (exp x + 1), which loses no digits around 0 and does not overflow early."""
+        add, x, number = self._graph.add, self.name(one.args[0], other.args[0]), self._number(one)
+        return add("Mul", add("Tanh", add("Mul", x, number(0.5))), add("Add", add("Exp", x), number(1)))
+
+    def _log1p(self, one: Node, other: Node) -> str:
+        """x ln u / (u - 1) for u = 1 + x, and x where u is 1: the errors of u cancel."""
+        add, x, number = self._graph.add, self.name(one.args[0], other.args[0]), self._number(one)
+        u = add("Add", x, number(1))
+        quotient = add("Div", x, add("Sub", u, number(1)))
+        return add("Where", add("Equal", u, number(1)), x, add("Mul", add("Log", u), quotient))
+
+    def _number(self, one: Node) -> Callable[[float], str]:
+        return lambda value: self._graph.constant(np.asarray(value, one.layout.dtype))
+
+    # sums and products
+
+    def _reduction(self, one: Node, other: Node) -> str:
+        x = one.args[0]
+        options = dict(zip(("axis",), one.args[1:], strict=False)) | one.kwargs
+        axis, keepdims = options.get("axis"), int(options.get("keepdims", False))
+        name = self._cast(self.name(x, other.args[0]), x.layout.dtype, one.layout.dtype)
+        axes = range(len(x.layout.shape)) if axis is None else np.atleast_1d(axis)
+        return self._graph.add(_REDUCTIONS[one.name], name, self._integers(axes), keepdims=keepdims)
+
+    def _matmul(self, one: Node, other: Node) -> str:
+        names = [self.name(a, b) for a, b in zip(one.args, other.args, strict=True)]
+        pairs = zip(names, one.args, strict=True)
+        return self._graph.add("MatMul", *[self._cast(n, arg.layout.dtype, one.layout.dtype) for n, arg in pairs])
+
+    # shapes
+
+    def _integers(self, values: Any) -> str:
+        return self._graph.constant(np.asarray([*values], np.int64))
+
+    def _transpose(self, one: Node, other: Node, order: Any) -> str:
+        return self._graph.add("Transpose", self.name(one.args[0], other.args[0]), perm=[int(axis) for axis in order])
+
+    def _mT(self, one: Node, other: Node) -> str:  # noqa: N802 - the standard's name
+        *lead, last = range(len(one.layout.shape))
+        return self._transpose(one, other, [*lead[:-1], last, lead[-1]])
+
+    _matrix_transpose = _mT
+
+    def _permute_dims(self, one: Node, other: Node) -> str:
+        axes = one.kwargs.get("axes", one.args[-1])
+        return self._transpose(one, other, [axis % len(axes) for axis in axes])
+
+    def _moveaxis(self, one: Node, other: Node) -> str:
+        places = np.empty(one.layout.shape).ndim  # the axes carry their numbers to where they go
+        numbered = np.moveaxis(np.empty(tuple(range(2, places + 2))), *one.args[1:], **one.kwargs)
+        return self._transpose(one, other, [size - 2 for size in numbered.shape])
+
+    def _reshape(self, one: Node, other: Node) -> str:
+        sizes = [-1 if a != b else a for a, b in zip(one.layout.shape, other.layout.shape, strict=True)]
+        if sizes.count(-1) > 1:
+            raise UnrecordableError("it reshapes to a shape in which the number of examples appears twice")
+        return self._graph.add("Reshape", self.name(one.args[0], other.args[0]), self._integers(sizes))
+
+    _expand_dims = _squeeze = _reshape
+
+    def _broadcast_to(self, one: Node, other: Node) -> str:
+        sizes = [1 if a != b else a for a, b in zip(one.layout.shape, other.layout.shape, strict=True)]
+        before = one.args[0].layout.shape
+        grown = (1,) * (len(sizes) - len(before)) + before
+        if any(size == 1 and after not in (1, was) for size, after, was in zip(sizes, one.layout.shape, grown, strict=True)):
+            raise UnrecordableError("it broadcasts a row to the number of examples")
+        return self._graph.add("Expand", self.name(one.args[0], other.args[0]), self._integers(sizes))
+
+    def _concat(self, one: Node, other: Node) -> str:
+        names = [self.name(a, b) for a, b in zip(one.args[0], other.args[0], strict=True)]
+        return self._graph.add("Concat", *names, axis=one.kwargs.get("axis", 0))
+
+    def _stack(self, one: Node, other: Node) -> str:
+        axis = one.kwargs.get("axis", 0)
+        pairs = zip(one.args[0], other.args[0], strict=True)
+        names = [self._graph.add("Unsqueeze", self.name(a, b), self._integers([axis])) for a, b in pairs]
+        return self._graph.add("Concat", *names, axis=axis)
+
+    def _take(self, one: Node, other: Node) -> str:
+        (x, indices), (its, others) = one.args[:2], other.args[:2]
+        return self._graph.add("Gather", self.name(x, its), self.name(indices, others), axis=one.kwargs.get("axis", 0))
+
+    def _setitem(self, one: Node, other: Node) -> str:
+        """Padding: an array put into a larger one that is filled with a number."""
+        pads = [_margins(node) for node in (one, other)]
+        (base, _, x), (_, _, its) = one.args, other.args
+        if base.name != "constant" or len({*base.value.reshape(-1).tolist()}) != 1:
+            raise UnrecordableError("it changes a part of an array")
+        fill = self._graph.constant(base.value.reshape(-1)[0])
+        name = self._cast(self.name(x, its), x.layout.dtype, base.layout.dtype)
+        return self._graph.add("Pad", name, self._integers(_same(*pads)), fill)
+
+    def _getitem(self, one: Node, other: Node) -> str:
+        x, shapes = self.name(one.args[0], other.args[0]), (one.args[0].layout.shape, other.args[0].layout.shape)
+        keys = [_all_axes(node.args[1], len(shape)) for node, shape in zip((one, other), shapes, strict=True)]
+        cuts: list[tuple[int, int, int] | None] = []  # None: all of the axis
+        gone: list[int] = []
+        new: list[int] = []
+        for key, its in zip(*keys, strict=True):
+            if key is None:
+                new.append(len(cuts) - len(gone) + len(new))
+                continue
+            axis = len(cuts)
+            whole = all(_cut(k, size[axis]) == (0, size[axis], 1) for k, size in zip((key, its), shapes, strict=True))
+            cuts.append(None if whole else _same(*[_cut(k, s[axis]) for k, s in zip((key, its), shapes, strict=True)]))
+            gone += [] if isinstance(key, slice) else [axis]
+        if any(cuts):
+            which = [axis for axis, cut in enumerate(cuts) if cut]
+            starts, stops, steps = zip(*[cut for cut in cuts if cut], strict=True)
+            x = self._graph.add("Slice", x, *map(self._integers, (starts, stops, which, steps)))
+        x = self._graph.add("Squeeze", x, self._integers(gone)) if gone else x
+        return self._graph.add("Unsqueeze", x, self._integers(new)) if new else x
+
+
+def _same(value: Any, other: Any) -> Any:
+    """A value that both recordings have."""
+    if value != other:
+        raise UnrecordableError("it takes other rows for another number of examples")
+    return value
+
+
+def _numbers(node: Node) -> Any:
+    """What a call is, but for the arrays that it takes, and for what is shapes and rows."""
+    given = leaves((node.args[:1] if node.name in _SHAPED else node.args, node.kwargs))
+    return node.name, *["array" if isinstance(leaf, Node) else repr(leaf) for leaf in given]
+
+
+def _all_axes(key: Any, axes: int) -> list[Any]:
+    """An index with an entry for each axis, and None for each new one."""
+    entries = list(key) if isinstance(key, tuple) else [key]
+    if not all(entry is None or entry is Ellipsis or isinstance(entry, slice | int | np.integer) for entry in entries):
+        raise UnrecordableError("it takes elements by an array")
+    rest = [slice(None)] * (axes - sum(entry is not None and entry is not Ellipsis for entry in entries))
+    at = next((i for i, entry in enumerate(entries) if entry is Ellipsis), len(entries))
+    return entries[:at] + rest + entries[at + 1 :]
+
+
+def _margins(node: Node) -> list[int]:
+    """How far what a call puts into an array lies from its beginning along each axis, then from its end."""
+    shape = node.args[0].layout.shape
+    keys = _all_axes(node.args[1], len(shape))
+    cuts = [_cut(key, size) for key, size in zip(keys, shape, strict=False)]
+    whole = isinstance(node.args[2], Node) and [stop - start for start, stop, _ in cuts] == [*node.args[2].layout.shape]
+    if len(keys) != len(shape) or not whole:
+        raise UnrecordableError("it changes a part of an array")
+    return [start for start, _, _ in cuts] + [size - stop for (_, stop, _), size in zip(cuts, shape, strict=True)]
+
+
+def _cut(key: Any, size: int) -> tuple[int, int, int]:
+    """Where a slice begins and ends along an axis of a size, and its step."""
+    if not isinstance(key, slice):
+        return int(key) % size, int(key) % size + 1, 1
+    start, stop, step = key.indices(size)
+    return start, stop if stop >= 0 else -(2**31), step
