@@ -97,7 +97,7 @@ def _told(spec: Specification) -> str:
 def _properties(spec: Specification) -> dict[str, str]:
     """What is known of the data, as JSON."""
     schema = _schema(spec)
-    task = "regression" if spec.is_regression else "multilabel" if spec.is_multilabel else "classification"
+    task = "regression" if spec.is_regression else "multilabel" if getattr(spec, "is_multilabel", False) else "classification"
     known = {"task": task, "class_names": schema.class_names}
     known |= {"feature_names": schema.feature_names, "target_names": schema.target_names}
     return {name: json.dumps(value) for name, value in known.items() if value is not None}

@@ -210,10 +210,10 @@ class _Writer:
 
     def _broadcast_to(self, one: Node, other: Node) -> str:
         sizes = [1 if a != b else a for a, b in zip(one.layout.shape, other.layout.shape, strict=True)]
-        before = one.args[0].layout.shape
-        grown = (1,) * (len(sizes) - len(before)) + before
-        if any(size == 1 and after not in (1, was) for size, after, was in zip(sizes, one.layout.shape, grown, strict=True)):
-            raise UnrecordableError("it broadcasts a row to the number of examples")
+        before = (1,) * len(sizes) + one.args[0].layout.shape
+        for size, axis, was in zip(sizes[::-1], one.layout.shape[::-1], before[::-1], strict=False):
+            if size != axis != was:
+                raise UnrecordableError("it repeats a row for each example")
         return self._graph.add("Expand", self.name(one.args[0], other.args[0]), self._integers(sizes))
 
     def _concat(self, one: Node, other: Node) -> str:
