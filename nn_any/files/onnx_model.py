@@ -90,15 +90,14 @@ def _model(snapshot: Snapshot, tensors: dict[str, np.ndarray]) -> Any:
 def _told(spec: Specification) -> str:
     """What a user of the model must know of its inputs."""
     sizes = "height, width, channels" if len(spec.input_shape) == 3 else ", ".join(map(str, spec.input_shape))
-    scale = _schema(spec).scale
+    scale = spec.schema.scale
     return f"(n, {sizes}){'' if scale is None else f', as they are stored: the model divides them by {scale:g}'}"
 
 
 def _properties(spec: Specification) -> dict[str, str]:
     """What is known of the data, as JSON."""
-    schema = _schema(spec)
-    task = "regression" if spec.is_regression else "multilabel" if getattr(spec, "is_multilabel", False) else "classification"
-    known = {"task": task, "class_names": schema.class_names}
+    schema = spec.schema
+    known: dict[str, Any] = {"task": spec.task, "class_names": schema.class_names}
     known |= {"feature_names": schema.feature_names, "target_names": schema.target_names}
     return {name: json.dumps(value) for name, value in known.items() if value is not None}
 
@@ -111,7 +110,7 @@ def _graph(snapshot: Snapshot, tensors: dict[str, np.ndarray]) -> Graph:
     spec, members = snapshot.specification, snapshot.progress.members
     graph = Graph()
     x = Value("inputs", spec.input_shape)
-    if (scale := _schema(spec).scale) is not None:
+    if (scale := spec.schema.scale) is not None:
         x = x._replace(name=graph.add("Div", x.name, graph.constant(np.asarray(scale, spec.dtype), "scale")))
     if spec.members is None:
         graph.finish(_network(graph, spec, tensors, "", snapshot.progress.steps, x), "outputs")
@@ -136,8 +135,3 @@ def _network(graph: Graph, spec: Specification, tensors: dict[str, np.ndarray], 
 def _found(tensors: dict[str, np.ndarray], prefix: str) -> list[np.ndarray]:
     names = takewhile(tensors.__contains__, (f"{prefix}{j}" for j in count()))
     return [tensors[name] for name in names]
-
-
-def _schema(spec):
-    from types import SimpleNamespace
-    return getattr(spec, "schema", None) or SimpleNamespace(scale=None, class_names=None, feature_names=None, target_names=None)

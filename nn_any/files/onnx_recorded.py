@@ -62,6 +62,8 @@ def _record(formula: Callable[[Any, Tape], Any], shape: Shape, dtype: str) -> tu
         result = formula(x, tape)
         if not isinstance(result, Recorded):
             raise UnrecordableError("the result does not depend on the inputs")
+        if result.dtype != dtype:
+            raise UnrecordableError(f"the result is {result.dtype} for inputs of {dtype}")
         return x.node, result.node
 
 
@@ -72,11 +74,20 @@ class _Writer:
         self._graph, self._names = graph, {start: x}
 
     def name(self, one: Node, other: Node) -> str:
-        """What the array is called in the graph."""
-        if one not in self._names:
-            if _numbers(one) != _numbers(other):
-                raise UnrecordableError("it computes something else for another number of examples")
-            self._names[one] = self._constant(one, other) if one.name == "constant" else self._call(one, other)
+        """What the array is called in the graph; what it is computed from comes first."""
+        waiting = [(one, other)]
+        while waiting:
+            a, b = waiting[-1]
+            if a not in self._names:
+                if _numbers(a) != _numbers(b):
+                    raise UnrecordableError("it computes something else for another number of examples")
+                inputs = zip(a.inputs(), b.inputs(), strict=True)
+                missing = [pair for pair in inputs if pair[0] not in self._names and pair[0].name != "constant"]
+                if missing:
+                    waiting += missing
+                    continue
+                self._names[a] = self._constant(a, b) if a.name == "constant" else self._call(a, b)
+            waiting.pop()
         return self._names[one]
 
     def _constant(self, one: Node, other: Node) -> str:

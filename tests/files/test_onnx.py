@@ -206,6 +206,29 @@ def test_many_members(path):
     assert operators(path)[:2] == ["Gemm", "Sigmoid"]
 
 
+# data as they are stored
+
+
+@pytest.mark.parametrize("dtype", FLOATS)
+def test_the_scale_is_in_the_model(path, dtype):
+    net = nn.Network([(6, 6, 1), nn.Conv2D(3, 2), nn.Flatten(), 3], device="numpy", dtype=dtype, seed=1)
+    net.schema = nn.Schema(scale=255, class_names=["a", "b", "ü"])
+    raw = np.random.default_rng(0).integers(256, size=(5, 6, 6, 1), dtype=np.uint8)
+    assert_exported(net, path, raw)
+    assert operators(path)[0] == "Div"
+    model = onnx.load(path)
+    assert model.graph.input[0].doc_string.startswith("(n, height, width, channels), as they are stored")
+    known = {entry.key: json.loads(entry.value) for entry in model.metadata_props}
+    assert known == {"task": "classification", "class_names": ["a", "b", "ü"]}
+    ensemble = nn.Ensemble([16, 5, 2], 3, task="regression", device="numpy", dtype=dtype, seed=1)
+    ensemble.schema = nn.Schema(scale=16, feature_names=map(str, range(16)), target_names=["x", "y"])
+    assert_exported(ensemble, path, raw[:, :4, :4, 0].reshape(5, 16))
+    assert operators(path).count("Div") == 2
+    known = {entry.key: json.loads(entry.value) for entry in onnx.load(path).metadata_props}
+    names = [str(i) for i in range(16)]
+    assert known == {"task": "regression", "feature_names": names, "target_names": ["x", "y"]}
+
+
 # layers and activations of one's own
 
 
@@ -253,8 +276,7 @@ def of_two(name):
             return xp.astype(function(x > 0, x < 0.5), x.dtype)
         if name == "pow":
             return xp.pow(xp.abs(x), x) + x**2
-        made = function(x, w[:, 0]) + 0.0 if name in ("add", "divide", "maximum", "minimum", "multiply", "subtract") else None
-        return xp.astype(function(x, w[:, 0]), x.dtype) if made is None else made
+        return xp.astype(function(x, w[:, 0]), x.dtype)
 
     return formula
 
@@ -381,9 +403,9 @@ REFUSED = {
     "the number of examples": (lambda x, w, b, xp: x / x.shape[0], "another number of examples"),
     "a constant of their number": (lambda x, w, b, xp: x + xp.arange(x.shape[0], dtype=x.dtype)[:, None], "a constant"),
     "rows from the end": (lambda x, w, b, xp: x - x[-1:, :], "other rows"),
-    "examples as features": (lambda x, w, b, xp: x + xp.broadcast_to(w[:, 0], x.shape), "repeats a row"),
-    "nothing of the inputs": (lambda x, w, b, xp: w[:, 0], "does not depend on the inputs"),
-    "a mean of another length": (lambda x, w, b, xp: xp.where(x > 0, 1.0, xp.zeros(x.shape)) @ w[:, :1] + x, "float"),
+    "a row for each example": (lambda x, w, b, xp: xp.broadcast_to(xp.sum(x, axis=0), x.shape), "repeats a row"),
+    "nothing of the inputs": (lambda x, w, b, xp: np.ones(x.shape), "does not depend on the inputs"),
+    "another dtype": (lambda x, w, b, xp: xp.where(x > 0, 1.0, xp.zeros(x.shape)), "float64 for inputs of float32"),
 }
 
 
