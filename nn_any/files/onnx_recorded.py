@@ -26,7 +26,7 @@ _ELEMENTWISE = {
     "minimum": "Min", "multiply": "Mul", "negative": "Neg", "pow": "Pow", "round": "Round", "sign": "Sign",
     "sin": "Sin", "sinh": "Sinh", "sqrt": "Sqrt", "subtract": "Sub", "tan": "Tan", "tanh": "Tanh",
 }  # fmt: skip
-_LOGICAL = {"And", "Not", "Or", "Xor"}
+_COMPARISONS = {"Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual"}
 _REDUCTIONS = {"max": "ReduceMax", "mean": "ReduceMean", "min": "ReduceMin", "prod": "ReduceProd", "sum": "ReduceSum"}
 _NOT_IN_DOUBLE = {"Acos", "Acosh", "Asin", "Asinh", "Atan", "Atanh", "Cosh", "Sinh", "Tan"}
 """Operators that onnxruntime has in float32 only."""
@@ -71,7 +71,7 @@ class _Writer:
     """Translates the calls that a result needs, each once; `one` and `other` are the same call in both recordings."""
 
     def __init__(self, graph: Graph, start: Node, x: str) -> None:
-        self._graph, self._names = graph, {start: x}
+        self._graph, self._names, self._x = graph, {start: x}, x
 
     def name(self, one: Node, other: Node) -> str:
         """What the array is called in the graph; what it is computed from comes first."""
@@ -91,9 +91,21 @@ class _Writer:
         return self._names[one]
 
     def _constant(self, one: Node, other: Node) -> str:
-        if one.layout.shape != other.layout.shape or not np.array_equal(one.value, other.value, equal_nan=True):
-            raise UnrecordableError("a constant depends on the number of examples")
-        return self._graph.constant(one.value)
+        row = _row(one, other)
+        name = self._graph.constant(row)
+        return (
+            name if one.layout.shape == other.layout.shape else self._graph.add("Expand", name, self._shape(one, other))
+        )
+
+    def _shape(self, one: Node, other: Node) -> str:
+        """The shape of an array, with the number of examples where it belongs."""
+        pairs = list(zip(one.layout.shape, other.layout.shape, strict=True))
+        if all(a == b for a, b in pairs):
+            return self._integers(one.layout.shape)
+        if any(pair != _SIZES for pair in pairs if pair[0] != pair[1]):
+            raise UnrecordableError("a shape depends on the number of examples in another way than by an axis of it")
+        n = self._graph.add("Shape", self._x, start=0, end=1)
+        return self._graph.add("Concat", *[n if a != b else self._integers([a]) for a, b in pairs], axis=0)
 
     def _call(self, one: Node, other: Node) -> str:
         if one.name in _ELEMENTWISE or one.name in ("where", "clip"):
@@ -109,44 +121,39 @@ class _Writer:
     # elementwise functions
 
     def _elementwise(self, one: Node, other: Node) -> str:
-        pairs = list(zip(one.args, other.args, strict=True))
-        if one.name == "clip":
-            pairs += [(one.kwargs.get(bound), other.kwargs.get(bound)) for bound in ("min", "max")[len(pairs) - 1 :]]
+        pairs, dtype = list(zip(one.args, other.args, strict=True)), one.layout.dtype
         if one.name == "where":
-            choice, *values = self._operands(one, pairs[:1], np.dtype(bool)) + self._operands(one, pairs[1:])
+            choice, *values = self._operands(one, pairs[:1], np.dtype(bool)) + self._operands(one, pairs[1:], dtype)
             return self._graph.add("Where", choice, *values)
         if one.name == "clip":
-            x, *bounds = self._operands(one, [pair for pair in pairs if pair[0] is not None])
+            pairs += [(one.kwargs.get(bound), other.kwargs.get(bound)) for bound in ("min", "max")[len(pairs) - 1 :]]
+            x, *bounds = self._operands(one, [pair for pair in pairs if pair[0] is not None], dtype)
             names = [name for name, (bound, _) in zip(("Max", "Min"), pairs[1:], strict=True) if bound is not None]
             for name, bound in zip(names, bounds, strict=True):
                 x = self._graph.add(name, x, bound)
             return x
         operator = _ELEMENTWISE[one.name]
-        operands = self._operands(one, pairs, np.dtype(bool) if operator in _LOGICAL else None)
-        if operator in _NOT_IN_DOUBLE and one.layout.dtype == np.float64:
+        if operator in _NOT_IN_DOUBLE and dtype == np.float64:
             raise UnrecordableError(f"onnxruntime has no {one.name} for float64; export net.astype('float32')")
-        return self._graph.add(operator, *operands)
+        if operator in _COMPARISONS:
+            dtype = np.result_type(*[arg.layout.dtype if isinstance(arg, Node) else arg for arg in one.args])
+        return self._graph.add(operator, *self._operands(one, pairs, dtype))
 
-    def _operands(self, one: Node, pairs: list[tuple[Any, Any]], dtype: Any = None) -> list[str]:
-        """Names of arrays and numbers, in the dtype that they have together."""
-        kinds = [arg.layout.dtype if isinstance(arg, Node) else arg for arg, _ in pairs]
-        dtype = np.result_type(*kinds) if dtype is None else dtype
-        return [self._operand(one, arg, its, dtype) for arg, its in pairs]
-
-    def _operand(self, one: Node, arg: Any, its: Any, dtype: np.dtype) -> str:
-        if not isinstance(arg, Node):
-            return self._graph.constant(np.asarray(arg, dtype))
-        if arg.name == "constant" and arg.layout.shape != its.layout.shape:  # of the shape of a batch
-            return self._graph.constant(np.asarray(self._fill(one, arg, its), dtype))
-        return self._cast(self.name(arg, its), arg.layout.dtype, dtype)
-
-    def _fill(self, one: Node, arg: Node, its: Node) -> Any:
-        """The one number of an array that is broadcast to the shape of the result."""
-        shapes = [leaf.layout.shape for leaf in one.inputs() if leaf.name != "constant"]
-        numbers = {*arg.value.reshape(-1).tolist(), *its.value.reshape(-1).tolist()}
-        if len(numbers) != 1 or np.broadcast_shapes(*shapes) != one.layout.shape:
-            raise UnrecordableError("a constant depends on the number of examples")
-        return numbers.pop()
+    def _operands(self, one: Node, pairs: list[tuple[Any, Any]], dtype: np.dtype) -> list[str]:
+        """Names of arrays and numbers, in one dtype; they are broadcast to the shape of the result."""
+        shapes = [arg.layout.shape for arg in one.inputs() if arg.name != "constant"]
+        names = []
+        for arg, its in pairs:
+            if not isinstance(arg, Node):
+                names.append(self._graph.constant(np.asarray(arg, dtype)))
+            elif (
+                arg.name == "constant"
+                and np.broadcast_shapes((row := _row(arg, its)).shape, *shapes) == one.layout.shape
+            ):
+                names.append(self._graph.constant(row.astype(dtype)))
+            else:
+                names.append(self._cast(self.name(arg, its), arg.layout.dtype, dtype))
+        return names
 
     def _cast(self, name: str, before: np.dtype, after: np.dtype) -> str:
         return name if before == after else self._graph.cast(name, after)
@@ -193,49 +200,47 @@ class _Writer:
     def _integers(self, values: Any) -> str:
         return self._graph.constant(np.asarray([*values], np.int64))
 
-    def _transpose(self, one: Node, other: Node, order: Any) -> str:
+    def _permuted(self, one: Node, other: Node, order: Any) -> str:
         return self._graph.add("Transpose", self.name(one.args[0], other.args[0]), perm=[int(axis) for axis in order])
 
     def _mT(self, one: Node, other: Node) -> str:  # noqa: N802 - the standard's name
         *lead, last = range(len(one.layout.shape))
-        return self._transpose(one, other, [*lead[:-1], last, lead[-1]])
+        return self._permuted(one, other, [*lead[:-1], last, lead[-1]])
 
     _matrix_transpose = _mT
 
     def _permute_dims(self, one: Node, other: Node) -> str:
         axes = one.kwargs.get("axes", one.args[-1])
-        return self._transpose(one, other, [axis % len(axes) for axis in axes])
+        return self._permuted(one, other, [axis % len(axes) for axis in axes])
 
     def _moveaxis(self, one: Node, other: Node) -> str:
         places = np.empty(one.layout.shape).ndim  # the axes carry their numbers to where they go
         numbered = np.moveaxis(np.empty(tuple(range(2, places + 2))), *one.args[1:], **one.kwargs)
-        return self._transpose(one, other, [size - 2 for size in numbered.shape])
+        return self._permuted(one, other, [size - 2 for size in numbered.shape])
 
     def _reshape(self, one: Node, other: Node) -> str:
-        sizes = [-1 if a != b else a for a, b in zip(one.layout.shape, other.layout.shape, strict=True)]
-        if sizes.count(-1) > 1:
-            raise UnrecordableError("it reshapes to a shape in which the number of examples appears twice")
-        return self._graph.add("Reshape", self.name(one.args[0], other.args[0]), self._integers(sizes))
+        x, sizes = self.name(one.args[0], other.args[0]), [*zip(one.layout.shape, other.layout.shape, strict=True)]
+        if sum(a != b for a, b in sizes) > 1:
+            return self._graph.add("Reshape", x, self._shape(one, other))
+        return self._graph.add("Reshape", x, self._integers([a if a == b else -1 for a, b in sizes]))
 
     _expand_dims = _squeeze = _reshape
 
     def _broadcast_to(self, one: Node, other: Node) -> str:
-        sizes = [1 if a != b else a for a, b in zip(one.layout.shape, other.layout.shape, strict=True)]
-        before = (1,) * len(sizes) + one.args[0].layout.shape
-        for size, axis, was in zip(sizes[::-1], one.layout.shape[::-1], before[::-1], strict=False):
-            if size != axis != was:
-                raise UnrecordableError("it repeats a row for each example")
-        return self._graph.add("Expand", self.name(one.args[0], other.args[0]), self._integers(sizes))
+        return self._graph.add("Expand", self.name(one.args[0], other.args[0]), self._shape(one, other))
 
     def _concat(self, one: Node, other: Node) -> str:
-        names = [self.name(a, b) for a, b in zip(one.args[0], other.args[0], strict=True)]
-        return self._graph.add("Concat", *names, axis=one.kwargs.get("axis", 0))
+        return self._graph.add("Concat", *self._listed(one, other), axis=one.kwargs.get("axis", 0))
 
     def _stack(self, one: Node, other: Node) -> str:
         axis = one.kwargs.get("axis", 0)
-        pairs = zip(one.args[0], other.args[0], strict=True)
-        names = [self._graph.add("Unsqueeze", self.name(a, b), self._integers([axis])) for a, b in pairs]
+        names = [self._graph.add("Unsqueeze", name, self._integers([axis])) for name in self._listed(one, other)]
         return self._graph.add("Concat", *names, axis=axis)
+
+    def _listed(self, one: Node, other: Node) -> list[str]:
+        """Names of the arrays in a list, in the dtype of the result."""
+        pairs = zip(one.args[0], other.args[0], strict=True)
+        return [self._cast(self.name(a, b), a.layout.dtype, one.layout.dtype) for a, b in pairs]
 
     def _take(self, one: Node, other: Node) -> str:
         (x, indices), (its, others) = one.args[:2], other.args[:2]
@@ -262,8 +267,8 @@ class _Writer:
                 new.append(len(cuts) - len(gone) + len(new))
                 continue
             axis = len(cuts)
-            whole = all(_cut(k, size[axis]) == (0, size[axis], 1) for k, size in zip((key, its), shapes, strict=True))
-            cuts.append(None if whole else _same(*[_cut(k, s[axis]) for k, s in zip((key, its), shapes, strict=True)]))
+            both = list(zip((key, its), [shape[axis] for shape in shapes], strict=True))
+            cuts.append(None if all(_is_whole(*each) for each in both) else _same(*[_cut(*each) for each in both]))
             gone += [] if isinstance(key, slice) else [axis]
         if any(cuts):
             which = [axis for axis, cut in enumerate(cuts) if cut]
@@ -271,6 +276,16 @@ class _Writer:
             x = self._graph.add("Slice", x, *map(self._integers, (starts, stops, which, steps)))
         x = self._graph.add("Squeeze", x, self._integers(gone)) if gone else x
         return self._graph.add("Unsqueeze", x, self._integers(new)) if new else x
+
+
+def _row(one: Node, other: Node) -> np.ndarray:
+    """A constant, with 1 in place of the number of examples; it is the same for each of them."""
+    changing = [a != b for a, b in zip(one.layout.shape, other.layout.shape, strict=True)]
+    first = tuple(slice(1) if changes else slice(None) for changes in changing)
+    row: np.ndarray = one.value[first]
+    if any(not np.array_equal(np.broadcast_to(row, n.layout.shape), n.value, equal_nan=True) for n in (one, other)):
+        raise UnrecordableError("a constant depends on the number of examples")
+    return row
 
 
 def _same(value: Any, other: Any) -> Any:
@@ -305,6 +320,13 @@ def _margins(node: Node) -> list[int]:
     if len(keys) != len(shape) or not whole:
         raise UnrecordableError("it changes a part of an array")
     return [start for start, _, _ in cuts] + [size - stop for (_, stop, _), size in zip(cuts, shape, strict=True)]
+
+
+def _is_whole(key: Any, size: int) -> bool:
+    """Whether a key takes all of an axis, whatever its size may be."""
+    if not isinstance(key, slice):
+        return False
+    return (key.start or 0, size if key.stop is None else key.stop, key.step or 1) == (0, size, 1)
 
 
 def _cut(key: Any, size: int) -> tuple[int, int, int]:
