@@ -3,7 +3,9 @@
 It is recorded for batches of two sizes. What differs between the recordings is the batch axis, which stays open.
 """
 
+import math
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -23,8 +25,8 @@ _ELEMENTWISE = {
     "ceil": "Ceil", "cos": "Cos", "cosh": "Cosh", "divide": "Div", "equal": "Equal", "exp": "Exp", "floor": "Floor",
     "greater": "Greater", "greater_equal": "GreaterOrEqual", "less": "Less", "less_equal": "LessOrEqual", "log": "Log",
     "logical_and": "And", "logical_not": "Not", "logical_or": "Or", "logical_xor": "Xor", "maximum": "Max",
-    "minimum": "Min", "multiply": "Mul", "negative": "Neg", "pow": "Pow", "round": "Round", "sign": "Sign",
-    "sin": "Sin", "sinh": "Sinh", "sqrt": "Sqrt", "subtract": "Sub", "tan": "Tan", "tanh": "Tanh",
+    "minimum": "Min", "multiply": "Mul", "negative": "Neg", "not_equal": "Equal", "pow": "Pow", "round": "Round",
+    "sign": "Sign", "sin": "Sin", "sinh": "Sinh", "sqrt": "Sqrt", "subtract": "Sub", "tan": "Tan", "tanh": "Tanh",
 }  # fmt: skip
 _COMPARISONS = {"Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual"}
 _REDUCTIONS = {"max": "ReduceMax", "mean": "ReduceMean", "min": "ReduceMin", "prod": "ReduceProd", "sum": "ReduceSum"}
@@ -56,8 +58,47 @@ def write_formula(graph: Graph, x: str, shape: Shape, dtype: str, formula: Calla
     return _Writer(graph, one[0], x).name(one[1], other[1])
 
 
+def _log1p(xp: Any, x: Any) -> Any:
+    """x ln u / (u - 1) for u = 1 + x, in which the errors of u cancel."""
+    u = 1 + x
+    return xp.where(u == 1, x, xp.log(u) * (x / (u - 1)))
+
+
+def _variance(xp: Any, x: Any, *, axis: Any = None, correction: float = 0.0, keepdims: bool = False) -> Any:
+    centred = x - xp.mean(x, axis=axis, keepdims=True)
+    squares, ones = (xp.sum(each, axis=axis, keepdims=keepdims) for each in (centred * centred, xp.ones_like(x)))
+    return squares / (ones - correction)
+
+
+_DEFINITIONS: dict[str, Callable[..., Any]] = {
+    "expm1": lambda xp, x: xp.tanh(x / 2) * (xp.exp(x) + 1),  # loses no digits around 0
+    "isfinite": lambda xp, x: xp.abs(x) < math.inf,
+    "isinf": lambda xp, x: xp.abs(x) == math.inf,
+    "isnan": lambda xp, x: x != x,
+    "log1p": _log1p,
+    "log2": lambda xp, x: xp.log(x) / math.log(2),
+    "log10": lambda xp, x: xp.log(x) / math.log(10),
+    "logaddexp": lambda xp, x, y: xp.maximum(x, y) + _log1p(xp, xp.exp(-xp.abs(x - y))),
+    "reciprocal": lambda xp, x: 1 / x,
+    "square": lambda xp, x: x * x,
+    "std": lambda xp, x, **how: xp.sqrt(_variance(xp, x, **how)),
+    "trunc": lambda xp, x: xp.sign(x) * xp.floor(xp.abs(x)),
+    "var": _variance,
+    "vecdot": lambda xp, x, y, *, axis=-1: xp.sum(x * y, axis=axis),
+}
+"""Functions of the standard that ONNX does not have, by those that it has."""
+
+
+def _namespace() -> RecordingNamespace:
+    """The standard's functions, noted as calls that have operators."""
+    xp = RecordingNamespace()
+    for name, definition in _DEFINITIONS.items():
+        setattr(xp, name, partial(definition, xp))
+    return xp
+
+
 def _record(formula: Callable[[Any, Tape], Any], shape: Shape, dtype: str) -> tuple[Node, Node]:
-    with recording(imagining=False, namespace=RecordingNamespace()) as tape, np.errstate(all="ignore"):
+    with recording(imagining=False, namespace=_namespace()) as tape, np.errstate(all="ignore"):
         x = tape.input(np.zeros(shape, dtype))
         result = formula(x, tape)
         if not isinstance(result, Recorded):
@@ -137,7 +178,8 @@ class _Writer:
             raise UnrecordableError(f"onnxruntime has no {one.name} for float64; export net.astype('float32')")
         if operator in _COMPARISONS:
             dtype = np.result_type(*[arg.layout.dtype if isinstance(arg, Node) else arg for arg in one.args])
-        return self._graph.add(operator, *self._operands(one, pairs, dtype))
+        made = self._graph.add(operator, *self._operands(one, pairs, dtype))
+        return self._graph.add("Not", made) if one.name == "not_equal" else made
 
     def _operands(self, one: Node, pairs: list[tuple[Any, Any]], dtype: np.dtype) -> list[str]:
         """Names of arrays and numbers, in one dtype; they are broadcast to the shape of the result."""
@@ -160,25 +202,6 @@ class _Writer:
 
     def _astype(self, one: Node, other: Node) -> str:
         return self._cast(self.name(one.args[0], other.args[0]), one.args[0].layout.dtype, one.layout.dtype)
-
-    def _square(self, one: Node, other: Node) -> str:
-        x = self.name(one.args[0], other.args[0])
-        return self._graph.add("Mul", x, x)
-
-    def _expm1(self, one: Node, other: Node) -> str:
-        """tanh(x / 2) (exp x + 1), which loses no digits around 0 and does not overflow early."""
-        add, x, number = self._graph.add, self.name(one.args[0], other.args[0]), self._number(one)
-        return add("Mul", add("Tanh", add("Mul", x, number(0.5))), add("Add", add("Exp", x), number(1)))
-
-    def _log1p(self, one: Node, other: Node) -> str:
-        """x ln u / (u - 1) for u = 1 + x, and x where u is 1: the errors of u cancel."""
-        add, x, number = self._graph.add, self.name(one.args[0], other.args[0]), self._number(one)
-        u = add("Add", x, number(1))
-        quotient = add("Div", x, add("Sub", u, number(1)))
-        return add("Where", add("Equal", u, number(1)), x, add("Mul", add("Log", u), quotient))
-
-    def _number(self, one: Node) -> Callable[[float], str]:
-        return lambda value: self._graph.constant(np.asarray(value, one.layout.dtype))
 
     # sums and products
 

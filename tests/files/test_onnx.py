@@ -1,6 +1,7 @@
 """ONNX files: run by onnxruntime, they give what the network gives."""
 
 import json
+import math
 import os
 import sys
 from dataclasses import dataclass, replace
@@ -301,7 +302,13 @@ def test_every_elementwise_function(name, dtype, path):
 FORMULAS = {
     "expm1": lambda x, w, b, xp: xp.expm1(x * xp.asarray([1e-6, 1e-2, 1, 20], dtype=x.dtype)),
     "log1p": lambda x, w, b, xp: xp.log1p(xp.abs(x) * xp.asarray([1e-6, 1e-2, 1, 1e6], dtype=x.dtype)),
-    "square": lambda x, w, b, xp: xp.square(x),
+    "defined by others": lambda x, w, b, xp: (
+        xp.square(x) + xp.log2(xp.abs(x)) + xp.log10(xp.square(x)) + xp.trunc(3 * x)
+    ),
+    "logaddexp": lambda x, w, b, xp: xp.logaddexp(x, 30 * w[:, 0]) + xp.reciprocal(x),
+    "tests": lambda x, w, b, xp: odd_tests(x, xp),
+    "deviations": lambda x, w, b, xp: (x - xp.mean(x, axis=-1, keepdims=True)) / xp.std(x, axis=-1, keepdims=True),
+    "variance": lambda x, w, b, xp: x * xp.var(x, axis=1, correction=1)[:, None] + xp.vecdot(x, w[:, 0])[:, None],
     "clip": lambda x, w, b, xp: xp.clip(x, -0.5, 0.5),
     "clip to arrays": lambda x, w, b, xp: xp.clip(x, w[:, 0], max=w[:, 0] + 0.5),
     "clip above": lambda x, w, b, xp: xp.clip(x, max=0.2),
@@ -342,6 +349,12 @@ FORMULAS = {
     "the same twice": lambda x, w, b, xp: xp.exp(-x * x) + xp.exp(-x * x) / (1 + xp.exp(-x * x)),
     "a long chain": lambda x, w, b, xp: chain(x),
 }
+
+
+def odd_tests(x, xp):
+    odd = xp.where(x > 0.3, math.inf, xp.where(x < -0.3, math.nan, x))
+    tests = [xp.isinf(odd), ~xp.isnan(odd), xp.isfinite(odd), odd != x]
+    return sum(2**i * xp.astype(test, x.dtype) for i, test in enumerate(tests))
 
 
 def nn_pad(x, xp):
