@@ -198,6 +198,7 @@ _ACTIVATIONS: dict[type[Activation], Callable[[Graph, Any, Value], Value]] = {
 
 _NOT_IN_DOUBLE: set[type] = {
     *(layers.AveragePool2D, layers.Conv2D, activations.LeakyReLU, activations.Softplus),  # says onnxruntime
+    activations.SiLU,  # onnxruntime 1.20 joins its two nodes to one that it has in float32 only
     *(layers.BatchNorm, layers.LayerNorm, activations.GELU),  # their constants are float32
 }
 """What has an operator of its own in float32 only."""

@@ -48,7 +48,7 @@ LAYERS = {
     ],
     "LayerNorm": [
         lambda a: [5, nn.LayerNorm(epsilon=0.01), A(a)],
-        lambda a: [IMAGES, nn.MaxPool2D(2), nn.LayerNorm(), A(a), nn.Flatten()],
+        lambda a: [(7, 6, 9), nn.MaxPool2D(2), nn.LayerNorm(), A(a), nn.Flatten()],
     ],
     "MaxPool2D": [
         lambda a: [IMAGES, nn.MaxPool2D(2), A(a), nn.Flatten()],
@@ -283,7 +283,7 @@ def of_two(name):
 
 
 UNARY = {
-    *("abs", "acos", "acosh", "asin", "asinh", "atan", "atanh", "bitwise_invert", "ceil", "cos", "cosh", "exp"),
+    *("abs", "acos", "acosh", "asin", "asinh", "atan", "atanh", "bitwise_invert", "ceil", "cosh", "exp"),
     *("floor", "log", "logical_not", "negative", "round", "sign", "sin", "sinh", "sqrt", "tan", "tanh"),
 }
 
@@ -300,6 +300,7 @@ def test_every_elementwise_function(name, dtype, path):
 
 
 FORMULAS = {
+    "cos": lambda x, w, b, xp: xp.cos(10 * x),
     "expm1": lambda x, w, b, xp: xp.expm1(x * xp.asarray([1e-6, 1e-2, 1, 20], dtype=x.dtype)),
     "log1p": lambda x, w, b, xp: xp.log1p(xp.abs(x) * xp.asarray([1e-6, 1e-2, 1, 1e6], dtype=x.dtype)),
     "defined by others": lambda x, w, b, xp: (
@@ -344,7 +345,9 @@ FORMULAS = {
     "whole numbers": lambda x, w, b, xp: xp.astype(xp.astype(xp.round(5 * x), xp.int64) / 2 > 1, x.dtype) + x,
     "numbers of two dtypes": lambda x, w, b, xp: xp.astype(xp.stack([x, xp.astype(x, xp.float64)]), x.dtype)[1, ...],
     "all of the rows": lambda x, w, b, xp: x[: x.shape[0], ...] + x[0:, :],
-    "two axes of examples": lambda x, w, b, xp: 2 * xp.reshape(xp.reshape(x @ x.mT, (-1,)), (x.shape[0],) * 2) @ x,
+    "two axes of examples": lambda x, w, b, xp: (
+        2 * xp.reshape(xp.reshape(x[:, None, 0] * x[None, :, 1], (-1,)), (x.shape[0],) * 2) @ x
+    ),
     "padding": lambda x, w, b, xp: nn_pad(x, xp)[:, 1:5] + x,
     "the same twice": lambda x, w, b, xp: xp.exp(-x * x) + xp.exp(-x * x) / (1 + xp.exp(-x * x)),
     "a long chain": lambda x, w, b, xp: chain(x),
