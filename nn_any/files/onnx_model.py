@@ -21,7 +21,7 @@ from nn_any.files.onnx_graph import Graph
 from nn_any.files.onnx_layers import Part, Value, write_layer
 
 OPSET = 20
-"""The version of the operators: the first one with `Gelu`; onnxruntime 1.17 and later run it."""
+"""The version of the operators: the first one with `Gelu`."""
 IR_VERSION = 9
 """The version of the file format that goes with it."""
 LARGEST = 2**31 - 2**24
