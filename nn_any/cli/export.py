@@ -1,7 +1,6 @@
 """``nn-any export``: a trained model as a file that others read."""
 
 from pathlib import Path
-from typing import Any
 
 from nn_any.cli import options
 from nn_any.cli.console import print_text, render
@@ -22,7 +21,7 @@ def export(model: Path, /, *, onnx: Path, overwrite: options.Flag = False) -> in
     """
     if onnx.exists() and not overwrite:
         raise options.UsageError(f"onnx: {onnx} is there already; choose another file, or add --overwrite")
-    net: Any = open_model(find_model(model), "cpu")
+    net = open_model(find_model(model), "cpu")
     net.to_onnx(onnx)
     shape = ", ".join(map(str, net.input_shape))
     scale = net.schema.scale

@@ -6,8 +6,6 @@ from cli_tools import call
 
 import nn_any as nn
 
-pytestmark = pytest.mark.skipif(not hasattr(nn.Network, "to_onnx"), reason="this version writes no ONNX files")
-
 
 @pytest.fixture(autouse=True)
 def here(tmp_path, monkeypatch):
