@@ -16,6 +16,7 @@ SUFFIXES = (".png", ".jpg", ".jpeg")
 """How the names of pictures end."""
 _FORMATS = ("PNG", "JPEG")
 _LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R BT.601
+_GREY = ("1", "L", "LA", "La")
 _BRIGHT = 0.6
 
 
@@ -107,7 +108,7 @@ def _to_reals(image: Any, channels: int, ground: float) -> np.ndarray:
     if transparent:
         opaque = pixels[:, :, 3:]
         colours = colours * opaque + ground * (1 - opaque)
-    grey: np.ndarray = (colours @ _LUMA)[:, :, None]
+    grey: np.ndarray = colours[:, :, :1] if image.mode in _GREY else (colours @ _LUMA)[:, :, None]
     return colours if channels == 3 else grey
 
 

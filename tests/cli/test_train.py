@@ -189,12 +189,13 @@ def test_what_a_saved_network_must_be_told_is_recorded(tmp_path):
     (tmp_path / "TREES.NPZ.npz").rename(tmp_path / "TREES.NPZ")
     done = run("train", "--data", "TREES.NPZ", "--output", "out", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    assert "inputs         divided by 255, as whatever you give the saved network must be" in done.stdout
+    assert "inputs         whole numbers, which the saved network divides by 255 itself" in done.stdout
+    assert "predict        nn-any predict out new.npz" in done.stdout
     report = json.loads((tmp_path / "out/run.json").read_text())
     assert (report["scale"], report["classes"]) == (255, ["ash", "oak"])
     net = nn.Network.load(tmp_path / "out/model.safetensors", device="numpy")
-    answers = np.array(report["classes"])[net.predict(x / report["scale"])]
-    assert np.mean(answers == y) > 0.95
+    np.testing.assert_array_equal(net.predict_names(x), np.array(report["classes"])[net.predict(x / report["scale"])])
+    assert np.mean(net.predict_names(x) == y) > 0.95
 
 
 @pytest.mark.slow

@@ -85,6 +85,44 @@ def test_a_first_line_that_is_an_example(read, text):
     assert (len(x), len(y), reading.notes) == (60, 60, ())
 
 
+@pytest.mark.parametrize(
+    ("first", "names", "target"),
+    [
+        ("a,b,kind", ("a", "b"), ("kind",)),
+        ("# a , b,kind", ("a", "b"), ("kind",)),
+        ("0,1,2", ("0", "1"), ("2",)),
+        ("a,a,kind", None, ("kind",)),
+        ("kind,b,kind", None, ("kind",)),
+        ("a,,kind", None, ("kind",)),
+        ("a,b,", ("a", "b"), None),
+        (None, None, None),
+    ],
+)
+def test_the_names_of_columns_are_kept(tmp_path, first, names, target):
+    path = tmp_path / "table.csv"
+    path.write_text(lines(first, lambda i: f"{decimals(i, 2)},{LETTERS[i % 3]}"))
+    for part in load_table(path, device="numpy", header=first is not None):
+        assert (part.feature_names, part.target_names) == (names, target)
+
+
+def test_an_index_is_no_feature(tmp_path):
+    path = tmp_path / "table.csv"
+    path.write_text(lines(",a,b,kind", lambda i: f"{i},{decimals(i, 2)},{LETTERS[i % 3]}"))
+    with pytest.raises(nn.DataFileError, match=r"line 1, column 1: .* if this line has names, pass header=True"):
+        load_table(path, header=False)
+    path.write_text(lines(",a,b,c", lambda i: f"{i},{decimals(i, 3)}"))
+    training, *_ = load_table(path, device="numpy", target="a")
+    assert (training.feature_names, training.target_names) == (("b", "c"), ("a",))
+
+
+def test_a_first_column_that_counts_is_told(read):
+    x, _, reading = read(lines(None, lambda i: f"{i},{decimals(i, 2)},{LETTERS[i % 3]}"))
+    told = "column 1 counts the lines: if that is no property of the examples, write the file without it"
+    assert (x.shape, reading.notes) == ((60, 3), (told,))
+    assert read(lines(None, lambda i: f"{60 - i},{decimals(i, 2)},{LETTERS[i % 3]}"))[2].notes == ()
+    assert read(lines("n,a,b,kind", lambda i: f"{i},{decimals(i, 2)},{LETTERS[i % 3]}"))[2].notes == ()
+
+
 @pytest.mark.parametrize("first", ["0,1,2,3", "a,b,c,d", "1,2,3,1", "0.5,1.5,2.5,kind"])
 def test_header_decides(read, first):
     x, _, reading = read(lines(first, lambda i: f"{decimals(i)},{i % 3}"), header=True)

@@ -134,8 +134,8 @@ def test_rates_that_are_no_numbers(refused, train):
 
 @places(
     {
-        "cli/console.py print_results: standard output is closed": None,
-        "cli/console.py print_results: the results could not be printed ({}); the model": None,
+        "cli/console.py print_text: standard output is closed": None,
+        "cli/console.py print_text: {} ({}){}": None,
     },
     "results",
     "the model is saved: runs",
