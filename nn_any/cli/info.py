@@ -83,8 +83,8 @@ def _report(results: dict[str, Any], net: nn.Network | nn.Ensemble) -> str:
         fields.append(("", f"whole numbers are divided by {results['scale']:g}"))
     if results["standardized"]:
         fields.append(("standardised", f"{' and '.join(results['standardized'])}: it takes and gives raw numbers"))
-    trained = f"{counted(results['epochs'], 'epoch')}, {counted(results['steps'], 'step')}, seed {results['seed']}"
-    fields.append(("trained", trained + (" and those after it" if several else "")))
+    course = f"{counted(results['epochs'], 'epoch')}, {counted(results['steps'], 'step')}, seed {results['seed']}"
+    fields.append(("trained", course + (" and those after it" if several else "")))
     if run := results["checkpoint"]:
         optimizer = run["settings"].get("optimizer", "")
         fields.append(("checkpoint", f"of a run of {counted(run['epochs'], 'epoch')} so far, {optimizer}"))

@@ -409,8 +409,9 @@ def test_numbers_that_are_not_finite_are_null_and_told_of(folder, capsys, monkey
     out, _ = command(capsys, *arguments, "--json", "--quiet")
     results, report = strict_json(out), strict_json((folder / "out/run.json").read_text())
     assert (results["test_loss"], report["history"]["test_loss"]) == (None, [None, None])
-    assert results["not_finite"] == {"test_loss": "Infinity"}
-    assert report["not_finite"] == {"test_loss": "Infinity", "history.test_loss": "Infinity"}
+    lost = {"test_loss": "Infinity", "test_mean_absolute_error": "Infinity", "test_r2": "NaN"}
+    assert results["not_finite"] == lost
+    assert report["not_finite"] == {**lost, "history.test_loss": "Infinity"}
 
 
 def test_json_of_every_kind_of_number():
