@@ -75,16 +75,16 @@ def predict(
     net = open_model(path, str(chosen_device))
     wants = _wants_probabilities(net, probabilities)
     how: dict[str, Any] = {"target": target, "header": options.as_flag(header), "invert": invert, "white": white}
-    told: dict[str, list[str]] = {}
+    said: dict[str, list[str]] = {}
     found = []
     for file in files:
         with _opened(file) as place, options.argument_errors(), _named(place, file):
             inputs = read_inputs(place, net.specification, **how)
         for note in inputs.notes:
-            told.setdefault(note, []).append(_show(file))
+            said.setdefault(note, []).append(_show(file))
         found.append(answer(net, _show(file), inputs.x, wants))
     if not quiet:
-        _tell(error_console(), told)
+        _tell(error_console(), said)
     return _write(net, path, found, as_csv, as_json, output)
 
 
@@ -145,9 +145,9 @@ def _named(place: Path, file: str) -> Iterator[None]:
         raise type(error)(str(error).replace(str(place), STANDARD_INPUT)) from error
 
 
-def _tell(console: Console, told: dict[str, list[str]]) -> None:
+def _tell(console: Console, said: dict[str, list[str]]) -> None:
     """Say once what was done to the files."""
-    for note, files in told.items():
+    for note, files in said.items():
         others = f" and {counted(len(files) - 1, 'other file')}" if len(files) > 1 else ""
         print_line(console, f"{files[0]}{others}: {note}")
 

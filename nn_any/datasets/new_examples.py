@@ -113,8 +113,8 @@ def read_examples(
     if kind == ".csv":
         outputs = 1 if specification.task == "classification" else specification.outputs
         columns = read_columns(path, replace(_wanted(specification), outputs=outputs), target=target, header=header)
-        x, told = _as_stored(columns.x, specification)
-        pairs, notes = [(x, _targets_of(path, columns, specification))], (*columns.notes, *told)
+        x, said = _as_stored(columns.x, specification)
+        pairs, notes = [(x, _targets_of(path, columns, specification))], (*columns.notes, *said)
     else:
         with prefix_path(path):
             pairs = [(x, _targets_in(y, specification)) for x, y in read_arrays(path, specification.task)]
