@@ -37,5 +37,5 @@ def test_the_session(tmp_path, monkeypatch, capsys):
             assert column == cells, command
             assert err == shown[: len(err)]
     shares = re.findall(r"accuracy +([\d.]+) %", " ".join(out for _, out, _ in said.values()))
-    assert (len(said), len(shares)) == (11, 4)
+    assert (len(said), len(shares)) == (11, 3)
     assert min(map(float, shares)) > 90
