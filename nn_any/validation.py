@@ -31,21 +31,6 @@ def check_scale(scale: Any) -> float | None:
     return float(scale)
 
 
-def check_names(name: str, names: Any) -> tuple[str, ...] | None:
-    """What columns are called: text that differs, or None."""
-    if names is None:
-        return None
-    if isinstance(names, str) or not isinstance(names, Iterable):
-        raise InvalidTypeError(f"{name}: expected a sequence of names, got {names!r}; write [{names!r}]")
-    names = list(names)
-    if strange := [each for each in names if not isinstance(each, str)]:
-        raise InvalidTypeError(f"{name}: expected text, got {strange[0]!r}; convert them with map(str, names)")
-    if len(set(names)) < len(names):
-        twice = next(each for i, each in enumerate(names) if each in names[:i])
-        raise InvalidValueError(f"{name}: expected names that differ, got {twice!r} twice; rename one of them")
-    return tuple(map(str, names))
-
-
 def check_named(name: str, names: tuple[str, ...] | None, array_name: str, shape: Shape) -> None:
     """One name for each column of an array (n, columns)."""
     if names is not None and (len(shape) != 2 or len(names) != shape[1]):

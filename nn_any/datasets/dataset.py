@@ -15,6 +15,7 @@ from nn_any.core import options, random
 from nn_any.core.batches import Preparation
 from nn_any.core.errors import InvalidIndexError, InvalidTypeError, InvalidValueError
 from nn_any.core.random import epoch_order
+from nn_any.core.schema import Schema
 from nn_any.core.typing import Array
 
 
@@ -102,8 +103,8 @@ class Dataset:
         dtype = None if dtype is None else options.dtype(dtype)
         listed = [isinstance(part, list | tuple) for part in (x, y)]
         x_dtype, y_dtype = (dtype or ("float32" if each else None) for each in listed)
-        self.feature_names = check.check_names("feature_names", feature_names)
-        self.target_names = check.check_names("target_names", target_names)
+        said = Schema(feature_names=feature_names, target_names=target_names)  # type: ignore[arg-type]  # any iterable
+        self.feature_names, self.target_names = said.feature_names, said.target_names
         if (frame := read_frame("x", x)) is not None:
             frame = frame.select(self.feature_names)
             x, self.feature_names = frame.numbers(), self.feature_names or frame.names
@@ -114,7 +115,7 @@ class Dataset:
         labels, own = text_labels(y), _class_names(classes)
         self.class_names = own
         if labels is not None:
-            y, self.class_names = _numbered(labels, own or categories, classes)
+            y, self.class_names = number_labels(labels, own or categories, classes)
         anywhere = listed[1] or frame is not None or labels is not None  # such targets go where x lives
         count: Any = len(self.class_names) if self.class_names is not None else classes
         x, y = check.as_array("x", x), check.as_array("y", y)
@@ -426,7 +427,9 @@ def _class_names(classes: Any) -> tuple[Any, ...] | None:
     return tuple(classes) if isinstance(classes, list | tuple) else None
 
 
-def _numbered(labels: list[Any], names: tuple[Any, ...] | None, classes: Any) -> tuple[np.ndarray, tuple[Any, ...]]:
+def number_labels(
+    labels: list[Any], names: tuple[Any, ...] | None, classes: Any = None
+) -> tuple[np.ndarray, tuple[Any, ...]]:
     """Text labels by the place of their names, and these; without names, they are what the labels say, sorted."""
     if names is None:
         labels = [_decoded(label) for label in labels]
