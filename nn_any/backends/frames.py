@@ -5,7 +5,7 @@ narwhals reads them all: pandas, polars, PyArrow, modin, cuDF. None of these is 
 
 import difflib
 import numbers
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Any, NamedTuple
@@ -111,7 +111,7 @@ class Frame:
         if not hasattr(self.table, "iloc"):
             return None
         table = self.table.iloc[:, list(self.places)]
-        if not all(isinstance(dtype, np.dtype) and dtype.kind in "biuf" for dtype in set(table.dtypes)):
+        if not _are_plain(table.dtypes):
             return None
         array: np.ndarray = table.to_numpy()
         gaps = array.dtype.kind == "f" and array.size and np.isnan(array.min())
@@ -159,9 +159,9 @@ class Frame:
             fill, drop = (".fill_null(0)", "") if values.is_null else (".fill_nan(0)", ".fill_nan(None)")
             drop += ".drop_nulls()"
         else:
-            real = "" if values.is_null else ".astype('float64')"
+            real = "" if values.is_null and self._is_plain() else ".astype('float32')"
             fill = f"{real}.fillna(0)"
-            drop = f"{self.source.removeprefix(self.name)}{real}.dropna()"
+            drop = f"{self.source.removeprefix(self.name)}{'' if values.is_null else real}.dropna()"
         remedy = f"drop those rows with {drop} on the frame that x and y come from"
         if values.missing.all() and not self.is_series:
             remedy = f"leave the column out with {self._without([self.labels[place]])}"
@@ -171,6 +171,11 @@ class Frame:
             f"{self.name}: expected a value everywhere, got {'none' if values.is_null else 'nan'}{self._column(place)} "
             f"at row {int(np.argmax(values.missing))} ({count} missing in all); {remedy}"
         )
+
+    def _is_plain(self) -> bool:
+        """Whether pandas has all columns as NumPy's real numbers, and so can put any number into gaps."""
+        frame = hasattr(self.table, "iloc")
+        return _are_plain(self.table.dtypes if frame else [getattr(self.table.to_native(), "dtype", None)])
 
     def _remedy(self, kind: str, labels: list[Any], values: _Values) -> str:
         """What to do about columns of another kind."""
@@ -385,6 +390,11 @@ def _example(kind: str, values: _Values) -> tuple[str, int]:
         place = next((i for i, value in enumerate(array.tolist()) if isinstance(value, str)), 0)
     shown = str(array[place]) if array.dtype.kind in "Mm" else repr(array.tolist()[place])
     return shown[:80], int(np.flatnonzero(~values.missing)[place])
+
+
+def _are_plain(dtypes: Iterable[Any]) -> bool:
+    """Whether all dtypes are NumPy's, of real numbers."""
+    return all(isinstance(dtype, np.dtype) and dtype.kind in "biuf" for dtype in set(dtypes))
 
 
 def _from_objects(array: np.ndarray) -> np.ndarray:
