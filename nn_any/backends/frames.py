@@ -24,7 +24,7 @@ class _Values(NamedTuple):
     """What a column holds."""
 
     kind: str
-    """``"numbers"``, ``"text"``, ``"dates"``, ``"spans of time"``, or else its dtype."""
+    """``"numbers"``, ``"text"``, ``"dates"``, ``"spans of time"``, ``"Python objects"``, or else its dtype."""
     array: np.ndarray
     """(n,), or fewer where rows are missing."""
     missing: np.ndarray
@@ -372,7 +372,8 @@ def _values(column: Any) -> _Values:
     is_null = bool(missing.any())
     if not len(array):
         return _Values("numbers", np.zeros(0), missing, is_null)  # whatever they might have been, they are missing
-    kind = str(dtype)
+    own = str(getattr(column.to_native(), "dtype", dtype))
+    kind = "Python objects" if own == "object" else own
     if array.ndim == 1 and array.dtype.kind in _KINDS:
         kind = _KINDS[array.dtype.kind]
     elif dtype in (nw.Categorical, nw.Enum, nw.String) or any(isinstance(value, str) for value in array.tolist()):

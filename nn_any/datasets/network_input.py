@@ -234,10 +234,9 @@ def own_examples(
     """
     dataset = network_data(specification, device, name, data)
     if name == "training_data" and dataset.one_class and not specification.is_regression:
-        classes = specification.outputs if dataset.class_names is None else [*dataset.class_names, "..."]
         raise InvalidValueError(
             f"y: expected two classes or more to learn from, got one for all {len(dataset)} examples; "
-            f"if that is meant, say nn_any.Dataset(x, y, classes={classes})"
+            f"if that is meant, say nn_any.Dataset(x, y, classes={specification.outputs})"
         )
     arrays: Batch = (dataset.x, dataset.y)
     if dataset.sample_weight is not None:

@@ -542,9 +542,9 @@ def test_numbers_in_text_are_converted():
         (pl.Series([{"u": 1}] * N), "Struct({'u': Int64})"),
         (pl.Series([b"a"] * N), "Binary"),
         (pl.Series([datetime.time(1)] * N), "Time"),
-        (pd.Series([1j] * N), "Unknown"),
-        (pd.Series([[1, 2]] * N), "Object"),
-        (pd.Series(pd.period_range("2026", periods=N)), "Unknown"),
+        (pd.Series([1j] * N), "complex128"),
+        (pd.Series([[1, 2]] * N), "Python objects"),
+        (pd.Series(pd.period_range("2026", periods=N)), "period[D]"),
     ],
     ids=str,
 )

@@ -504,7 +504,7 @@ def test_a_data_set_of_a_data_set(refused):
 
 
 @place(
-    "datasets/dataset.py _numbered: classes: expected names that differ, got {}; name",
+    "datasets/dataset.py number_labels: classes: expected names that differ, got {}; name",
     "classes",
     "name each class once",
 )
@@ -516,7 +516,7 @@ def test_a_class_named_twice(refused):
 
 
 @place(
-    "datasets/dataset.py _numbered: y: expected labels among the classes {}, got {} at",
+    "datasets/dataset.py number_labels: y: expected labels among the classes {}, got {} at",
     "y: ",
     "add it to classes, or leave that row out",
 )
