@@ -112,7 +112,7 @@ def _found(name: str, obj: Any, array: np.ndarray) -> str:
     if not _is_number(array) or any(value is None for value in array.ravel().tolist()):
         place, value = next((at, value) for at, value in np.ndenumerate(array) if not _is_number(value))
         at = ", ".join(map(str, place))
-        shown = f"{value!r}"[:80]
+        shown = f"{value.item() if isinstance(value, np.generic) else value!r}"[:80]
         return f"{kind}{where}, such as {shown} at [{at}]; put numbers in the place of such entries, or leave them out"
     how = ".astype('float32')" if hasattr(obj, "astype") else "numpy.asarray(..., dtype='float32')"
     return f"{kind}{where}; convert them with {how}"

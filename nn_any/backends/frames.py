@@ -1,6 +1,6 @@
 """Frames and series as NumPy arrays, and what their columns are called.
 
-narwhals reads them all: pandas, polars, PyArrow, modin, cuDF. None of these is imported here.
+narwhals reads them: pandas, polars, PyArrow, and more. None of these libraries is imported here.
 """
 
 import difflib
@@ -258,10 +258,9 @@ def read_frame(name: str, obj: Any) -> Frame | None:
 
     obj = _whole(obj, nw)
     pandas_like = nw.dependencies.is_pandas_like_dataframe(obj)
-    try:
-        table = obj if pandas_like else nw.from_native(obj, pass_through=True, allow_series=True)
-    except nw.exceptions.DuplicateError as error:
-        raise _twice(name, obj.column_names, f"{name}.rename_columns([...])") from error
+    if pandas_like or hasattr(obj, "column_names"):  # the other libraries have no two columns of one name
+        _check_names(name, obj.columns.tolist() if pandas_like else obj.column_names, pandas_like)
+    table = obj if pandas_like else nw.from_native(obj, pass_through=True, allow_series=True)
     if isinstance(table, nw.LazyFrame):
         how = "collect" if table.implementation.is_polars() else "compute" if hasattr(obj, "compute") else ""
         load = f"{name}.{how}()" if how else f"narwhals.from_native({name}).collect().to_native()"
@@ -281,8 +280,6 @@ def read_frame(name: str, obj: Any) -> Frame | None:
     labels = table.columns.tolist() if pandas_like else list(table.columns)
     named = labels != list(range(len(labels)))
     texts = tuple(map(_text, labels))
-    if len(set(texts)) < len(texts):
-        raise _twice(name, texts, f"{name}.set_axis([...], axis=1)")
     places = tuple(range(len(labels)))
     names = texts if named else None
     return Frame(name, table, places, tuple(labels), names, len(table), False, polars, source)
@@ -312,7 +309,8 @@ def frame_columns(name: str, obj: Any, feature_names: Sequence[str] | None) -> A
 
 
 def _whole(obj: Any, nw: Any) -> Any:
-    """Arrays and indices of pandas as series of it, and those of PyArrow likewise; else the object itself."""
+    """Arrays and indices of pandas and of PyArrow as their series; any other object as it is, unwrapped."""
+    obj = nw.to_native(obj, pass_through=True)
     pandas, pyarrow = nw.dependencies.get_pandas(), nw.dependencies.get_pyarrow()
     if pandas is not None and isinstance(obj, pandas.api.extensions.ExtensionArray | pandas.Index):
         return pandas.Series(obj)
@@ -323,12 +321,15 @@ def _whole(obj: Any, nw: Any) -> Any:
     return obj
 
 
-def _twice(name: str, labels: Sequence[str], remedy: str) -> InvalidValueError:
-    """The error for columns of one name."""
-    twice = next(label for i, label in enumerate(labels) if label in labels[:i])
-    return InvalidValueError(
-        f"{name}: expected columns of different names, got {twice!r} twice; rename them with {remedy}"
-    )
+def _check_names(name: str, labels: Sequence[Any], pandas_like: bool) -> None:
+    """No two columns have one name."""
+    texts = [_text(label) for label in labels]
+    if len(set(texts)) < len(texts):
+        twice = next(text for i, text in enumerate(texts) if text in texts[:i])
+        rename = "set_axis([...], axis=1)" if pandas_like else "rename_columns([...])"
+        raise InvalidValueError(
+            f"{name}: expected columns of different names, got {twice!r} twice; rename them with {name}.{rename}"
+        )
 
 
 def _text(label: Any) -> str:

@@ -161,9 +161,11 @@ def plain_targets(specification: Specification, y: Any) -> Any:
     """`y` without frames and without text: labels that are text by their places among the network's names."""
     if (frame := read_frame("y", y)) is not None:
         y = frame.select(_target_names(specification)).targets()[0]
-    if not specification.is_regression and (labels := text_labels(y)) is not None:
-        y = number_labels(labels, _known_names(specification, labels[0]))[0]
-    return y
+    labels = [y] if isinstance(y, str) else text_labels(y)
+    if specification.is_regression or labels is None:
+        return y
+    places = number_labels(labels, _known_names(specification, labels[0]))[0]
+    return places[0] if isinstance(y, str) else places
 
 
 def _target_names(specification: Specification) -> tuple[str, ...] | None:

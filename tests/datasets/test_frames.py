@@ -4,6 +4,7 @@ import datetime
 import re
 from decimal import Decimal
 
+import narwhals
 import numpy as np
 import pandas as pd
 import polars as pl
@@ -371,6 +372,15 @@ def test_from_frame_to_predictions(library, x, y, target, numbers):
         )
 
 
+def test_frames_that_narwhals_wraps():
+    frame = pl.DataFrame({"a": X[:, 0], "b": X[:, 1]})
+    data = nn.Dataset(
+        narwhals.from_native(frame), narwhals.from_native(pl.Series("kind", WORDS), series_only=True), device="numpy"
+    )
+    np.testing.assert_array_equal(data.x, X[:, :2])
+    assert (data.feature_names, data.target_names, data.classes) == (("a", "b"), ("kind",), 3)
+
+
 def test_the_rows_of_a_frame_by_their_names():
     frame = pd.DataFrame(X, columns=["a", "b", "c"]).assign(town="Ulm")
     for _, row in frame[["town", "c", "a", "b"]].iterrows():
@@ -398,6 +408,7 @@ def test_labels_in_words_for_single_steps():
     net.fit((X, WORDS), epochs=1)
     for y in (np.array(WORDS), pd.Series(WORDS), pd.Series(WORDS, dtype="category")):
         np.testing.assert_array_equal(net.backprop(X, y)[1][0], net.backprop(X, Y)[1][0])
+        np.testing.assert_array_equal(net.backprop(X[0], y[0])[1][0], net.backprop(X[0], 1)[1][0])
         np.testing.assert_array_equal(net.cost_derivative(X, y), X - np.eye(3, dtype="float32")[Y])
 
 
