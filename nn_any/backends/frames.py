@@ -144,13 +144,15 @@ class Frame:
 
     def _refuse(self, kind: str, found: list[tuple[int, _Values]]) -> None:
         """Columns of one other kind."""
-        (place, values), several = found[0], len(found) > 1
+        if kind == "text" and (written := [each for each in found if _are_numbers(each[1].array)]):
+            kind, found = "numbers written as text", written
+        place, values = found[0]
         example, row = _example(kind, values)
         labels = [self.labels[i] for i, _ in found]
-        count = f" and in {len(found) - 1} other column(s)" if several else ""
+        count = f" and in {len(found) - 1} other column(s)" if len(found) > 1 else ""
         raise InvalidTypeError(
             f"{self.name}: expected numbers, got {kind}{self._column(place)}{count}, such as {example} at row {row}; "
-            f"{self._remedy(kind, labels, values)}"
+            f"{self._remedy(kind, labels)}"
         )
 
     def _refuse_gaps(self, count: int, place: int, values: _Values) -> None:
@@ -177,11 +179,15 @@ class Frame:
         frame = hasattr(self.table, "iloc")
         return _are_plain(self.table.dtypes if frame else [getattr(self.table.to_native(), "dtype", None)])
 
-    def _remedy(self, kind: str, labels: list[Any], values: _Values) -> str:
+    def _remedy(self, kind: str, labels: list[Any]) -> str:
         """What to do about columns of another kind."""
         first, source = labels[0], self.source
+        if kind == "numbers written as text":
+            to = "polars.Float32" if self.polars else "'float32'"
+            to = to if self.is_series else f"{{{', '.join(f'{label!r}: {to}' for label in labels)}}}"
+            return f"convert them with {source}.{'cast' if self.polars else 'astype'}({to})"
         if kind == "text":
-            return self._remedy_for_text(labels, values)
+            return self._remedy_for_text(labels)
         aside = "" if self.is_series else f", or leave it out with {self._without(labels)}"
         column = source if self.is_series else f"polars.col({first!r})" if self.polars else f"{source}[{first!r}]"
         if kind == "dates":
@@ -193,14 +199,8 @@ class Frame:
             days = f"{source}.with_columns({days})" if self.polars else f"{source}.assign(**{{{first!r}: {days}}})"
         return f"count days with {days}{aside}"
 
-    def _remedy_for_text(self, labels: list[Any], values: _Values) -> str:
+    def _remedy_for_text(self, labels: list[Any]) -> str:
         source = self.source
-        if _are_numbers(values.array):
-            if self.polars:
-                to = "polars.Float32" if self.is_series else f"{{{labels[0]!r}: polars.Float32}}"
-                return f"they are numbers in text: convert them with {source}.cast({to})"
-            to = "'float32'" if self.is_series else f"{{{labels[0]!r}: 'float32'}}"
-            return f"they are numbers in text: convert them with {source}.astype({to})"
         if self.is_series:
             return "put numbers in their place"
         if self.name == "y":

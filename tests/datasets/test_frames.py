@@ -540,10 +540,16 @@ def test_text_becomes_dummies(case):
 
 
 def test_numbers_in_text_are_converted():
-    for x in (pd.DataFrame({"a": ["1.5", "2"] * 3}), pl.DataFrame({"a": ["1.5", "2"] * 3})):
+    columns = {"town": ["Ulm", "Bern"] * 3, "a": ["1.5", "2"] * 3, "b": ["1", "-1e3"] * 3}
+    for x in (pd.DataFrame(columns), pl.DataFrame(columns), pd.DataFrame(columns, dtype="category")):
         text = message(lambda: nn.Dataset(x, Y), nn.InvalidTypeError)  # noqa: B023
+        assert "numbers written as text in column 'a' and in 1 other column(s), such as '1.5' at row 0" in text
         converted = eval(code(text, "convert them with "), {"x": x, "polars": pl})
-        np.testing.assert_array_equal(nn.Dataset(converted, Y).x, [[1.5], [2]] * 3)
+        np.testing.assert_array_equal(nn.Dataset(converted[["a", "b"]], Y).x, [[1.5, 1], [2, -1000]] * 3)
+    for weights in (pd.Series(["1", "2"] * 3), pl.Series(["1", "2"] * 3)):
+        text = message(lambda: nn.Dataset(X, Y, sample_weight=weights), nn.InvalidTypeError)  # noqa: B023
+        converted = eval(code(text, "convert them with "), {"sample_weight": weights, "polars": pl})
+        assert nn.Dataset(X, Y, sample_weight=converted).sample_weight is not None
 
 
 @pytest.mark.parametrize(
