@@ -74,6 +74,8 @@ def learned_schema(specification: Specification, dataset: Dataset) -> Schema:
         names, targets = None, targets or names
     elif specification.task == "classification" and not dataset.has_labels:
         names, targets = names or targets, None  # a column a class
+    elif dataset.one_class:  # which is refused before it is learnt
+        names = None
     elif names is not None and len(names) != specification.classes:
         raise InvalidValueError(
             f"classes: expected {specification.classes} names, as many as the network tells apart, got {len(names)}, "
@@ -236,9 +238,10 @@ def own_examples(
     """
     dataset = network_data(specification, device, name, data)
     if name == "training_data" and dataset.one_class and not specification.is_regression:
+        known = "[...]), with all names" if dataset.class_names else f"{specification.outputs})"
         raise InvalidValueError(
             f"y: expected two classes or more to learn from, got one for all {len(dataset)} examples; "
-            f"if that is meant, say nn_any.Dataset(x, y, classes={specification.outputs})"
+            f"if that is meant, say nn_any.Dataset(x, y, classes={known}"
         )
     arrays: Batch = (dataset.x, dataset.y)
     if dataset.sample_weight is not None:

@@ -158,6 +158,9 @@ def test_data_of_one_class(refused):
     with refused:
         net.SGD((X, y), 1, 4, 0.1)
     net.SGD(nn.Dataset(X, y, classes=3), 1, 4, 0.1)
+    with pytest.raises(ValueError, match=r"if that is meant, say .*classes=\[...\]\), with all names"):
+        net.SGD((X, ["cat"] * 12), 1, 4, 0.1)
+    net.SGD(nn.Dataset(X, ["cat"] * 12, classes=["bee", "cat", "dog"]), 1, 4, 0.1)
 
 
 @pytest.fixture
