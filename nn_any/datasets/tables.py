@@ -153,12 +153,13 @@ def read_table(
     elif task == "multilabel":
         classes = {y.shape[-1] for _, y in pairs}.pop()
     with prefix_path(path):
+        named = {"feature_names": feature_names, "target_names": None if target_name is None else (target_name,)}
         whole, *test = (
-            Dataset(x, y, classes=classes, device=place, scale=255 if x.dtype == np.uint8 else None) for x, y in pairs
+            Dataset(x, y, classes=classes, device=place, scale=255 if x.dtype == np.uint8 else None, **named)
+            for x, y in pairs
         )
-        whole.feature_names = feature_names
-        whole.target_names = None if target_name is None else (target_name,)
-        reading = reading or _found(whole, task)
+    reading = reading or _found(whole, task)
+    with prefix_path(path):
         return split_table(whole, *test), reading
 
 

@@ -67,6 +67,7 @@ def test_options_decide(run, name, arguments, found):
         (["--header", "no", "--target", "2"], 1, "error: table.csv, line 1, column 3: expected"),
         (["--header", "maybe"], 2, "header"),
         (["--task", "clustering"], 2, "task"),
+        (["--checkpoint", "no/run"], 2, "usage: checkpoint: expected a folder for it, found none; make "),
         (["--target", "prize"], 2, "usage: target: expected a name (0, 1, price) or a place from 1 to 3"),
     ],
     ids=str,

@@ -159,6 +159,14 @@ def test_a_checkpoint_in_place_of_the_model(refused, train):
     assert train("--output", "model", "--checkpoint", "model/run.safetensors") == 0
 
 
+@place("cli/train.py _checkpoint: checkpoint: expected a folder for it, found none;", "checkpoint", "make ")
+def test_a_checkpoint_in_no_folder(refused, train):
+    with refused:
+        train("--checkpoint", "runs-of-mine/run")
+    Path("runs-of-mine").mkdir()
+    assert train("--checkpoint", "runs-of-mine/run") == 0
+
+
 @place(
     "cli/train.py _checkpoint: checkpoint: {} is there already; add --resume to",
     "checkpoint",
