@@ -179,7 +179,7 @@ def _checkpoint(path: Path, folder: Path, resume: bool, overwrite: bool) -> nn.C
     """The callback that writes the checkpoint; an error if a file is in its way."""
     if path.absolute() == (folder / "model.safetensors").absolute():
         raise InvalidValueError(f"checkpoint: expected another file than the model, {path}; choose another name")
-    if not (parent := path.absolute().parent).is_dir():
+    if not (parent := path.absolute().parent).is_dir() and parent != folder.absolute():
         raise InvalidValueError(f"checkpoint: expected a folder for it, found none; make {parent}")
     saver = nn.Checkpoint(path, overwrite=overwrite)
     if saver.in_the_way(resume) is not None:

@@ -153,7 +153,10 @@ def read_table(
     elif task == "multilabel":
         classes = {y.shape[-1] for _, y in pairs}.pop()
     with prefix_path(path):
-        named = {"feature_names": feature_names, "target_names": None if target_name is None else (target_name,)}
+        named: dict[str, Any] = {
+            "feature_names": feature_names,
+            "target_names": None if target_name is None else (target_name,),
+        }
         whole, *test = (
             Dataset(x, y, classes=classes, device=place, scale=255 if x.dtype == np.uint8 else None, **named)
             for x, y in pairs
