@@ -11,6 +11,7 @@ from nn_any.backends.devices import (
 )
 from nn_any.backends.engine import MODES, Engine, EngineError
 from nn_any.backends.programs import ProgramCache
+from nn_any.backends.sparse import sparse_objection
 from nn_any.backends.survey import LibraryReport, devices, survey
 
 __all__ = [
@@ -25,6 +26,7 @@ __all__ = [
     "devices",
     "is_host",
     "select_device",
+    "sparse_objection",
     "survey",
     "to_device",
     "to_numpy",
