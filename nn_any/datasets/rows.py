@@ -4,7 +4,6 @@ from abc import ABC, abstractmethod
 from typing import Any, Self
 
 import numpy as np
-from array_api_compat import array_namespace
 
 from nn_any import validation as check
 from nn_any.backends import Device, is_host
@@ -53,6 +52,10 @@ class Rows(ABC):
     @abstractmethod
     def take(self, rows: np.ndarray) -> Self:
         """The examples with these numbers, integers (k,), as rows of the same kind."""
+
+    @abstractmethod
+    def columns(self, places: np.ndarray) -> Self:
+        """The same examples, of one axis, with the numbers at these places only, integers (k,), in this order."""
 
     @abstractmethod
     def to(self, device: Device, dtype: str | None = None) -> Self:
@@ -137,6 +140,12 @@ class SparseRows(Rows):
         """The examples with these numbers, still sparse."""
         return SparseRows(self.matrix[rows], self.device, self.shape[1:])
 
+    def columns(self, places: np.ndarray) -> "SparseRows":
+        """Some columns of the matrix, still sparse."""
+        chosen = self.matrix[:, places]
+        chosen.sum_duplicates()  # which sorts
+        return SparseRows(chosen, self.device)
+
     def to(self, device: Device, dtype: str | None = None) -> "SparseRows":
         """The same matrix for another device; reals in `dtype`, integers as they are."""
         check.check_integers_fit("x", self.matrix.data, device)
@@ -204,12 +213,12 @@ def moved(x: Any, device: Device, dtype: str | None = None) -> Any:
     return device.asarray(x, dtype if check.is_real(x) else None)
 
 
-def taken(x: Any, rows: np.ndarray, device: Device) -> Any:
-    """The examples with these numbers, integers (k,), of an array on `device` or of `Rows`."""
+def taken(x: Any, numbers: np.ndarray, device: Device, *, axis: int = 0) -> Any:
+    """The examples, or for axis 1 the columns, with these numbers, integers (k,), of an array on `device` or `Rows`."""
     if isinstance(x, Rows):
-        return x.take(rows)
+        return x.columns(numbers) if axis else x.take(numbers)
     with device.scope():
-        return array_namespace(x).take(x, device.asarray(rows, device.integer_dtype), axis=0)
+        return device.xp.take(x, device.asarray(numbers, device.integer_dtype), axis=axis)
 
 
 def check_placed(name: str, given: Any, placed: Any) -> None:

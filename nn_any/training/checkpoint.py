@@ -317,8 +317,12 @@ class Checkpoint(Callback):
             )
         for part in _PARTS:
             training[part]  # a KeyError before anything has changed
-        mine = self._settings | _kind(json.loads(json.dumps(describe(snapshot))))
-        its = training["settings"] | _kind(about)
+        own = json.loads(json.dumps(describe(snapshot)))
+        mine, its = self._settings | _kind(own), training["settings"] | _kind(about)
+        schemas = own.get("schema", {}), about.get("schema", {})
+        for name in ("scale", "class_names", "feature_names"):
+            if all(name in schema for schema in schemas):  # older files have none
+                mine[name], its[name] = (schema[name] for schema in schemas)
         for name in mine | its:
             if mine.get(name) != its.get(name):
                 raise InvalidValueError(
@@ -347,7 +351,7 @@ def _with_state(callbacks: Sequence[Callback]) -> list[Callback]:
 
 def _kind(description: dict[str, Any]) -> dict[str, Any]:
     """What two networks must have in common for one to go on from the other's checkpoint."""
-    kind = {name: description[name] for name in ("input_shape", "layers", "loss", "dtype")}
+    kind = {name: description.get(name) for name in ("input_shape", "layers", "loss", "task", "dtype")}
     if "ensemble" in description:
         members = description["ensemble"]
         kind |= {"members": len(members["seeds"])}
