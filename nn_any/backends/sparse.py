@@ -4,11 +4,11 @@ from typing import Any
 
 _OF = "scipy.sparse.{}_array(({}), shape=x.shape)"
 _REMEDIES = {
-    "cupyx": "use x.get(), SciPy's, or x.toarray()",
-    "sparse": "use x.to_scipy_sparse(), or x.todense()",
-    "jax.BCOO": f"use {_OF.format('coo', 'x.data, x.indices.T')}, or x.todense()",
-    "jax.BCSR": f"use {_OF.format('csr', 'x.data, x.indices, x.indptr')}, or x.todense()",
-    "jax": "use x.todense()",
+    "cupyx": "use .get(), which makes it SciPy's, or .toarray()",
+    "sparse": "use .to_scipy_sparse(), or .todense()",
+    "jax.BCOO": f"use {_OF.format('coo', 'x.data, x.indices.T')}, or .todense()",
+    "jax.BCSR": f"use {_OF.format('csr', 'x.data, x.indices, x.indptr')}, or .todense()",
+    "jax": "use .todense()",
 }
 
 
