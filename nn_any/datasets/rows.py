@@ -126,7 +126,7 @@ class SparseRows(Rows):
     def description(self) -> str:
         """The dtype, and the share of the entries that are stored, for people."""
         share = self.matrix.nnz / max(1, self.matrix.shape[0] * self.matrix.shape[1])
-        return f"sparse {options.dtype_name(self.dtype)} with {100 * share:.2g} % of the entries"
+        return f"sparse {options.dtype_name(self.dtype)} with {100 * share:.3g} % of the entries"
 
     def dense(self, rows: np.ndarray, *, at: int = 0, size: int | None = None) -> Array:
         """The rows with these numbers, dense, as `Rows` has it."""
