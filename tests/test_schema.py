@@ -228,9 +228,6 @@ def test_a_forged_schema_is_refused(tmp_path, schema):
 def test_a_run_that_is_refused_teaches_no_names():
     net = network()
 
-    def refuse(run):
-        raise RuntimeError
-
     class Refuses(nn.Callback):
         def on_train_begin(self, run):
             raise RuntimeError
