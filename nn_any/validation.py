@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from array_api_compat import array_namespace
 
-from nn_any.backends import Device, check_unmasked, is_host, sparse_objection, to_numpy
+from nn_any.backends import Device, check_unmasked, is_host, read_frame, sparse_objection, to_numpy
 from nn_any.core import options
 from nn_any.core.errors import InvalidTypeError, InvalidValueError
 from nn_any.core.evaluation import extremes, is_finite
@@ -32,6 +32,16 @@ def check_scale(scale: Any) -> float | None:
     return float(scale)
 
 
+def check_named(name: str, names: tuple[str, ...] | None, array_name: str, shape: Shape) -> None:
+    """One name for each column of an array (n, columns)."""
+    if names is not None and (len(shape) != 2 or len(names) != shape[1]):
+        columns = f"{shape[1]} names, one a column of {array_name}" if len(shape) == 2 else f"{array_name} of columns"
+        raise InvalidValueError(
+            f"{name}: expected {columns}, got {len(names)} for {array_name} of shape {shape}; name each column once, "
+            f"or leave {name} out"
+        )
+
+
 def describe(array: Array) -> str:
     """The shape, dtype and whereabouts of an array, for messages."""
     return f"{array.dtype} of shape {tuple(array.shape)} on {Device.of(array)}"
@@ -39,14 +49,12 @@ def describe(array: Array) -> str:
 
 def as_array(name: str, obj: Any) -> Array:
     """`obj` as an array of real numbers, integers or booleans: host objects as NumPy arrays, others as they are."""
-    objection = sparse_objection(obj)
-    array = as_host_array(name, obj) if is_host(obj) and not objection else obj
+    array = as_host_array(name, obj) if is_host(obj) else obj
     if isinstance(array, np.ndarray):
         if array.dtype.kind not in "buif" or (array.dtype.kind == "f" and array.dtype.itemsize > 8):
             raise InvalidTypeError(f"{name}: expected real numbers, got {_found(name, obj, array)}")
         return array
-    if objection := objection or Device.of(array).objection(array):
-        raise InvalidTypeError(f"{name}: expected an array of real numbers, got {objection[0]}; {objection[1]}")
+    _check_taken(name, sparse_objection(array) or Device.of(array).objection(array))
     xp = array_namespace(array)
     if not xp.isdtype(array.dtype, ("bool", "integral", "real floating")):
         whole = xp.isdtype(array.dtype, "complex floating")
@@ -57,6 +65,7 @@ def as_array(name: str, obj: Any) -> Array:
 
 def as_host_array(name: str, obj: Any) -> np.ndarray:
     """`obj` as a NumPy array, whatever it holds, without a mask; arrays of any library may be entries of lists."""
+    _check_taken(name, sparse_objection(obj))
     plain = _dense(name, obj) if is_sparse(obj) else _without_masks(name, obj)
     try:
         array = np.asarray(plain)
@@ -67,6 +76,12 @@ def as_host_array(name: str, obj: Any) -> np.ndarray:
             f"{name}: expected rows of one length, got ragged ones ({error}); pad or cut them"
         ) from error
     return array
+
+
+def _check_taken(name: str, objection: tuple[str, str] | None) -> None:
+    """Nothing keeps an array from being taken as numbers in rows and columns, or else what it is, and the remedy."""
+    if objection:
+        raise InvalidTypeError(f"{name}: expected an array of real numbers, got {objection[0]}; {objection[1]}")
 
 
 def is_sparse(obj: Any) -> bool:
@@ -95,13 +110,15 @@ def _dense(name: str, matrix: Any) -> np.ndarray:
 
 
 def _without_masks(name: str, obj: Any) -> Any:
-    """Host data without arrays of other libraries within lists; what is masked is refused."""
+    """Host data without frames, and without arrays of other libraries within lists; what is masked is refused."""
     if isinstance(obj, np.ma.MaskedArray):
         check_unmasked(name, obj)
         return obj.data
     if isinstance(obj, list | tuple):
         plain = set(map(type, obj)) <= {int, float, bool, str}
         return obj if plain else [_without_masks(name, entry) for entry in obj]
+    if (frame := read_frame(name, obj)) is not None:
+        return frame.numbers()
     return obj if is_host(obj) else to_numpy(as_array(name, obj))
 
 
@@ -120,8 +137,6 @@ def _found(name: str, obj: Any, array: np.ndarray) -> str:
         return "a sparse matrix; use .toarray()"
     if array.dtype.names:
         return f"fields {array.dtype.names}; use numpy.lib.recfunctions.structured_to_unstructured"
-    if (column := _bad_column(obj)) is not None:
-        return f"column {column!r} without numbers{where}; leave it out, or put numbers in its place"
     if array.dtype.kind in _REMEDIES:
         kind, remedy = _REMEDIES[array.dtype.kind]
         return f"{kind}{where}; {remedy}"
@@ -129,25 +144,12 @@ def _found(name: str, obj: Any, array: np.ndarray) -> str:
     if array.ndim == 0:
         return f"{kind} ({type(obj).__name__}); pass an array, or a list of numbers"
     if not _is_number(array) or any(value is None for value in array.ravel().tolist()):
-        if name == "y" and array.ndim == 1 and all(isinstance(label, str | bytes) for label in array.tolist()):
-            return f"{kind}{where}; name the classes, all data sets alike: nn_any.Dataset(x, y, classes=sorted(set(y)))"
         place, value = next((at, value) for at, value in np.ndenumerate(array) if not _is_number(value))
         at = ", ".join(map(str, place))
-        shown = f"{value!r}"[:80]
+        shown = f"{value.item() if isinstance(value, np.generic) else value!r}"[:80]
         return f"{kind}{where}, such as {shown} at [{at}]; put numbers in the place of such entries, or leave them out"
     how = ".astype('float32')" if hasattr(obj, "astype") else "numpy.asarray(..., dtype='float32')"
     return f"{kind}{where}; convert them with {how}"
-
-
-def _bad_column(frame: Any) -> Any:
-    """The name of a frame's first column that holds no real numbers, if `frame` is one and has such a column."""
-    names = getattr(frame, "columns", None)
-    if isinstance(names, Iterable) and not isinstance(names, str) and hasattr(frame, "__getitem__"):
-        for name in names:
-            column = np.asarray(frame[name])
-            if column.dtype.kind not in "buif" and not all(map(_is_number, column.ravel().tolist())):
-                return name
-    return None
 
 
 def _is_number(value: Any) -> bool:

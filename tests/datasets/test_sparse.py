@@ -191,6 +191,17 @@ def test_a_data_set(backend):
                                   nn.to_numpy(network(backend.device).feedforward(BYTES)))  # fmt: skip
 
 
+def test_columns_with_names_and_labels_of_text():
+    """Other data come with their columns and classes in another order: both are matched by name."""
+    names, text = [f"word {i}" for i in range(FEATURES)], np.array(["a", "b", "c"])[LABELS]
+    net = network()
+    net.fit(nn.Dataset(sparse.csr_array(DENSE), text, feature_names=names), epochs=2, batch_size=7)
+    assert (net.feature_names, net.class_names) == (tuple(names), ("a", "b", "c"))
+    turned = nn.Dataset(sparse.csc_matrix(DENSE[:, ::-1]), text, classes=["c", "b", "a"], feature_names=names[::-1])
+    assert net.loss(turned) == net.loss((DENSE, text))
+    assert net.predict_names(sparse.csr_array(DENSE)).tolist() == net.predict_names(DENSE).tolist()
+
+
 def test_rows_are_indexed_as_an_array_is():
     rows = nn.Dataset(sparse.csr_array(DENSE), LABELS).x
     slices = slice(3, 8), slice(None, None, 7), (slice(3, 8), ...), (2, slice(1, 4)), ...
