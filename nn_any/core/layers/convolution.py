@@ -61,8 +61,8 @@ class Conv2D(WeightedLayer):
         options.choice(f"padding{kind}", self.padding, "valid", "same")
         super().__post_init__()
 
-    def _pads(self, size: tuple[int, int]) -> tuple[tuple[int, int], tuple[int, int]]:
-        """Zeros above and below, left and right of images of a height and width."""
+    def pads(self, size: tuple[int, int]) -> tuple[tuple[int, int], tuple[int, int]]:
+        """How many zeros are added above and below, left and right of images of a height and width."""
         if self.padding == "valid":
             return (0, 0), (0, 0)
         work = zip(size, self.kernel_size, self.stride, strict=True)
@@ -71,7 +71,7 @@ class Conv2D(WeightedLayer):
 
     def _places(self, input_shape: Shape) -> tuple[int, int]:
         height, width, _ = image_shape(input_shape)
-        rows, columns = self._pads((height, width))
+        rows, columns = self.pads((height, width))
         return windows((height + sum(rows), width + sum(columns)), self.kernel_size, self.stride)
 
     def output_shape(self, input_shape: Shape) -> Shape:
@@ -97,7 +97,7 @@ class Conv2D(WeightedLayer):
         kernels, biases = params
         size = (x.shape[-3], x.shape[-2])
         if self.padding == "same":
-            rows, columns = self._pads(size)
+            rows, columns = self.pads(size)
             x = xpx.pad(x, [(0, 0)] * (x.ndim - 3) + [rows, columns, (0, 0)], xp=context.xp)
         z, residual = convolve(x, kernels, stride=self.stride, xp=context.xp)
         return z + biases[..., None, None, None, :], state, (residual, size)
@@ -105,7 +105,7 @@ class Conv2D(WeightedLayer):
     def backward(self, params: LayerParams, saved: Any, delta: Array, context: Context) -> Array:
         """∂C/∂x: δ spread back over the windows through the kernels, without the padding."""
         _, (height, width) = saved
-        (top, bottom), (left, right) = self._pads((height, width))
+        (top, bottom), (left, right) = self.pads((height, width))
         padded = (top + height + bottom, left + width + right)
         x = convolve_inputs_gradient(delta, params[0], stride=self.stride, size=padded, xp=context.xp)
         return x if self.padding == "valid" else x[..., top : top + height, left : left + width, :]
