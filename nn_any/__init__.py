@@ -30,6 +30,7 @@ from nn_any.core.layers import (
     Standardize,
 )
 from nn_any.core.optimizers import SGD, Adagrad, Adam, AdamW, RMSprop
+from nn_any.core.schema import Schema
 from nn_any.core.state import Snapshot, TrainState
 from nn_any.datasets import Dataset
 from nn_any.ensemble import Ensemble
@@ -83,6 +84,7 @@ __all__ = [
     "OutOfMemoryError",
     "RMSprop",
     "RandomAffine",
+    "Schema",
     "Snapshot",
     "Standardize",
     "TrainState",

@@ -44,7 +44,7 @@ class Ensemble(Model):
 
     Parameters
     ----------
-    layers, activation, loss, initializer, device, dtype
+    layers, activation, loss, initializer, task, device, dtype
         As for `Network`; only `n` and `device` go with the `Snapshot` of an ensemble.
     n : int
         How many networks.
@@ -101,6 +101,7 @@ class Ensemble(Model):
         activation: Any = SIGMOID,
         loss: str | Loss = QUADRATIC,
         initializer: Any = NORMAL,
+        task: str | None = None,
         device: str | Device | None = None,
         dtype: Any = FLOAT32,
         seed: int | None = None,
@@ -110,7 +111,7 @@ class Ensemble(Model):
         if isinstance(layers, Snapshot):
             given = {"activation": activation, "loss": loss, "initializer": initializer, "dtype": dtype, "seed": seed}
             each = {"learning_rates": learning_rates, "seeds": seeds, "weight_decays": weight_decays}
-            refuse_beside_snapshot(**given, **each, threads=threads)
+            refuse_beside_snapshot(**given, **each, task=task, threads=threads)
             place = select_device(device)
             super().__init__(on_device("layers", layers, place, ensemble=True), place)
             if n != len(self):
@@ -122,7 +123,7 @@ class Ensemble(Model):
         elif seed is not None:
             raise InvalidValueError(f"seed: expected none beside seeds, got {seed!r}; leave one of them out")
         own = check.check_members(n, seeds, learning_rates, weight_decays, threads)
-        built = specification.build(layers, activation, initializer, loss, dtype, own.seeds[0], own)
+        built = specification.build(layers, activation, initializer, loss, dtype, own.seeds[0], own, task)
         device = select_device(device)
         super().__init__(initial_snapshot(built, device), device)
 
@@ -199,8 +200,8 @@ class Ensemble(Model):
 
     def member_outputs(self, x: Any) -> Array:
         """The outputs of each member: (n, inputs) -> (m, n, outputs), one example (inputs,) -> (m, outputs)."""
-        inputs, single = own_inputs(self.specification, self.device, x)
-        outputs = evaluation.outputs(self.snapshot, self.device, inputs)
+        inputs, scale, single = own_inputs(self.specification, self.device, x)
+        outputs = evaluation.outputs(self.snapshot, self.device, inputs, scale)
         return outputs[:, 0, ...] if single else outputs
 
     def spread(self, x: Any) -> Spread:
@@ -213,9 +214,10 @@ class Ensemble(Model):
         >>> mean.shape, bool(deviation[0, 0] > 0)
         ((1, 1), True)
         """
-        inputs, single = own_inputs(self.specification, self.device, x)
+        inputs, scale, single = own_inputs(self.specification, self.device, x)
         functions = members.mean, members.deviation
-        both = [evaluation.reduced_outputs(function, self.snapshot, self.device, inputs) for function in functions]
+        given = self.snapshot, self.device, inputs, scale
+        both = [evaluation.reduced_outputs(function, *given) for function in functions]
         return Spread(*(part[0, ...] if single else part for part in both))
 
     def losses(self, data: Any, *misplaced: Any) -> np.ndarray:
@@ -240,8 +242,8 @@ class Ensemble(Model):
 
     def feedforward(self, a: Any) -> Array:
         """The mean of the members' outputs: (n, inputs) -> (n, outputs), one example (inputs,) -> (outputs,)."""
-        inputs, single = own_inputs(self.specification, self.device, a)
-        outputs = evaluation.reduced_outputs(members.mean, self.snapshot, self.device, inputs)
+        inputs, scale, single = own_inputs(self.specification, self.device, a)
+        outputs = evaluation.reduced_outputs(members.mean, self.snapshot, self.device, inputs, scale)
         return outputs[0, ...] if single else outputs
 
     def mean(self, x: Any) -> Array:
@@ -256,17 +258,23 @@ class Ensemble(Model):
     def vote(self, x: Any) -> Array:
         """The class that most members predict, (n,); among equally many, the one with the larger sum of outputs.
 
-        For regression the mean of the members' outputs, (n, outputs). For one example without the n.
+        For regression the mean of the members' outputs, (n, outputs). Of a multilabel ensemble for each output what
+        most members answer, (n, outputs). For one example without the n.
         """
         if self.is_regression:
             return self.feedforward(x)
-        inputs, single = own_inputs(self.specification, self.device, x)
-        classes = evaluation.votes(self.snapshot, self.device, inputs)
+        inputs, scale, single = own_inputs(self.specification, self.device, x)
+        classes = evaluation.votes(self.snapshot, self.device, inputs, scale)
         return classes[0, ...] if single else classes
 
     def predict(self, x: Any) -> Array:
-        """The `vote`: classes (n,), or for regression the mean outputs (n, outputs)."""
+        """The `vote`: classes (n,), or (n, outputs) for regression and for multilabel networks."""
         return self.vote(x)
+
+    def predict_names(self, x: Any) -> Any:
+        """What `predict` answers, in the names of the classes, as `Network.predict_names`."""
+        self._check_classifies("predict_names", "use predict")
+        return evaluation.named(self.specification, to_numpy(self.predict(x)))
 
     def evaluate(self, data: Any, *misplaced: Any) -> int:
         """How many examples the vote classifies correctly."""

@@ -64,8 +64,9 @@ def reduced_outputs(
 
 
 def votes(snapshot: Snapshot, device: Device, x: Array, scale: float | None = None) -> Array:
-    """The class that most members predict, (n,), int32."""
-    classes = reduced_outputs(members.majority, snapshot, device, x, scale)
+    """The class that most members predict, (n,), int32; of a multilabel ensemble the answers, (n, outputs)."""
+    count = members.majority_labels if snapshot.specification.is_multilabel else members.majority
+    classes = reduced_outputs(count, snapshot, device, x, scale)
     with device.scope():
         return device.xp.astype(classes, device.xp.int32)
 
@@ -74,16 +75,38 @@ def correct_votes(snapshot: Snapshot, device: Device, examples: Examples) -> int
     """How many examples the votes of an ensemble classify correctly."""
     x, y, *_ = examples.arrays
     labels, voted = to_numpy(y), to_numpy(votes(snapshot, device, x, examples.prepare.scale))
+    if snapshot.specification.is_multilabel:
+        return int(np.count_nonzero((voted == (labels.reshape(voted.shape) > 0.5)).all(axis=1)))
     if labels.ndim == 2:
         with device.scope():
             labels = to_numpy(predicted_classes(y, xp=device.xp))
     return int(np.count_nonzero(voted == labels))
 
 
+def named(specification: Specification, answers: np.ndarray) -> Any:
+    """What a classifier answers, in names.
+
+    Classes (n,) become an array of their names; answers of a multilabel network, (n, outputs), become a tuple for each
+    example, with the names of the outputs that are 1. One example has one name, or one tuple.
+    """
+    schema = specification.schema
+    if specification.is_multilabel:
+        each = np.array(schema.target_names or [str(i) for i in range(specification.outputs)])
+        rows = [tuple(each[row > 0].tolist()) for row in answers.reshape(-1, specification.outputs)]
+        return rows if answers.ndim == 2 else rows[0]
+    if schema.class_names is None:
+        return answers if answers.ndim else int(answers)
+    if not answers.ndim:
+        return schema.class_names[int(answers)]
+    alike = len(set(map(type, schema.class_names))) == 1
+    return np.array(schema.class_names, dtype=None if alike else object)[answers]
+
+
 def losses_and_correct(snapshot: Snapshot, device: Device, examples: Examples) -> tuple[np.ndarray, np.ndarray]:
     """The average loss, float64, and the number of right answers, int64: () each; (m,) for an ensemble."""
     specification = snapshot.specification
-    evaluate = device.engine.compile(evaluation.evaluator(specification.layers, specification.loss, examples.prepare))
+    kind = specification.layers, specification.loss, examples.prepare
+    evaluate = device.engine.compile(evaluation.evaluator(*kind, multilabel=specification.is_multilabel))
     parts = [
         tuple([array[chunk, ...] for array in examples.arrays])
         for chunk in chunks(specification.footprint, examples.size)
@@ -134,7 +157,7 @@ def warn_of_unclear_targets(specification: Specification, device: Device, given:
 
     `given` are the examples by the names of the arguments that they came from. One number of each is read back.
     """
-    if specification.is_regression or specification.outputs == 1:
+    if specification.task != "classification" or specification.outputs == 1:
         return
     count, found = device.engine.compile(count_unclear), []
     for name, examples in given.items():
@@ -145,7 +168,8 @@ def warn_of_unclear_targets(specification: Specification, device: Device, given:
         warnings.warn(
             f"y: expected one class in each row of targets, got rows with none or several entries above 1/2 that do "
             f"not sum to 1 ({', '.join(found)}); accuracy, f1 and whatever else counts classes takes the largest "
-            "entry for the class: go by the loss, or by a metric function of your own",
+            "entry for the class: if each output is an answer of yes or no, build the network with task='multilabel'; "
+            "else go by the loss, or by a metric function of your own",
             stacklevel=caller_level(),
         )
 

@@ -10,6 +10,10 @@ may stand. If early stopping, a checkpoint or a schedule is to follow it, give i
 better: ``kappa.higher_is_better = True``.
 
 Outputs that are NaN name no class, so they are wrong; the measures of numbers are NaN where outputs are.
+
+Of a multilabel network each output is an answer of yes or no. ``"accuracy"`` is the share of the examples whose answers
+are all right; ``"precision"``, ``"recall"`` and ``"f1"`` are means over the outputs, and ``"output_accuracy"``,
+``"output_precision"``, ``"output_recall"`` and ``"output_f1"`` have a number for each output.
 """
 
 import re
@@ -28,6 +32,8 @@ Metric: TypeAlias = str | Function
 
 _FOR_CLASSES = ("accuracy", "precision", "recall", "f1", "confusion_matrix")
 _FOR_NUMBERS = ("r2", "mean_squared_error", "mean_absolute_error")
+_FOR_LABELS = ("accuracy", "precision", "recall", "f1")
+_FOR_EACH_OUTPUT = ("output_accuracy", "output_precision", "output_recall", "output_f1")
 
 
 def _labels(rows: np.ndarray) -> np.ndarray:
@@ -110,6 +116,70 @@ def confusion_matrix(targets: np.ndarray, outputs: np.ndarray) -> np.ndarray:
     return matrix
 
 
+def subset_accuracy(targets: np.ndarray, outputs: np.ndarray) -> float:
+    """The share of the examples of which all answers of yes or no are right.
+
+    Examples
+    --------
+    >>> subset_accuracy(np.array([[1, 1], [0, 1]]), np.array([[0.9, 0.8], [0.7, 0.6]]))
+    0.5
+    """
+    return float(np.mean(_right_answers(targets, outputs).all(axis=1)))
+
+
+def output_accuracy(targets: np.ndarray, outputs: np.ndarray) -> np.ndarray:
+    """For each output the share of the answers of yes or no that are right: (outputs,), float64."""
+    share: np.ndarray = np.mean(_right_answers(targets, outputs), axis=0)
+    return share
+
+
+def output_precision(targets: np.ndarray, outputs: np.ndarray) -> np.ndarray:
+    """For each output, of the answers that say yes, the share that is right: (outputs,), float64; 0 without any."""
+    right, _, answered = _yes_counts(targets, outputs)
+    return _ratio(right, answered)
+
+
+def output_recall(targets: np.ndarray, outputs: np.ndarray) -> np.ndarray:
+    """For each output, of the examples that are yes, the share that is answered so: (outputs,); 0 without any."""
+    right, asked, _ = _yes_counts(targets, outputs)
+    return _ratio(right, asked)
+
+
+def output_f1(targets: np.ndarray, outputs: np.ndarray) -> np.ndarray:
+    """For each output the harmonic mean of its precision and recall: (outputs,), float64.
+
+    Examples
+    --------
+    >>> output_f1(np.array([[1, 1], [0, 1]]), np.array([[0.9, 0.8], [0.7, 0.6]]))
+    array([0.66666667, 1.        ])
+    """
+    right, asked, answered = _yes_counts(targets, outputs)
+    return _ratio(2 * right, asked + answered)
+
+
+def _right_answers(targets: np.ndarray, outputs: np.ndarray) -> np.ndarray:
+    """Whether each output is on its target's side of ½, (n, outputs), bool; NaN never is."""
+    right: np.ndarray = ((targets.reshape(outputs.shape) > 0.5) == (outputs > 0.5)) & ~np.isnan(outputs)
+    return right
+
+
+def _yes_counts(targets: np.ndarray, outputs: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """For each output how often a yes is right, how often it is asked for, and how often it is answered: (outputs,)."""
+    asked, answered = targets.reshape(outputs.shape) > 0.5, outputs > 0.5
+    return (asked & answered).sum(axis=0), asked.sum(axis=0), answered.sum(axis=0)
+
+
+def _ratio(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
+    """What share of the whole the part is, 0 of nothing."""
+    share: np.ndarray = part / np.maximum(whole, 1)
+    return share
+
+
+def _mean_over_outputs(function: Function) -> Function:
+    """The mean of a measure that has a number for each output."""
+    return lambda targets, outputs: float(np.mean(function(targets, outputs)))
+
+
 def r2(targets: np.ndarray, outputs: np.ndarray) -> float:
     """R², the share of the targets' variance that is explained, averaged over the outputs.
 
@@ -134,11 +204,21 @@ def mean_absolute_error(targets: np.ndarray, outputs: np.ndarray) -> float:
     return float(np.mean(np.abs(_numbers(outputs) - _numbers(targets))))
 
 
-def resolve(metrics: Iterable[Metric], regression: bool, outputs: int) -> dict[str, Function]:
-    """Functions by name, for what a user listed and a network of so many outputs; other names are refused."""
+def _known(task: str) -> dict[str, Function]:
+    """The functions that networks for a task know by name."""
+    if task == "multilabel":
+        each = {name: globals()[name] for name in _FOR_EACH_OUTPUT}
+        mean = {name: _mean_over_outputs(globals()[f"output_{name}"]) for name in _FOR_LABELS}
+        return mean | each | {"accuracy": subset_accuracy}
+    return {name: globals()[name] for name in (_FOR_NUMBERS if task == "regression" else _FOR_CLASSES)}
+
+
+def resolve(metrics: Iterable[Metric], task: str, outputs: int) -> dict[str, Function]:
+    """Functions by name, for what a user listed, a task and so many outputs; other names are refused."""
     if isinstance(metrics, str) or not isinstance(metrics, Iterable):
         raise InvalidTypeError(f"metrics: expected a list of names and functions, got {metrics!r}; put it in brackets")
-    names = _FOR_NUMBERS if regression else (*_FOR_CLASSES, "top_K_accuracy")
+    known, ranked = _known(task), task == "classification"
+    names = (*known, "top_K_accuracy") if ranked else tuple(known)
     functions: dict[str, Function] = {}
     for metric in metrics:
         if callable(metric):
@@ -152,18 +232,17 @@ def resolve(metrics: Iterable[Metric], regression: bool, outputs: int) -> dict[s
                 options.flag(f"higher_is_better of the metric {name}", up.item() if isinstance(up, np.bool_) else up)
             functions[name] = metric
             continue
-        top = re.fullmatch(r"top_([1-9]\d*)_accuracy", metric) if isinstance(metric, str) and not regression else None
-        if top is None and metric not in names:
-            kind = "regression" if regression else "classification"
+        top = re.fullmatch(r"top_([1-9]\d*)_accuracy", metric) if isinstance(metric, str) and ranked else None
+        if top is None and metric not in known:
             raise InvalidValueError(
-                f"metrics: expected some of {', '.join(names)} for {kind}, or functions of targets and outputs, "
+                f"metrics: expected some of {', '.join(names)} for {task}, or functions of targets and outputs, "
                 f"got {metric!r}{closest(metric, names) if isinstance(metric, str) else ''}"
             )
         if top and int(top[1]) > outputs:
             raise InvalidValueError(
                 f"metrics: expected at most top_{outputs}_accuracy for {outputs} outputs, got {metric!r}"
             )
-        functions[metric] = partial(top_k_accuracy, k=int(top[1])) if top else globals()[metric]
+        functions[metric] = partial(top_k_accuracy, k=int(top[1])) if top else known[str(metric)]
     return functions
 
 

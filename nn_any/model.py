@@ -13,12 +13,14 @@ from nn_any.core import options
 from nn_any.core.errors import InvalidIndexError, InvalidTypeError, InvalidValueError
 from nn_any.core.layers import Layer
 from nn_any.core.optimizers import SGD, Optimizer
+from nn_any.core.schema import Schema
 from nn_any.core.specification import Specification
 from nn_any.core.state import Snapshot, TrainState
 from nn_any.core.summary import parameter_count, shape_text
 from nn_any.core.typing import Array, Params
 from nn_any.datasets.network_input import (
     Examples,
+    learned_schema,
     network_data,
     own_array,
     own_batch,
@@ -31,7 +33,7 @@ from nn_any.files import describe, name_tensors, save_model
 from nn_any.training import Checkpoint, History
 from nn_any.training import parameters as named_parameters
 from nn_any.training.display import ProgressDisplay
-from nn_any.training.fit import as_checkpoint, make_plan, only_run, run_plan
+from nn_any.training.fit import as_checkpoint, make_plan, only_run, run_plan, usual_optimizer
 from nn_any.training.run import as_callbacks
 from nn_any.training.states import check_network, check_state, in_blocks, moved_snapshot, on_device
 from nn_any.training.steps import descend
@@ -122,9 +124,47 @@ class Model:
         return self.specification.outputs
 
     @property
+    def task(self) -> str:
+        """What the network is for: ``"classification"``, ``"multilabel"`` or ``"regression"``.
+
+        If it was not said when the network was built, the loss decides, or else whether the outputs are linear.
+        """
+        return self.specification.task
+
+    @property
     def is_regression(self) -> bool:
-        """Whether the outputs are numbers to predict: the loss decides, or else whether the outputs are linear."""
+        """Whether the outputs are numbers to predict."""
         return self.specification.is_regression
+
+    @property
+    def schema(self) -> Schema:
+        """The scale and the names of the data, as `fit` found them in the training data. Assign another to replace it.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If it is no `Schema`, or has not as many names as the network has classes, inputs or targets.
+        """
+        return self.specification.schema
+
+    @schema.setter
+    def schema(self, schema: Schema) -> None:
+        if not isinstance(schema, Schema):
+            raise InvalidTypeError(
+                f"schema: expected a nn_any.Schema, got {type(schema).__name__}; write nn_any.Schema(class_names=[...])"
+            )
+        with only_run(self):
+            self._snapshot = self._snapshot._replace(specification=self.specification.with_schema(schema))
+
+    @property
+    def class_names(self) -> tuple[str | int | float | bool, ...] | None:
+        """What the classes are called, in the order of their numbers; None if nobody has said."""
+        return self.schema.class_names
+
+    @property
+    def feature_names(self) -> tuple[str, ...] | None:
+        """What the inputs are called, in their order; None if nobody has said."""
+        return self.schema.feature_names
 
     # parameters
 
@@ -298,7 +338,7 @@ class Model:
         *misplaced: Any,
         epochs: int,
         batch_size: int | None = None,
-        optimizer: Optimizer,
+        optimizer: Optimizer | None = None,
         validation_data: Any = None,
         test_data: Any = None,
         callbacks: Iterable[Any] = (),
@@ -323,10 +363,11 @@ class Model:
             How many more epochs; 0 does nothing. Epochs are counted through, so ``fit(epochs=2)`` and then
             ``fit(epochs=3)`` is the same as ``fit(epochs=5)``.
         batch_size : int
-            Examples a step; the last batch of an epoch may be shorter. L-BFGS takes them all and wants none.
-        optimizer : Optimizer
-            Such as ``nn_any.SGD(learning_rate=0.5)`` or ``nn_any.Adam()``. Its state and its schedule go on unless
-            another one is given.
+            Examples a step, by default 32; the last batch of an epoch may be shorter. L-BFGS takes them all and wants
+            none.
+        optimizer : Optimizer, optional
+            Such as ``nn_any.SGD(learning_rate=0.5)``. Its state and its schedule go on unless another one is given. By
+            default ``nn_any.Adam()``, or plain ``nn_any.SGD`` for an ensemble with `learning_rates` of its own.
         callbacks : iterable
             `Callback` instances, or functions of the `TrainingRun` that are called after each epoch.
         shuffle : bool
@@ -385,7 +426,9 @@ class Model:
                 training = weighted(self.specification, training, sample_weight, class_weight)
             evaluated = {"training": training if monitor_training else None}
             evaluated |= {"validation": validation_data, "test": test_data}
-            plan = make_plan(self, training, evaluated, batch_size, optimizer, shuffle, metrics)
+            specification = self.specification.with_schema(learned_schema(self.specification, training))
+            optimizer = usual_optimizer(specification) if optimizer is None else optimizer
+            plan = make_plan(self, specification, training, evaluated, batch_size, optimizer, shuffle, metrics)
             return run_plan(self, plan, epochs, following, as_checkpoint(checkpoint, resume), resume, engine)
 
     def update_mini_batch(self, mini_batch: tuple[Any, Any], eta: float) -> None:
@@ -471,7 +514,7 @@ class Model:
                     f"metrics: expected names and functions, got {type(metric).__name__}; put x and y into a tuple: "
                     "score((x, y), ...)"
                 )
-        return measures.resolve(metrics, self.is_regression, self.outputs)
+        return measures.resolve(metrics, self.task, self.outputs)
 
     def _check_classifies(self, method: str, remedy: str) -> None:
         if self.is_regression:

@@ -5,7 +5,7 @@ from typing import Any, Self
 
 from nn_any import evaluation
 from nn_any import metrics as measures
-from nn_any.backends import Device, select_device
+from nn_any.backends import Device, select_device, to_numpy
 from nn_any.core import metrics as answers
 from nn_any.core import specification
 from nn_any.core.losses import Loss
@@ -38,6 +38,10 @@ class Network(Model):
     initializer : str or Initializer
         The default of layers that name none: ``"normal"``, ``"scaled_normal"``, ``"glorot_uniform"``, ``"he_normal"``
         and their kin, ``"lecun_normal"``, ``"orthogonal"``, ``"zeros"``, or your own.
+    task : {"classification", "multilabel", "regression"}, optional
+        What the outputs are: one class for each example, an answer of yes or no each, or numbers. By default the loss
+        decides between the first and the last, or for the quadratic loss the last activation: linear outputs are
+        numbers.
     device : str or Device, optional
         As `select_device` has it; by default ``NN_ANY_DEVICE``, else a CUDA GPU that works, else the CPU.
     dtype : str or dtype
@@ -55,8 +59,6 @@ class Network(Model):
 
     Notes
     -----
-    The loss says whether a network classifies or predicts numbers. The quadratic loss leaves that to the last
-    activation: linear is for regression, where `predict` returns the outputs, and every other one for classes.
     Wherever data are taken, they may be a `Dataset`, a tuple ``(x, y)`` of arrays, or an iterable of
     ``(x, y)`` pairs of columns; x is (n, features) or (n, *input_shape), y is integer labels (n,) or targets
     (n, outputs).
@@ -82,17 +84,18 @@ class Network(Model):
         activation: Any = SIGMOID,
         loss: str | Loss = QUADRATIC,
         initializer: Any = NORMAL,
+        task: str | None = None,
         device: str | Device | None = None,
         dtype: Any = FLOAT32,
         seed: int | None = None,
     ) -> None:
         if isinstance(layers, Snapshot):
             given = {"activation": activation, "loss": loss, "initializer": initializer, "dtype": dtype, "seed": seed}
-            refuse_beside_snapshot(**given)
+            refuse_beside_snapshot(**given, task=task)
             place = select_device(device)
             super().__init__(on_device("layers", layers, place, ensemble=False), place)
             return
-        built = specification.build(layers, activation, initializer, loss, dtype, seed)
+        built = specification.build(layers, activation, initializer, loss, dtype, seed, task=task)
         device = select_device(device)
         super().__init__(initial_snapshot(built, device), device)
 
@@ -127,18 +130,48 @@ class Network(Model):
         >>> Network([2, 3, 1], device="numpy", seed=0).feedforward([0.5, -0.5]).shape
         (1,)
         """
-        x, single = own_inputs(self.specification, self.device, a)
-        outputs = evaluation.outputs(self.snapshot, self.device, x)
+        x, scale, single = own_inputs(self.specification, self.device, a)
+        outputs = evaluation.outputs(self.snapshot, self.device, x, scale)
         return outputs[0, ...] if single else outputs
 
     def predict(self, x: Any) -> Array:
         """The predicted classes (n,), or for regression the outputs (n, outputs); for one example without the n.
 
-        The class is the index of the largest output; for a single output, whether it is above ½.
+        The class is the index of the largest output; for a single output, whether it is above ½. A multilabel network
+        gives 1 for each output above ½ and 0 for the others, (n, outputs).
         """
         outputs = self.feedforward(x)
+        if self.is_regression:
+            return outputs
+        answer = answers.predicted_labels if self.task == "multilabel" else answers.predicted_classes
         with self.device.scope():
-            return outputs if self.is_regression else answers.predicted_classes(outputs, xp=self.device.xp)
+            return answer(outputs, xp=self.device.xp)
+
+    def predict_names(self, x: Any) -> Any:
+        """What `predict` answers, in the names of the classes.
+
+        Returns
+        -------
+        names : NumPy array, (n,)
+            The names, or the numbers of classes that have none; text is of a text dtype. A multilabel network gives a
+            list with a tuple for each example: the names of the outputs that it answers with yes. For one example its
+            name, or its tuple.
+
+        Raises
+        ------
+        TypeError
+            If the network is for regression.
+
+        Examples
+        --------
+        >>> import nn_any as nn
+        >>> net = nn.Network([2, 2], loss="log_likelihood", device="numpy", seed=1)
+        >>> history = net.fit(([[0, 1], [1, 0]], ["up", "down"]), epochs=50, optimizer=nn.SGD(1.0))
+        >>> net.predict_names([[0, 1], [1, 0]])
+        array(['up', 'down'], dtype='<U4')
+        """
+        self._check_classifies("predict_names", "use predict")
+        return evaluation.named(self.specification, to_numpy(self.predict(x)))
 
     def predict_proba(self, x: Any) -> Array:
         """The outputs of a classifier, (n, outputs): sigmoids lie in 0 … 1 each but need not sum to 1.
@@ -154,7 +187,8 @@ class Network(Model):
     def evaluate(self, data: Any, *misplaced: Any) -> int:
         """How many examples the network classifies correctly.
 
-        A row of targets counts for the class of its largest entry. A warning tells of rows that name none or several.
+        A row of targets counts for the class of its largest entry. A warning says if rows name none or several. For a
+        multilabel network an example is right if all its answers are.
         """
         self._check_classifies("evaluate", "use loss(data)")
         return int(

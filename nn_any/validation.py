@@ -282,7 +282,7 @@ def check_targets(name: str, y: Array, n: int, specification: Specification) -> 
     """Targets for a network: integer labels (n,), or targets (n, outputs); reals (n,) become a column."""
     if y.ndim == 1 and is_real(y):
         y = y[:, None]
-    shape, outputs, numbers = tuple(y.shape), specification.outputs, specification.is_regression
+    shape, outputs, numbers = tuple(y.shape), specification.outputs, specification.task != "classification"
     if (y.ndim == 1 and numbers and outputs > 1) or (y.ndim != 1 and (y.ndim != 2 or shape[1] != outputs)):
         column = not numbers and shape[1:] == (1,)
         kinds = "" if numbers else "integer labels (n,) or "

@@ -221,7 +221,6 @@ PLANS = {
     "batch size 0": ({"batch_size": 0}, ValueError, "batch_size: expected a positive integer, got 0"),
     "negative batch size": ({"batch_size": -4}, ValueError, "batch_size: expected a positive integer, got -4"),
     "fractional batch size": ({"batch_size": 2.0}, TypeError, "batch_size: expected a positive integer, got 2.0"),
-    "no batch size": ({"batch_size": None}, TypeError, "batch_size: expected a positive integer, got None"),
     "negative epochs": ({"epochs": -1}, ValueError, "epochs: expected an integer of at least 0, got -1"),
     "fractional epochs": ({"epochs": 0.5}, TypeError, "epochs: expected an integer of at least 0, got 0.5"),
     "epochs NaN": ({"epochs": float("nan")}, TypeError, "epochs: expected an integer of at least 0, got nan"),

@@ -91,7 +91,6 @@ def test_stacks_that_do_not_fit(stack, arguments, message):
 
 FITS = [
     ({"optimizer": "adam"}, TypeError, "optimizer: expected an Optimizer such as nn_any.SGD"),
-    ({"batch_size": None}, TypeError, "batch_size: expected a positive integer, got None"),
     ({"metrics": "f1"}, TypeError, "metrics: expected a list of names and functions, got 'f1'; put it in brackets"),
     ({"metrics": ["f2"]}, ValueError, "metrics: expected some of accuracy, .* for classification, .*got 'f2'"),
     (

@@ -285,7 +285,7 @@ def test_outputs_that_are_nan_name_no_class(backend):
 @pytest.mark.parametrize("outputs", [1, 3])
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 def test_no_measure_of_classes_fails_on_what_is_not_finite(name, outputs, value):
-    (function,) = metrics.resolve([name], False, outputs).values()
+    (function,) = metrics.resolve([name], "classification", outputs).values()
     found = function(np.arange(6) % max(2, outputs), np.full((6, outputs), value))
     assert np.isfinite(found).all()
     assert name == "confusion_matrix" or not np.isnan(value) or found == 0

@@ -29,7 +29,7 @@ def predictor(layers: tuple[Layer, ...], prepare: Preparation) -> Callable[[Trai
 
 @lru_cache(maxsize=256)
 def evaluator(
-    layers: tuple[Layer, ...], loss: Loss, prepare: Preparation
+    layers: tuple[Layer, ...], loss: Loss, prepare: Preparation, *, multilabel: bool = False
 ) -> Callable[[TrainState, Batch], tuple[Array, Array]]:
     """The pure function ``(state, batch) -> (sum of the examples' losses, number of right answers)``, each (...)."""
 
@@ -39,7 +39,7 @@ def evaluator(
         x, targets = prepare(batch, xp=xp)
         traces, _ = forward(layers, state.params, state.layer_state, x, context)
         losses = example_losses(layers, loss, traces, targets, context)
-        return xp.sum(losses, axis=-1), count_correct(traces[-1].a, targets[0], xp=xp)
+        return xp.sum(losses, axis=-1), count_correct(traces[-1].a, targets[0], multilabel=multilabel, xp=xp)
 
     return evaluate
 

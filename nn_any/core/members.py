@@ -2,7 +2,7 @@
 
 from array_api_compat import array_namespace
 
-from nn_any.core.metrics import predicted_classes
+from nn_any.core.metrics import predicted_classes, predicted_labels
 from nn_any.core.primitives import one_hot
 from nn_any.core.state import TrainState
 from nn_any.core.trees import per_parameter, tree_leaves, tree_map
@@ -52,3 +52,20 @@ def majority(outputs: Array) -> Array:
     first = votes == xp.max(votes, axis=-1, keepdims=True)
     smallest = xp.min(sums, axis=-1, keepdims=True) - 1
     return xp.argmax(xp.where(first, sums, smallest), axis=-1)
+
+
+def majority_labels(outputs: Array) -> Array:
+    """For each output whether more members say yes than no: (m, n, outputs) -> (n, outputs), int32.
+
+    Where as many say yes, their mean output decides.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> majority_labels(np.asarray([[[0.6, 0.4]], [[0.3, 0.7]]]))
+    array([[0, 1]], dtype=int32)
+    """
+    xp = array_namespace(outputs)
+    answers = predicted_labels(outputs, xp=xp)
+    more = 2 * xp.sum(answers, axis=0, dtype=xp.int32) - outputs.shape[0]
+    return xp.where(more == 0, predicted_labels(mean(outputs), xp=xp), xp.astype(more > 0, xp.int32))

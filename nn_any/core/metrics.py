@@ -15,12 +15,20 @@ def predicted_classes(outputs: Array, *, xp: Namespace) -> Array:
     return xp.argmax(outputs, axis=-1)
 
 
-def count_correct(outputs: Array, targets: Array, *, xp: Namespace) -> Array:
+def predicted_labels(outputs: Array, *, xp: Namespace) -> Array:
+    """The answers of a multilabel network: (..., n, outputs), int32, 1 where an output is above ½ and 0 elsewhere."""
+    return xp.astype(outputs > 0.5, xp.int32)
+
+
+def count_correct(outputs: Array, targets: Array, *, multilabel: bool = False, xp: Namespace) -> Array:
     """How many examples' outputs name the same class as their targets: (..., n, outputs) twice -> (...), int32.
 
-    Outputs that are NaN name no class.
+    Outputs that are NaN name no class. With `multilabel`, all outputs of an example must be on the targets' side of ½.
     """
-    right = predicted_classes(outputs, xp=xp) == predicted_classes(targets, xp=xp)
+    if multilabel:
+        right = xp.all(predicted_labels(outputs, xp=xp) == predicted_labels(targets, xp=xp), axis=-1)
+    else:
+        right = predicted_classes(outputs, xp=xp) == predicted_classes(targets, xp=xp)
     largest = xp.max(outputs, axis=-1)  # NaN if any output is
     return xp.sum(xp.astype(right & (largest == largest), xp.int32), axis=-1, dtype=xp.int32)
 

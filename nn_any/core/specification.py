@@ -13,6 +13,7 @@ from nn_any.core.errors import InvalidTypeError, InvalidValueError, prefix_error
 from nn_any.core.layers import Dense, Layer
 from nn_any.core.layers.base import name_parameters
 from nn_any.core.losses import Loss
+from nn_any.core.schema import NO_SCHEMA, Schema
 from nn_any.core.trees import tree_leaves
 from nn_any.core.typing import Params, Shape
 
@@ -30,6 +31,9 @@ _RANGES = {
 _SUITING = {"positive": "exponential", "unit_interval": "sigmoid", "distribution": "softmax"}
 """An activation with values of each range, for a loss that says what it needs but not what suits it."""
 
+
+TASKS = ("classification", "multilabel", "regression")
+"""What a network can be for: one class for each example, several answers of yes or no, or numbers."""
 
 _CONVOLUTION_COST = 16
 """One multiplication of a convolution costs about as much as 16 of a dense layer: windows are unfolded, filters few."""
@@ -73,6 +77,10 @@ class Specification:
     seed : int
     members : Members or None
         None for a network; for an ensemble what its members have each for themselves.
+    given_task : str or None
+        One of `TASKS`, if the user said so.
+    schema : Schema
+        The names and the scale of the data.
     """
 
     layers: tuple[Layer, ...]
@@ -81,6 +89,8 @@ class Specification:
     dtype: str = "float32"
     seed: int = 0
     members: Members | None = None
+    given_task: str | None = None
+    schema: Schema = NO_SCHEMA
 
     @property
     def input_shape(self) -> Shape:
@@ -93,11 +103,27 @@ class Specification:
         return self.shapes[-1][0]
 
     @property
+    def task(self) -> str:
+        """One of `TASKS`. If the user did not say, the loss decides, or else whether the outputs are linear."""
+        if self.given_task is not None:
+            return self.given_task
+        numbers = self.output_activation == LINEAR if self.loss.task is None else self.loss.task == "numbers"
+        return "regression" if numbers else "classification"
+
+    @property
     def is_regression(self) -> bool:
-        """Whether the outputs are numbers to predict: the loss decides, or else whether the outputs are linear."""
-        if self.loss.task is not None:
-            return self.loss.task == "numbers"
-        return bool(self.output_activation == LINEAR)
+        """Whether the outputs are numbers to predict."""
+        return self.task == "regression"
+
+    @property
+    def is_multilabel(self) -> bool:
+        """Whether each output is an answer of yes or no."""
+        return self.task == "multilabel"
+
+    @property
+    def classes(self) -> int:
+        """How many classes the outputs of a classifier tell apart; a single output tells two."""
+        return max(self.outputs, 2)
 
     @property
     def gives_probabilities(self) -> bool:
@@ -137,6 +163,37 @@ class Specification:
                 raise InvalidValueError(message) from error
         return replace(self, layers=tuple(layers))
 
+    def with_schema(self, schema: Schema) -> "Specification":
+        """The same network for data that are called and stored otherwise.
+
+        Raises
+        ------
+        ValueError
+            If there are not as many names as classes, inputs or targets.
+        """
+        named = {
+            "class_names": (schema.class_names, self.classes, "classes"),
+            "feature_names": (schema.feature_names, self.input_shape[0], "inputs"),
+            "target_names": (schema.target_names, 1 if self.task == "classification" else self.outputs, "targets"),
+        }
+        for name, (names, count, things) in named.items():
+            if names is not None and len(names) != count:
+                raise InvalidValueError(
+                    f"{name}: expected {count}, as many as the network has {things}, got {len(names)}; "
+                    "name each once, in order"
+                )
+        if schema.class_names is not None and self.task != "classification":
+            raise InvalidValueError(
+                f"class_names: expected none for {self.task}, got {schema.class_names!r:.80}; name the outputs with "
+                "target_names"
+            )
+        if schema.feature_names is not None and len(self.input_shape) != 1:
+            raise InvalidValueError(
+                f"feature_names: expected none for inputs of shape {self.input_shape}, got {len(schema.feature_names)} "
+                "names; leave them out"
+            )
+        return replace(self, schema=schema)
+
     def initial_params(self, seed: int) -> HostParams:
         """The initial parameters of one network: float64 on the host, layer i drawn from the stream ("weights", i)."""
         params = tuple(
@@ -166,6 +223,7 @@ def build(
     dtype: Any = "float32",
     seed: int | None = None,
     members: Members | None = None,
+    task: str | None = None,
 ) -> Specification:
     """The network that `spec` lists, with the defaults in its open places and its shapes inferred.
 
@@ -180,11 +238,14 @@ def build(
         ``"float32"`` or ``"float64"``.
     seed : int, optional
         By default a new one.
+    task : str, optional
+        One of `TASKS`, if the user says so.
 
     Raises
     ------
     TypeError, ValueError
-        If an entry is not a layer, or a layer does not fit what precedes it, or the outputs do not suit the loss.
+        If an entry is not a layer, or a layer does not fit what precedes it, or the outputs do not suit the loss, or
+        the loss does not suit the task.
     """
     loss, activation, initializer = losses.get(loss), activations.get(activation), initializers.get(initializer)
     if isinstance(spec, str) or not isinstance(spec, Sequence | np.ndarray) or len(spec) < 2:
@@ -236,11 +297,12 @@ def build(
             f"layers: expected a last layer with outputs of one axis, got {shapes[-1]}; end with Flatten and Dense"
         )
     _check_outputs(layers, shapes[-1][0], loss)
+    _check_task(task, loss, _output_layer(layers).activation)
     dtype = options.dtype(dtype)
     for part in (loss, *layers, *(layer.activation for layer in layers)):
         options.check_held(part, dtype)
     seed = random.new_seed() if seed is None else options.integer("seed", seed, minimum=0)
-    return Specification(tuple(layers), tuple(shapes), loss, dtype, seed, members)
+    return Specification(tuple(layers), tuple(shapes), loss, dtype, seed, members, task)
 
 
 def _output_layer(layers: Sequence[Layer]) -> Layer:
@@ -262,6 +324,24 @@ def _check_outputs(layers: Sequence[Layer], outputs: int, loss: Loss) -> None:
         raise InvalidValueError(
             f"layers: expected two or more outputs for {output.name!r}, which gives 1 for a single one, got {outputs}; "
             "for yes and no use one output with 'sigmoid' and loss='cross_entropy', or two outputs"
+        )
+
+
+def _check_task(task: str | None, loss: Loss, output: Activation) -> None:
+    """The loss and the outputs suit what the network is for."""
+    if task is None:
+        return
+    options.choice("task", task, *TASKS)
+    wanted, suiting = ("numbers", "mean_squared_error") if task == "regression" else ("classes", "cross_entropy")
+    if loss.task not in (None, wanted):
+        others = "'regression'" if wanted == "classes" else "'classification' or 'multilabel'"
+        raise InvalidValueError(
+            f"task: expected {others} for the loss {loss.name!r}, got {task!r}; use loss={suiting!r} for it"
+        )
+    if task == "multilabel" and output.range == "distribution":
+        raise InvalidValueError(
+            f"task: expected 'classification' for outputs with activation {output.name!r}, which sum to 1, got "
+            "'multilabel'; use loss='cross_entropy' and sigmoid outputs for it"
         )
 
 

@@ -82,6 +82,8 @@ class Dataset:
     ) -> None:
         self.scale = check.check_scale(scale)
         self.class_names: tuple[Any, ...] | None = None
+        self.feature_names: tuple[str, ...] | None = None
+        self.target_names: tuple[str, ...] | None = None
         for name, part in (("x", x), ("y", y)):
             if isinstance(part, Dataset):
                 raise InvalidTypeError(f"{name}: expected an array, got {part!r}; pass dataset.{name}")
@@ -206,6 +208,39 @@ class Dataset:
         n, dtype = len(self), str(self.x.dtype).rpartition(".")[2]
         what = f"{self.classes} classes" if self.classes else f"{int(self.y.shape[1])} real target(s)"
         return f"Dataset({n} examples of shape {self.input_shape}, {dtype}, {what}, on {self.device})"
+
+    def with_scale(self, scale: float) -> "Dataset":
+        """The same data, whose stored integers are divided by another number; it is not checked."""
+        other = copy.copy(self)
+        other.scale = scale
+        return other
+
+    def with_columns(self, places: list[int]) -> "Dataset":
+        """The same examples with some of the columns of `x`, (n, features), in this order."""
+        with self.device.scope():
+            index = self.device.asarray(np.array(places), self.device.integer_dtype)
+            other = self.with_arrays(self.device.xp.take(self.x, index, axis=1), self.y)
+        if self.feature_names is not None:
+            other.feature_names = tuple([self.feature_names[place] for place in places])
+        return other
+
+    def with_classes(self, names: tuple[Any, ...]) -> "Dataset":
+        """The same data with classes numbered by their places in `names`, which has all of `class_names`."""
+        assert self.class_names is not None
+        other, xp = copy.copy(self), self.device.xp
+        places = [names.index(name) for name in self.class_names]
+        with self.device.scope():
+            if self.has_labels:
+                table = self.device.asarray(np.array(places), self.device.integer_dtype)
+                other.y = xp.take(table, self.y, axis=0)
+                labels = to_numpy(xp.stack([xp.min(other.y), xp.max(other.y)])).tolist()
+                other.label_range = labels[0], labels[1]
+            else:
+                columns = np.zeros((len(places), len(names)))
+                columns[np.arange(len(places)), places] = 1
+                other.y = self.y @ self.device.asarray(columns, options.dtype_name(self.y.dtype))
+        other.class_names, other.classes = names, len(names)
+        return other
 
     def with_arrays(self, x: Array, y: Array, device: Device | None = None) -> "Dataset":
         """The same kind of data with other arrays on `device`, by default this one's; they are not checked."""
@@ -409,7 +444,15 @@ def _drawn(rng: np.random.Generator, rows: np.ndarray, strata: np.ndarray, count
     return rows[shuffled[part]], rows[shuffled[~part]]
 
 
-def as_dataset(name: str, data: Any, device: Device, dtype: str, *, numbers: bool = False) -> Dataset:
+def as_dataset(
+    name: str,
+    data: Any,
+    device: Device,
+    dtype: str,
+    *,
+    numbers: bool = False,
+    class_names: tuple[Any, ...] | None = None,
+) -> Dataset:
     """Data in any accepted form, on `device`: a Dataset, a tuple ``(x, y)``, or an iterable of pairs of columns.
 
     Where y holds `numbers` to predict, integers are no labels.

@@ -7,8 +7,10 @@ import numpy as np
 
 from nn_any import validation as check
 from nn_any.backends import Device, is_host, to_numpy
+from nn_any.core import options
 from nn_any.core.batches import Preparation
 from nn_any.core.errors import InvalidTypeError, InvalidValueError
+from nn_any.core.schema import Schema
 from nn_any.core.specification import Specification
 from nn_any.core.typing import Array, Batch
 from nn_any.datasets.dataset import Dataset, as_dataset
@@ -28,14 +30,103 @@ class Examples(NamedTuple):
         return int(self.arrays[0].shape[0])
 
 
+class Inputs(NamedTuple):
+    """Inputs without targets, as a network takes them."""
+
+    x: Array
+    """(n, *input_shape), on the network's device as they are stored."""
+    scale: float | None
+    """What they are divided by."""
+    single: bool
+    """Whether they came as a single example."""
+
+
 def network_data(specification: Specification, device: Device, name: str, data: Any) -> Dataset:
-    """Data in any accepted form as a `Dataset` on `device`; where a network predicts numbers, integers are numbers."""
-    return as_dataset(name, data, device, specification.dtype, numbers=specification.is_regression)
+    """Data in any accepted form as a `Dataset` on `device`, stored and called as the network knows it.
+
+    Where the network predicts numbers, integers y are numbers. Labels and columns that have names are put into the
+    order of the network's names.
+    """
+    schema = specification.schema
+    numbers, names = specification.is_regression, schema.class_names
+    dataset = as_dataset(name, data, device, specification.dtype, numbers=numbers, class_names=names)
+    if data is not dataset and dataset.class_names is not None and names is None and name != "training_data":
+        raise InvalidValueError(
+            f"y: expected numbers of classes, since the network knows no names, got {dataset.class_names[0]!r}; say "
+            "what they are called: net.schema = nn_any.Schema(class_names=[...])"
+        )
+    dataset = _with_classes_of(specification, _with_features_of(schema, dataset))
+    if dataset.scale is None and schema.scale is not None and _is_scaled(dataset.x):
+        dataset = dataset.with_scale(schema.scale)
+    return dataset
+
+
+def learned_schema(specification: Specification, dataset: Dataset) -> Schema:
+    """The network's schema after it has been trained on these data; what they do not say stays."""
+    known, names, targets = specification.schema, dataset.class_names, dataset.target_names
+    if specification.task == "multilabel":
+        names, targets = None, targets or names
+    elif specification.task == "classification" and not dataset.has_labels:
+        names, targets = names or targets, None  # a column a class
+    elif names is not None and len(names) != specification.classes:
+        raise InvalidValueError(
+            f"classes: expected {specification.classes} names, as many as the network tells apart, got {len(names)}, "
+            f"{', '.join(map(repr, names)):.200}; build the network with {len(names)} outputs, or name all classes: "
+            "nn_any.Dataset(x, y, classes=[...])"
+        )
+    features = dataset.feature_names if len(specification.input_shape) == 1 else None
+    return Schema(
+        scale=dataset.scale or known.scale,
+        class_names=known.class_names or (None if names is None else tuple(map(_plain, names))),
+        feature_names=known.feature_names or features,
+        target_names=targets if targets is not None else known.target_names,
+    )
+
+
+def _plain(name: Any) -> str | int | float | bool:
+    """The name of a class as a file can hold it."""
+    name = name.item() if isinstance(name, np.generic) else name
+    return name if isinstance(name, str | int | float | bool) else str(name)
+
+
+def _is_scaled(x: Array) -> bool:
+    """Whether a scale applies to an array: to integers, but not to real numbers and booleans."""
+    return not check.is_real(x) and options.dtype_name(x.dtype) != "bool"
+
+
+def _with_features_of(schema: Schema, dataset: Dataset) -> Dataset:
+    """The data set with its columns in the order of the network's, if both have names."""
+    own, its = schema.feature_names, dataset.feature_names
+    if own is None or its is None or own == its:
+        return dataset
+    if missing := [name for name in own if name not in its]:
+        raise InvalidValueError(
+            f"x: expected the columns {', '.join(own):.200}, got none named {missing[0]!r}; rename the columns, or "
+            "pass an array without names"
+        )
+    return dataset.with_columns([its.index(name) for name in own])
+
+
+def _with_classes_of(specification: Specification, dataset: Dataset) -> Dataset:
+    """The data set with its classes numbered as the network numbers them, if both have names."""
+    own, its = specification.schema.class_names, dataset.class_names
+    if own is None or its is None or own == its:
+        return dataset
+    if unknown := [name for name in its if name not in own]:
+        raise InvalidValueError(
+            f"classes: expected some of the network's, {', '.join(map(repr, own)):.200}, got {unknown[0]!r}; leave its "
+            "examples out, or train a network that knows it"
+        )
+    return dataset.with_classes(own)
 
 
 def weighted(specification: Specification, dataset: Dataset, sample_weight: Any, class_weight: Any) -> Dataset:
     """The data set with weights; the network says how many classes there are, not the labels at hand."""
-    classes = None if specification.is_regression else max(specification.outputs, 2)
+    if specification.is_multilabel and class_weight is not None:
+        raise InvalidValueError(
+            f"class_weight: expected none for a multilabel network, got {class_weight!r:.80}; use sample_weight"
+        )
+    classes = None if specification.is_regression else specification.classes
     return dataset.weighted(sample_weight, class_weight, classes=classes)
 
 
@@ -60,13 +151,14 @@ def own_array(
     return own
 
 
-def own_inputs(specification: Specification, device: Device, x: Any) -> tuple[Array, bool]:
-    """`x` as a batch (n, *input_shape) on `device`, and whether it was a single example."""
+def own_inputs(specification: Specification, device: Device, x: Any) -> Inputs:
+    """`x` as a batch (n, *input_shape) on `device`."""
     if isinstance(x, Dataset):
-        real = f" as real numbers, divided by {x.scale:g}" if x.scale else ""
+        real = f" as real numbers, divided by {x.scale:g}" if x.scale not in (None, specification.schema.scale) else ""
         raise InvalidTypeError(f"x: expected an array, got {x!r}; pass dataset.x{real}")
     array = own_array("x", x, device, specification.dtype)
-    return check.check_example_or_inputs("x", array, specification.input_shape)
+    array, single = check.check_example_or_inputs("x", array, specification.input_shape)
+    return Inputs(array, specification.schema.scale if _is_scaled(array) else None, single)
 
 
 def own_targets(specification: Specification, device: Device, y: Array, n: int, given: Any = None) -> Array:
@@ -93,13 +185,13 @@ def own_targets(specification: Specification, device: Device, y: Array, n: int, 
 
 def own_batch(specification: Specification, device: Device, x: Any, y: Any) -> Examples:
     """One example or a batch, checked, on `device`."""
-    inputs, single = own_inputs(specification, device, x)
+    inputs, scale, single = own_inputs(specification, device, x)
     numbers = specification.is_regression
     targets = own_array("y", y, device, specification.dtype, numbers=numbers, check_finite=False)
     if single and (targets.ndim == 0 or tuple(targets.shape) == (specification.outputs,)):
         targets = targets[None, ...]  # a label, or a row of targets
     targets = own_targets(specification, device, targets, inputs.shape[0], y)
-    return Examples((inputs, targets), preparation(specification, targets))
+    return Examples((inputs, targets), preparation(specification, targets, scale))
 
 
 def own_examples(
@@ -170,4 +262,4 @@ def _check_label_range(specification: Specification, smallest: int, largest: int
         check.check_extremes("y", smallest, largest, specification.loss)
     else:
         remedy = f"the network has {outputs} output(s): number the classes from 0, or build it with more"
-        check.check_labels("y", smallest, largest, max(outputs, 2), remedy)
+        check.check_labels("y", smallest, largest, specification.classes, remedy)

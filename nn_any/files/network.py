@@ -1,6 +1,7 @@
 """What a model file says of a network or an ensemble, and what the file's content makes."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict
 from itertools import count, takewhile
 from os import PathLike
 from typing import Any
@@ -12,6 +13,7 @@ from nn_any.backends import to_numpy
 from nn_any.core import layers, losses, options, specification
 from nn_any.core.errors import InvalidValueError, ModelFileError
 from nn_any.core.layers import Layer
+from nn_any.core.schema import Schema
 from nn_any.core.specification import HostParams, Specification
 from nn_any.core.state import HostSnapshot, Progress, Snapshot
 from nn_any.core.trees import tree_map
@@ -31,6 +33,10 @@ def describe(snapshot: Snapshot) -> dict[str, Any]:
         "epoch": progress.epoch,
         "steps": progress.steps,
     }
+    if spec.given_task is not None:
+        description["task"] = spec.given_task
+    if schema := {name: value for name, value in asdict(spec.schema).items() if value is not None}:
+        description["schema"] = schema
     if spec.members is not None:
         description["ensemble"] = {
             "seeds": spec.members.seeds,
@@ -111,7 +117,8 @@ def read_description(about: dict[str, Any]) -> tuple[Specification, Progress]:
         seed = members.seeds[0]
         if len(each) != len(members):
             raise InvalidValueError(f"epochs: expected those of {len(members)} members, got {len(each)}")
-    return specification.build(stack, "sigmoid", "normal", loss, dtype, seed, members), progress
+    built = specification.build(stack, "sigmoid", "normal", loss, dtype, seed, members, about.get("task"))
+    return built.with_schema(Schema(**about.get("schema", {}))), progress
 
 
 def _of_member(i: int, tensors: dict[str, np.ndarray]) -> dict[str, np.ndarray]:

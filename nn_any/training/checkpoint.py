@@ -347,7 +347,7 @@ def _with_state(callbacks: Sequence[Callback]) -> list[Callback]:
 
 def _kind(description: dict[str, Any]) -> dict[str, Any]:
     """What two networks must have in common for one to go on from the other's checkpoint."""
-    kind = {name: description[name] for name in ("input_shape", "layers", "loss", "dtype")}
+    kind = {name: description.get(name) for name in ("input_shape", "layers", "loss", "task", "dtype")}
     if "ensemble" in description:
         members = description["ensemble"]
         kind |= {"members": len(members["seeds"])}

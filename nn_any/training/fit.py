@@ -14,7 +14,8 @@ from nn_any import metrics as measures
 from nn_any.backends import Engine
 from nn_any.core import functional, options
 from nn_any.core.errors import InvalidTypeError, InvalidValueError, NetworkBusyError, prefix_errors
-from nn_any.core.optimizers import Optimizer
+from nn_any.core.optimizers import SGD, Adam, Optimizer
+from nn_any.core.specification import Specification
 from nn_any.core.state import Record, Snapshot
 from nn_any.datasets.network_input import own_examples
 from nn_any.training.checkpoint import Checkpoint
@@ -29,9 +30,21 @@ from nn_any.training.segments import segment_length
 from nn_any.training.states import with_optimizer
 from nn_any.training.whole_batch import WHOLE_BATCH
 
+_BATCH_SIZE = 32
+"""How many examples a step takes if nobody says."""
+
+
+def usual_optimizer(specification: Specification) -> Optimizer:
+    """The optimizer of a run that names none: Adam, or plain SGD for an ensemble with learning rates of its own."""
+    members = specification.members
+    if members is not None and members.learning_rates is not None:
+        return SGD(members.learning_rates[0])
+    return Adam()
+
 
 def make_plan(
     network: Trainable,
+    specification: Specification,
     training_data: Any,
     evaluated_data: Mapping[str, Any],
     batch_size: int | None,
@@ -41,21 +54,21 @@ def make_plan(
 ) -> Plan:
     """Check what a run is given, move the data to the device, and settle what the run needs.
 
-    `evaluated_data` are evaluated after each epoch unless None; their columns in the history begin with their names.
+    The specification is the network's, with the schema of the training data. `evaluated_data` are evaluated after each
+    epoch unless None; their columns in the history begin with their names.
     """
     _check_optimizer(optimizer)
-    device, specification = network.device, network.snapshot.specification
+    device = network.device
     if not optimizer.whole_batch:  # those compute on the host in float64
         options.check_held(optimizer, specification.dtype)
     shuffle = options.flag("shuffle", shuffle)
-    functions = measures.resolve(metrics, specification.is_regression, specification.outputs)
+    functions = measures.resolve(metrics, specification.task, specification.outputs)
     examples = own_examples(specification, device, "training_data", training_data, training=True)
     batch_size = _batch_size(batch_size, optimizer, examples.size)
     evaluated = {}
     for name, data in evaluated_data.items():
         if data is not None:
             with prefix_errors(f"{name}_data"):
-                _check_class_names(data, training_data)
                 evaluated[name] = own_examples(specification, device, f"{name}_data", data)
     if not any(functional.trainable_params(specification.layers, network.snapshot.blocks[0].params)):
         raise InvalidValueError(
@@ -72,7 +85,9 @@ def make_plan(
     evaluation.warn_of_unclear_targets(specification, device, seen)
     work = batch_size * specification.multiplications(network.snapshot.blocks[0].params)
     segment = segment_length(examples.size // batch_size, work, device)
-    return Plan(examples, batch_size, optimizer, shuffle, evaluated, functions, directions, columns, segment)
+    return Plan(
+        specification, examples, batch_size, optimizer, shuffle, evaluated, functions, directions, columns, segment
+    )
 
 
 def run_plan(
@@ -85,14 +100,14 @@ def run_plan(
     engine: str,
 ) -> History:
     """Run the epochs; if anything refuses the run before the first of them, the network is as it was."""
-    device, specification = network.device, network.snapshot.specification
+    device, specification = network.device, plan.specification
     runner = WHOLE_BATCH if plan.optimizer.whole_batch else MINI_BATCHES
     runner = runner if specification.members is None else MEMBERS
     engines = network.training_engines(engine)
     history = History(engines[0].name, str(device))
     before: list[Snapshot] = [network.snapshot]
     own: list[Snapshot] = []  # what the run itself assigned last
-    start = with_optimizer(network.snapshot, plan.optimizer)
+    start = with_optimizer(network.snapshot._replace(specification=plan.specification), plan.optimizer)
     if checkpoint is not None:
         settings = {
             "optimizer": repr(plan.optimizer),
@@ -180,16 +195,6 @@ def _trained_epoch(
                 break
 
 
-def _check_class_names(data: Any, training_data: Any) -> None:
-    """Two data sets that name their classes name the same ones in the same order: they are compared by number."""
-    names, known = (getattr(each, "class_names", None) for each in (data, training_data))
-    if None not in (names, known) and names != known:
-        raise InvalidValueError(
-            f"classes: expected those of the training data, {known}, in that order, got {names}; "
-            "make the data with nn_any.Dataset(x, y, classes=training_data.class_names)"
-        )
-
-
 def _check_optimizer(optimizer: Any) -> None:
     if not isinstance(optimizer, Optimizer):
         raise InvalidTypeError(f"optimizer: expected an Optimizer such as nn_any.SGD(0.5), got {optimizer!r}")
@@ -201,9 +206,7 @@ def _batch_size(batch_size: int | None, optimizer: Optimizer, examples: int) -> 
     """How many examples a step takes."""
     if optimizer.whole_batch and batch_size is None:
         return examples
-    if batch_size is None:
-        raise InvalidTypeError("batch_size: expected a positive integer, got None; pass one, such as batch_size=10")
-    batch_size = options.integer("batch_size", batch_size)
+    batch_size = _BATCH_SIZE if batch_size is None else options.integer("batch_size", batch_size)
     if optimizer.whole_batch and batch_size < examples:
         raise InvalidValueError(
             f"batch_size: expected all {examples} examples for {optimizer!r}, got {batch_size}; leave it out"

@@ -9,6 +9,7 @@ from nn_any import metrics as measures
 from nn_any.backends import Device, Engine
 from nn_any.core.errors import InvalidValueError
 from nn_any.core.optimizers import Optimizer
+from nn_any.core.specification import Specification
 from nn_any.core.state import Record, Snapshot
 from nn_any.core.typing import Array
 from nn_any.datasets.network_input import Examples
@@ -17,6 +18,8 @@ from nn_any.datasets.network_input import Examples
 class Plan(NamedTuple):
     """What a call of ``fit`` has checked and laid out."""
 
+    specification: Specification
+    """The network's, with the schema of the training data."""
     examples: Examples
     batch_size: int
     optimizer: Optimizer

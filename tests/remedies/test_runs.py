@@ -409,17 +409,6 @@ def test_a_run_that_goes_on_with_another_monitor(refused, net, path):
 
 
 @place(
-    "training/fit.py _batch_size: batch_size: expected a positive integer, got None;",
-    "batch_size",
-    "pass one, such as batch_size=10",
-)
-def test_no_batch_size(refused, net):
-    with refused:
-        net.fit((X, Y), epochs=1, optimizer=nn.SGD(0.1))
-    net.fit((X, Y), epochs=1, optimizer=nn.SGD(0.1), batch_size=10)
-
-
-@place(
     "training/measured.py _measured: layers: {} expected {} whose mean and deviation {}",
     "layers: Standardize(",
     "divide large ones, or use dtype='float64'",
@@ -460,18 +449,3 @@ def test_a_callback_of_two_arguments(refused, net):
     with refused:
         fit(net, callbacks=[report])
     fit(net, callbacks=[lambda run: report("mine", run)])
-
-
-@place(
-    "training/fit.py _check_class_names: classes: expected those of the training data, {},",
-    "validation_data: classes",
-    "make the data with nn_any.Dataset(x, y, classes=training_data.class_names)",
-)
-def test_classes_in_another_order(refused):
-    x, y = [[0.0], [1.0], [2.0]], ["a", "b", "a"]
-    training, other = (nn.Dataset(x, y, classes=names) for names in (["a", "b"], ["b", "a"]))
-    net = nn.Network([1, 2], seed=0)
-    plan = {"epochs": 1, "batch_size": 3, "optimizer": nn.SGD(0.1)}
-    with refused:
-        net.fit(training, validation_data=other, **plan)
-    net.fit(training, validation_data=nn.Dataset(x, y, classes=training.class_names), **plan)

@@ -214,8 +214,6 @@ def test_batch_sizes(backend):
         ):
             fit(net, 1, batch_size=bad)
     assert len(fit(net, 1, batch_size=N)) == 1
-    with pytest.raises(TypeError, match="batch_size: expected a positive integer, got None"):
-        fit(net, 1, optimizer=nn.SGD(0.1))
 
 
 @pytest.mark.filterwarnings("ignore:(overflow|invalid value):RuntimeWarning")
