@@ -52,8 +52,8 @@ def _input_shape(model: Any) -> Shape:
     shape = tuple(model.input_shape[1:])
     if None in shape:
         raise InvalidValueError(
-            f"model: expected inputs of one shape, got {shape}; make the model with keras.Input of numbers, and set its "
-            "weights"
+            f"model: expected inputs of one shape, got {shape}; make the model with keras.Input of numbers, and give "
+            "it the weights of this one"
         )
     return shape
 
@@ -145,8 +145,8 @@ def _read_dropout(assembly: Assembly, layer: Any) -> None:
 
 def _last_axis(assembly: Assembly, layer: Any) -> None:
     """The layer works along the last axis."""
-    axis = layer.axis[0] if isinstance(layer.axis, list | tuple) and len(layer.axis) == 1 else layer.axis
-    if axis != len(assembly.shape):
+    axes = layer.axis if isinstance(layer.axis, list | tuple) else [layer.axis]
+    if [axis % (len(assembly.shape) + 1) for axis in axes] != [len(assembly.shape)]:
         _check_settings(layer, axis=-1)
 
 
@@ -240,8 +240,8 @@ def _read_activation(assembly: Assembly, activation: Any) -> None:
             own: Any = "gelu"
         case "gelu", _:
             raise InvalidValueError(
-                f"expected the GELU by tanh, which is what nn_any has, got the exact one; set the layer's activation to "
-                f"{_APPROXIMATE}, which differs by less than 0.001"
+                f"expected the GELU by tanh, which is what nn_any has, got the exact one; set the activation of the "
+                f"layer to {_APPROXIMATE}, which differs by less than 0.001"
             )
         case "leaky_relu", _:
             own = LeakyReLU(float(settings.get("negative_slope", 0.2)))

@@ -5,7 +5,8 @@ scikit-learn has one kind of network, a stack of dense layers with one activatio
 """
 
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -39,8 +40,8 @@ def read_sklearn(estimator: Any, seed: int | None = None) -> HostSnapshot:
         for step, invert in steps:
             if step is not network:
                 size = assembly.shape
-                mean = np.zeros(size) if step.mean_ is None else step.mean_
-                deviation = np.ones(size) if step.scale_ is None else step.scale_
+                mean = step.mean_ if step.with_mean else np.zeros(size)
+                deviation = step.scale_ if step.with_std else np.ones(size)
                 assembly.add(layers.Standardize(invert=invert), state=measured(mean, deviation))
                 continue
             last = len(network.coefs_) - 1
@@ -74,7 +75,9 @@ def _steps(estimator: Any) -> Iterator[tuple[Any, bool]]:
         elif isinstance(estimator, Pipeline):
             check_is_fitted(estimator.steps[-1][1])
     except NotFittedError as error:
-        raise InvalidValueError(f"estimator: expected a fitted one, got {kind} before fit; call its fit first") from error
+        raise InvalidValueError(
+            f"estimator: expected a fitted one, got {kind} before fit; call its fit first"
+        ) from error
     match estimator:
         case MLPClassifier() | MLPRegressor():
             yield estimator, False
@@ -98,16 +101,21 @@ def _is_scaling(step: Any) -> bool:
     return step is None or step == "passthrough" or isinstance(step, StandardScaler)
 
 
-class _Parts(NamedTuple):
-    """What of a network scikit-learn has a place for."""
+@dataclass
+class _Parts:
+    """What of a network scikit-learn has a place for.
 
-    weights: list[np.ndarray]
-    biases: list[np.ndarray]
-    activations: list[Activation]
-    before: tuple[np.ndarray, np.ndarray] | None
-    """Mean and deviation of the inputs."""
-    behind: tuple[np.ndarray, np.ndarray] | None
-    """Mean and deviation of the targets."""
+    Attributes
+    ----------
+    before, behind : pair of arrays, or None
+        Mean and deviation of the inputs, and of the targets.
+    """
+
+    weights: list[np.ndarray] = field(default_factory=list)
+    biases: list[np.ndarray] = field(default_factory=list)
+    activations: list[Activation] = field(default_factory=list)
+    before: tuple[np.ndarray, np.ndarray] | None = None
+    behind: tuple[np.ndarray, np.ndarray] | None = None
 
 
 def write_sklearn(host: HostSnapshot) -> Any:
@@ -134,7 +142,7 @@ def write_sklearn(host: HostSnapshot) -> Any:
 
 def _parts(host: HostSnapshot) -> _Parts:
     """The dense layers of a network and its standardisations."""
-    made = _Parts([], [], [], None, None)
+    made = _Parts()
     places = zip(host.specification.layers, host.params, host.layer_state, strict=True)
     for i, (layer, params, state) in enumerate(places):
         match layer:
@@ -147,7 +155,7 @@ def _parts(host: HostSnapshot) -> _Parts:
                 made.activations[-1] = layer.activation
             case layers.Standardize():
                 mean, deviation = (np.asarray(values, "float64").reshape(-1) for values in state[:2])
-                made = made._replace(**{"behind" if layer.invert else "before": (mean, deviation)})
+                setattr(made, "behind" if layer.invert else "before", (mean, deviation))
             case layers.Flatten() | layers.Dropout() | layers.RandomAffine() | layers.ElasticDistortion():
                 pass  # rows are flat there, and prediction needs none of the others
             case _:
@@ -162,7 +170,10 @@ def _regressor(loss: str, output: str, activation: str, parts: _Parts) -> Any:
     """A fitted `MLPRegressor`."""
     from sklearn.neural_network import MLPRegressor
 
-    settings = {"activation": activation, "hidden_layer_sizes": [len(biases) for biases in parts.biases[:-1]]}
+    settings: dict[str, Any] = {
+        "activation": activation,
+        "hidden_layer_sizes": [len(biases) for biases in parts.biases[:-1]],
+    }
     if output == "exponential":
         if "loss" not in MLPRegressor().get_params():
             raise InvalidValueError(
@@ -192,7 +203,10 @@ def _classifier(host: HostSnapshot, output: str, activation: str, parts: _Parts)
             f"{spec.outputs} outputs with activation {output!r}; use to_onnx, or train a network with "
             "loss='log_likelihood'"
         )
-    settings = {"activation": activation, "hidden_layer_sizes": [len(biases) for biases in parts.biases[:-1]]}
+    settings: dict[str, Any] = {
+        "activation": activation,
+        "hidden_layer_sizes": [len(biases) for biases in parts.biases[:-1]],
+    }
     made, x = MLPClassifier(**settings, random_state=0), _rows(parts)
     if several:
         made.partial_fit(x, np.zeros((1, spec.outputs), "int64"), classes=np.arange(spec.outputs))
