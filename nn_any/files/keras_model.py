@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from nn_any.backends import to_numpy
 from nn_any.core import layers, losses
 from nn_any.core.activations import LINEAR, LeakyReLU
 from nn_any.core.assembly import Assembly, measured
@@ -81,9 +82,13 @@ def _read(assembly: Assembly, layer: Any) -> None:
 
 def _array(variable: Any) -> np.ndarray:
     """The numbers of one of Keras's variables or tensors, float64."""
-    from keras import ops
+    value = getattr(variable, "value", variable)
+    try:
+        return to_numpy(value).astype("float64")
+    except InvalidTypeError:  # of a library that does not follow the standard, as TensorFlow
+        from keras import ops
 
-    return np.asarray(ops.convert_to_numpy(variable)).astype("float64")
+        return np.asarray(ops.convert_to_numpy(value)).astype("float64")
 
 
 def _optional(variable: Any, size: int, default: float) -> np.ndarray:
@@ -280,6 +285,8 @@ def _own_loss(loss: Any) -> tuple[Any, bool]:
         )
     config = loss.get_config() if hasattr(loss, "get_config") else {}
     if name == "huber":
+        if config:  # Keras's own get_config of this class leaves delta out, unlike that of its base
+            config = super(type(loss), loss).get_config()
         return losses.Huber(float(config.get("delta", 1.0))), False
     kinds = {"log_likelihood": losses.LogLikelihood, "cross_entropy": losses.CrossEntropy}
     own = kinds[name](float(config.get("label_smoothing", 0.0))) if name in kinds else losses.get(name)
