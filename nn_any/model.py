@@ -29,7 +29,7 @@ from nn_any.datasets.network_input import (
     preparation,
     weighted,
 )
-from nn_any.files import describe, name_tensors, save_model
+from nn_any.files import describe, name_tensors, save_model, save_onnx
 from nn_any.training import Checkpoint, History
 from nn_any.training import parameters as named_parameters
 from nn_any.training.display import ProgressDisplay
@@ -318,6 +318,43 @@ class Model:
             If the file cannot be written; a file that was there stays as it was.
         """
         save_model(path, describe(self.snapshot), name_tensors(self.snapshot))
+
+    def to_onnx(self, path: str | PathLike[str]) -> None:
+        """Write an ONNX file, whole or not at all, which onnxruntime and others run without this package.
+
+        The model takes ``inputs``, (n, *input_shape), for any n, and gives ``outputs``, (n, outputs), as `feedforward`
+        does: images are (n, height, width, channels), and an ensemble answers with the mean of those of its members
+        that have not diverged. Both are of the network's dtype. The inputs are numbers as they are stored: if the
+        `schema` has a scale, the model divides them by it.
+
+        Parameters
+        ----------
+        path : path
+            An existing file there is replaced.
+
+        Raises
+        ------
+        ModuleNotFoundError
+            If onnx is not installed.
+        TypeError
+            If a layer or an activation of your own does something that ONNX has no operators for; the message names it.
+        ValueError
+            If the parameters take more than the 2 GiB that such a file can hold.
+        OSError
+            If the file cannot be written; a file that was there stays as it was.
+
+        Examples
+        --------
+        >>> import tempfile, pathlib, numpy as np, nn_any as nn, onnxruntime
+        >>> net = nn.Network([4, 5, 3], device="numpy", seed=0)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     net.to_onnx(file := pathlib.Path(folder) / "net.onnx")
+        ...     session = onnxruntime.InferenceSession(file.read_bytes())
+        >>> (outputs,) = session.run(None, {"inputs": np.ones((2, 4), "float32")})
+        >>> bool(np.allclose(outputs, net.feedforward(np.ones((2, 4))), atol=1e-6))
+        True
+        """
+        save_onnx(path, self.snapshot)
 
     # training
 

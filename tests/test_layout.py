@@ -303,7 +303,7 @@ def test_methods_of_the_contract():
 
 
 def test_import_loads_no_other_library():
-    heavy = ["cupy", "torch", "jax", "sklearn", "matplotlib", "rich", "cyclopts", "pooch"]
+    heavy = ["cupy", "torch", "jax", "sklearn", "matplotlib", "rich", "cyclopts", "pooch", "onnx"]
     code = f"import sys, nn_any; print(*sorted(set(sys.modules) & set({heavy})))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == ""

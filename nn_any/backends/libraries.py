@@ -23,6 +23,7 @@ INSTALL = {
     "numpy": f"{_PIP} numpy",
     "array_api_strict": f"{_PIP} array-api-strict",
     "matplotlib": f"{_PIP} matplotlib",
+    "onnx": f"{_PIP} onnx",
 }
 """The commands that install what the package can work with."""
 

@@ -10,6 +10,7 @@ from nn_any.files.network import (
     name_tensors,
     read_description,
 )
+from nn_any.files.onnx_model import save_onnx
 
 __all__ = [
     "as_model_file_errors",
@@ -22,5 +23,6 @@ __all__ = [
     "name_tensors",
     "read_description",
     "save_model",
+    "save_onnx",
     "write_atomically",
 ]

@@ -317,8 +317,12 @@ class Checkpoint(Callback):
             )
         for part in _PARTS:
             training[part]  # a KeyError before anything has changed
-        mine = self._settings | _kind(json.loads(json.dumps(describe(snapshot))))
-        its = training["settings"] | _kind(about)
+        own = json.loads(json.dumps(describe(snapshot)))
+        mine, its = self._settings | _kind(own), training["settings"] | _kind(about)
+        schemas = own.get("schema", {}), about.get("schema", {})
+        for name in ("scale", "class_names", "feature_names"):
+            if all(name in schema for schema in schemas):  # older files have none
+                mine[name], its[name] = (schema[name] for schema in schemas)
         for name in mine | its:
             if mine.get(name) != its.get(name):
                 raise InvalidValueError(

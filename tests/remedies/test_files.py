@@ -4,6 +4,7 @@ import errno
 import json
 import os
 import struct
+import sys
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,7 +13,7 @@ from safetensors.numpy import save
 
 import nn_any as nn
 from nn_any.core import layers
-from nn_any.files import atomic, load_model, model
+from nn_any.files import atomic, load_model, model, onnx_model
 
 from . import place, places
 
@@ -263,3 +264,55 @@ def test_a_forged_file(refused, value, path):
     with refused:
         nn.Network.load(path)
     assert loads_another_copy(path)
+
+
+@place("files/onnx_model.py save_onnx: to_onnx: expected the library onnx, found none", "to_onnx", "pip install onnx")
+def test_without_onnx(refused, net, tmp_path, monkeypatch):
+    with monkeypatch.context() as without:
+        without.setitem(sys.modules, "onnx", None)
+        with refused:
+            net.to_onnx(tmp_path / "net.onnx")
+    net.to_onnx(tmp_path / "net.onnx")
+
+
+@place(
+    "files/onnx_model.py save_onnx: path: expected parameters of at most {} bytes, for",
+    "2 GiB",
+    "fewer units, a single",
+)
+def test_too_large_for_onnx(refused, tmp_path, monkeypatch):
+    monkeypatch.setattr(onnx_model, "LARGEST", 200)
+    ensemble = nn.Ensemble([4, 5, 3], 2, seed=1, dtype="float64")
+    with refused:
+        ensemble.to_onnx(tmp_path / "net.onnx")
+    with refused:
+        ensemble[0].to_onnx(tmp_path / "net.onnx")
+    ensemble[0].astype("float32").to_onnx(tmp_path / "net.onnx")
+    nn.Network([4, 3, 1], seed=1, dtype="float64").to_onnx(tmp_path / "net.onnx")
+
+
+@dataclass(frozen=True)
+class Ranks(nn.layers.Layer):
+    """The place of each number in the order of them all, or how many are smaller, which comes to the same."""
+
+    sorts: bool
+
+    def forward(self, params, state, x, context):
+        xp = context.xp
+        if self.sorts:
+            return xp.astype(xp.argsort(xp.argsort(x, axis=-1), axis=-1), x.dtype), state, x
+        return xp.sum(xp.astype(x[..., :, None] > x[..., None, :], x.dtype), axis=-1), state, x
+
+
+@place(
+    "files/onnx_layers.py _by_formula: layers, entry {}, {}: expected a formula that ONNX",
+    "layers, entry 1, Ranks(sorts=True)",
+    "write it with elementwise functions, sums",
+)
+def test_a_layer_that_onnx_has_no_operators_for(refused, tmp_path):
+    sorting, counting = (nn.Network([4, Ranks(sorts), 3], seed=1, device="numpy") for sorts in (True, False))
+    with refused:
+        sorting.to_onnx(tmp_path / "net.onnx")
+    counting.to_onnx(tmp_path / "net.onnx")
+    x = np.random.default_rng(0).normal(size=(5, 4))
+    np.testing.assert_array_equal(counting.feedforward(x), sorting.feedforward(x))

@@ -62,7 +62,7 @@ class Conv2D(WeightedLayer):
         super().__post_init__()
 
     def pads(self, size: tuple[int, int]) -> tuple[tuple[int, int], tuple[int, int]]:
-        """How many zeros are added above and below, left and right of images of a height and width."""
+        """Zeros above and below, left and right of images of a height and width."""
         if self.padding == "valid":
             return (0, 0), (0, 0)
         work = zip(size, self.kernel_size, self.stride, strict=True)
