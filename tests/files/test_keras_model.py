@@ -5,7 +5,6 @@ from functools import partial
 
 import numpy as np
 import pytest
-from conftest import need
 
 import nn_any as nn
 from nn_any.files import keras_model
@@ -15,17 +14,6 @@ pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't
 
 ROWS = 6
 SHAPE = (11, 8, 2)
-
-
-@pytest.fixture(scope="module")
-def keras(tmp_path_factory):
-    """Keras on PyTorch, without a file of settings in the user's home."""
-    need("torch")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("KERAS_BACKEND", "torch")
-        patch.setenv("KERAS_HOME", str(tmp_path_factory.mktemp("keras")))
-        import keras
-    return keras
 
 
 def images(*behind):
