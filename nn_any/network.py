@@ -164,7 +164,8 @@ class Network(Model):
             With copies of the weights, in the network's dtype. `Standardize` at the front makes it a `Pipeline` with
             `StandardScaler`, and at the end a `TransformedTargetRegressor`. Classes are sorted by their names, as
             scikit-learn has them, and two classes have one output. Dropout and augmentation are left out, since
-            prediction does not use them. Of the loss, scikit-learn keeps what its own estimator has.
+            prediction does not use them. Of the loss, scikit-learn keeps what its own estimator has. It takes numbers
+            as they are: divide stored integers by ``net.schema.scale``, if there is one.
 
         Raises
         ------
@@ -239,8 +240,9 @@ class Network(Model):
         torch.nn.Sequential
             On the CPU, in evaluation mode, with copies of the parameters in the network's dtype. It takes images with
             their channels in front, ``(n, channels, height, width)``, and ends with the last activation: leave it out
-            with ``module[:-1]`` for losses that take logits. Augmentation is left out, since prediction does not use
-            it. Where PyTorch has no such module, it holds one from this package, which `torch.load` then needs.
+            with ``module[:-1]`` for losses that take logits. It takes numbers as they are: divide stored integers by
+            ``net.schema.scale``, if there is one. Augmentation is left out, since prediction does not use it. Where
+            PyTorch has no such module, it holds one from this package, which `torch.load` then needs.
 
         Raises
         ------

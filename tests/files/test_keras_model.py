@@ -48,6 +48,7 @@ MODELS = {
             L.Flatten(),
             L.Dense(3),
             L.Normalization(mean=[1.0, -2.0, 3.0], variance=[4.0, 0.3, 9.0], invert=True),
+            L.Normalization(mean=[-1.0, 0.5, 2.0], variance=[0.5, 2.0, 3.0], invert=True),
         ],
     ),
     "leaky": ((5,), lambda L: [L.Dense(4), L.LeakyReLU(0.2), L.Dense(4), L.ReLU(negative_slope=0.3), L.Dense(3)]),

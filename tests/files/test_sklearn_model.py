@@ -225,8 +225,10 @@ def test_estimators_go_on():
     made = net.to_sklearn()
     check_is_fitted(made)
     assert_equal(pickle.loads(pickle.dumps(made)).predict_proba(IRIS), wanted, 1e-12)
-    before = made.score(IRIS, IRIS_CLASSES)
-    for _ in range(300):
+    before, weights = made.score(IRIS, IRIS_CLASSES), made.coefs_[0].copy()
+    made.partial_fit(IRIS, IRIS_CLASSES)
+    assert np.abs(made.coefs_[0] - weights).max() == pytest.approx(made.learning_rate_init, rel=1e-3)  # Adam's first
+    for _ in range(299):
         made.partial_fit(IRIS, IRIS_CLASSES)
     assert made.score(IRIS, IRIS_CLASSES) > max(before, 0.9)
     assert made.t_ == 300 * len(IRIS)
