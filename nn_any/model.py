@@ -26,6 +26,7 @@ from nn_any.datasets.network_input import (
     own_batch,
     own_examples,
     own_targets,
+    plain_targets,
     preparation,
     weighted,
 )
@@ -508,6 +509,7 @@ class Model:
         """∂C/∂a for outputs a (n, outputs) and labels or targets y: ``a - y`` for the quadratic loss."""
         given = own_array("output_activations", output_activations, self._device, self.dtype)
         a = self._device.asarray(given, self.dtype)
+        y = plain_targets(self.specification, y)
         targets = own_array("y", y, self._device, self.dtype, numbers=self.is_regression)
         if single := a.ndim == 1:
             a, targets = a[None, :], targets[None, ...]

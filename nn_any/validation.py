@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from array_api_compat import array_namespace
 
-from nn_any.backends import Device, check_unmasked, is_host, to_numpy
+from nn_any.backends import Device, check_unmasked, is_host, read_frame, to_numpy
 from nn_any.core import options
 from nn_any.core.errors import InvalidTypeError, InvalidValueError
 from nn_any.core.evaluation import extremes, is_finite
@@ -29,6 +29,16 @@ def check_scale(scale: Any) -> float | None:
     if not (math.isfinite(scale) and scale > 0):
         raise InvalidValueError(f"scale: expected a positive, finite number (255 for 8-bit images), got {scale!r}")
     return float(scale)
+
+
+def check_named(name: str, names: tuple[str, ...] | None, array_name: str, shape: Shape) -> None:
+    """One name for each column of an array (n, columns)."""
+    if names is not None and (len(shape) != 2 or len(names) != shape[1]):
+        columns = f"{shape[1]} names, one a column of {array_name}" if len(shape) == 2 else f"{array_name} of columns"
+        raise InvalidValueError(
+            f"{name}: expected {columns}, got {len(names)} for {array_name} of shape {shape}; name each column once, "
+            f"or leave {name} out"
+        )
 
 
 def describe(array: Array) -> str:
@@ -66,13 +76,15 @@ def as_host_array(name: str, obj: Any) -> np.ndarray:
 
 
 def _without_masks(name: str, obj: Any) -> Any:
-    """Host data without arrays of other libraries within lists; what is masked is refused."""
+    """Host data without frames, and without arrays of other libraries within lists; what is masked is refused."""
     if isinstance(obj, np.ma.MaskedArray):
         check_unmasked(name, obj)
         return obj.data
     if isinstance(obj, list | tuple):
         plain = set(map(type, obj)) <= {int, float, bool, str}
         return obj if plain else [_without_masks(name, entry) for entry in obj]
+    if (frame := read_frame(name, obj)) is not None:
+        return frame.numbers()
     return obj if is_host(obj) else to_numpy(as_array(name, obj))
 
 
@@ -91,8 +103,6 @@ def _found(name: str, obj: Any, array: np.ndarray) -> str:
         return "a sparse matrix; use .toarray()"
     if array.dtype.names:
         return f"fields {array.dtype.names}; use numpy.lib.recfunctions.structured_to_unstructured"
-    if (column := _bad_column(obj)) is not None:
-        return f"column {column!r} without numbers{where}; leave it out, or put numbers in its place"
     if array.dtype.kind in _REMEDIES:
         kind, remedy = _REMEDIES[array.dtype.kind]
         return f"{kind}{where}; {remedy}"
@@ -100,25 +110,12 @@ def _found(name: str, obj: Any, array: np.ndarray) -> str:
     if array.ndim == 0:
         return f"{kind} ({type(obj).__name__}); pass an array, or a list of numbers"
     if not _is_number(array) or any(value is None for value in array.ravel().tolist()):
-        if name == "y" and array.ndim == 1 and all(isinstance(label, str | bytes) for label in array.tolist()):
-            return f"{kind}{where}; name the classes, all data sets alike: nn_any.Dataset(x, y, classes=sorted(set(y)))"
         place, value = next((at, value) for at, value in np.ndenumerate(array) if not _is_number(value))
         at = ", ".join(map(str, place))
-        shown = f"{value!r}"[:80]
+        shown = f"{value.item() if isinstance(value, np.generic) else value!r}"[:80]
         return f"{kind}{where}, such as {shown} at [{at}]; put numbers in the place of such entries, or leave them out"
     how = ".astype('float32')" if hasattr(obj, "astype") else "numpy.asarray(..., dtype='float32')"
     return f"{kind}{where}; convert them with {how}"
-
-
-def _bad_column(frame: Any) -> Any:
-    """The name of a frame's first column that holds no real numbers, if `frame` is one and has such a column."""
-    names = getattr(frame, "columns", None)
-    if isinstance(names, Iterable) and not isinstance(names, str) and hasattr(frame, "__getitem__"):
-        for name in names:
-            column = np.asarray(frame[name])
-            if column.dtype.kind not in "buif" and not all(map(_is_number, column.ravel().tolist())):
-                return name
-    return None
 
 
 def _is_number(value: Any) -> bool:

@@ -93,7 +93,12 @@ OBJECTS = {  # what only NumPy and lists can hold
     "text": (X.astype(str), Y, TypeError, "x: expected real numbers, got text"),
     "bytes": (X.astype("S4"), Y, TypeError, "x: expected real numbers, got bytes"),
     "dates": (X.astype("int64").astype("M8[s]"), Y, TypeError, "x: expected real numbers, got dates .*; count days"),
-    "text labels": (X, np.array(["a", "b", "c"])[Y], TypeError, "y: expected real numbers, got text"),
+    "a gap among text labels": (
+        X,
+        np.array(["a", None, "c"])[Y],
+        ValueError,
+        r"y: expected text for every label, got None at row 1 \(4 ",
+    ),
     "objects as labels": (X, Y.astype(object), TypeError, "y: expected real numbers, got Python objects"),
     "None among numbers": (
         [[1.0, None, 2.0, 3.0]] * 3,

@@ -55,11 +55,11 @@ def blocks(path):
 LONG = [pytest.param(f"docs/{name}.md", marks=pytest.mark.slow) for name in ("extending", "guide", "exchange_models")]
 
 
-@pytest.mark.parametrize("path", ["README.md", *LONG])
+@pytest.mark.parametrize("path", ["README.md", "docs/data.md", *LONG])
 def test_blocks_of_the_documents(path, tmp_path):
     """All Python blocks of a page as one program; the book's cells, which need MNIST, are tested elsewhere."""
     code = "\n".join(block for block in blocks(path) if "mnist_loader" not in block)
-    assert code.count("nn.Network") >= 2
+    assert code.count("nn.Network") >= 1
     done = run(["-c", code], tmp_path, ENVIRONMENT)
     assert done.returncode == 0, done.stderr
 

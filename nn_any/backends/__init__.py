@@ -10,6 +10,7 @@ from nn_any.backends.devices import (
     to_numpy,
 )
 from nn_any.backends.engine import MODES, Engine, EngineError
+from nn_any.backends.frames import frame_columns, read_frame
 from nn_any.backends.programs import ProgramCache
 from nn_any.backends.survey import LibraryReport, devices, survey
 
@@ -23,7 +24,9 @@ __all__ = [
     "ProgramCache",
     "check_unmasked",
     "devices",
+    "frame_columns",
     "is_host",
+    "read_frame",
     "select_device",
     "survey",
     "to_device",

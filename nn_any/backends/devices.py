@@ -236,7 +236,8 @@ def is_host(obj: Any) -> bool:
     """Whether `obj` is a NumPy array, a sequence, a number or a table: something NumPy reads where it lies."""
     if isinstance(obj, np.ndarray | np.generic | list | tuple | int | float | complex | str):
         return True
-    return not hasattr(obj, "__array_namespace__") and not hasattr(obj, "__dlpack__")
+    arrow = hasattr(obj, "__arrow_c_array__")  # PyArrow's arrays offer DLPack but follow no standard
+    return arrow or (not hasattr(obj, "__array_namespace__") and not hasattr(obj, "__dlpack__"))
 
 
 def resolve(library: str, name: str, spec: str) -> Device:

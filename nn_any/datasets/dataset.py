@@ -2,18 +2,20 @@
 
 import copy
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from numbers import Number
 from typing import Any
 
 import numpy as np
 from array_api_compat import array_namespace
 
 from nn_any import validation as check
-from nn_any.backends import Device, is_host, select_device, to_numpy
+from nn_any.backends import Device, is_host, read_frame, select_device, to_numpy
 from nn_any.core import options, random
 from nn_any.core.batches import Preparation
 from nn_any.core.errors import InvalidIndexError, InvalidTypeError, InvalidValueError
 from nn_any.core.random import epoch_order
+from nn_any.core.schema import Schema
 from nn_any.core.typing import Array
 
 
@@ -22,15 +24,17 @@ class Dataset:
 
     Parameters
     ----------
-    x : array or nested sequence, (n, ...), real, integer or boolean
+    x : array, nested sequence or frame, (n, ...), real, integer or boolean
         One example a row. It may share memory with what is given, so leave that unchanged. Integers, such as uint8
-        images, become reals batch by batch.
-    y : array or nested sequence
-        Integer labels (n,), or targets (n, outputs): one-hot rows or real numbers. Real numbers (n,) become a column.
-        Text labels (n,) are numbered in the order of `classes`, which must name them.
+        images, become reals batch by batch. Frames of pandas, polars or PyArrow have columns of numbers, whatever the
+        dtype that says so; where all are integers, they stay integers.
+    y : array, nested sequence, series or frame
+        Labels (n,), integers or text, or targets (n, outputs): one-hot rows or real numbers. Real numbers (n,) become a
+        column; a frame of one column is taken for (n,).
     classes : int, or sequence of names, optional
-        The number of classes, or their names; by default one more than the largest label, or the number of columns of
-        one-hot targets.
+        The number of classes, or their names. By default one more than the largest label, or the number of columns of
+        one-hot targets. Text labels are numbered in the order of the names; by default in that of the categories of a
+        series, or sorted.
     device : str or Device, optional
         Where the data shall live; by default where `x` lives, or ``select_device(None)`` for NumPy arrays and lists.
     scale : float, optional
@@ -42,6 +46,11 @@ class Dataset:
         nothing to losses, gradients and measures, whatever its finite numbers.
     check_finite : bool
         Look for NaN and infinity in real numbers. False trusts the data.
+    feature_names : sequence of str, optional
+        What the columns of x (n, features) are called. Of a frame, the columns of these names are taken, in this order;
+        by default all of them, with their own names.
+    target_names : sequence of str, optional
+        What the columns of y are called, one for labels (n,); of a frame or a series as `feature_names`.
 
     Attributes
     ----------
@@ -50,7 +59,9 @@ class Dataset:
     classes : int or None
         None for real targets.
     class_names : tuple or None
-        What the classes are called, if that was said.
+        What the classes are called, if that was said, or if the labels are text.
+    feature_names, target_names : tuple of str, or None
+        What the columns of x and of y are called, if that is known.
     sample_weight : array, (n,), real floating, on `device`, or None
     one_class : bool
         Whether all labels are the same, though nobody said how many classes there are: nothing to learn from.
@@ -59,13 +70,16 @@ class Dataset:
     ------
     ValueError, TypeError
         For empty data, lengths that differ, NaN or infinity, masked entries, labels out of range or not among
-        `classes`, text, complex numbers, ragged rows, and arrays of two libraries or devices.
+        `classes` or missing, frames with text in x or with gaps, complex numbers, ragged rows, and arrays of two
+        libraries or devices.
 
     Examples
     --------
     >>> data = Dataset([[0.0, 1.0], [1.0, 0.0], [1.0, 1.0]], [1, 1, 0], device="numpy")
     >>> data
     Dataset(3 examples of shape (2,), float32, 2 classes, on numpy:cpu)
+    >>> Dataset([[0.0], [1.0], [2.0]], ["dog", "cat", "dog"], device="numpy").class_names
+    ('cat', 'dog')
     """
 
     def __init__(
@@ -79,23 +93,33 @@ class Dataset:
         dtype: Any = None,
         sample_weight: Any = None,
         check_finite: bool = True,
+        feature_names: Iterable[str] | None = None,
+        target_names: Iterable[str] | None = None,
     ) -> None:
         self.scale = check.check_scale(scale)
-        self.class_names: tuple[Any, ...] | None = None
-        self.feature_names: tuple[str, ...] | None = None
-        self.target_names: tuple[str, ...] | None = None
         for name, part in (("x", x), ("y", y)):
             if isinstance(part, Dataset):
                 raise InvalidTypeError(f"{name}: expected an array, got {part!r}; pass dataset.{name}")
-        if isinstance(classes, list | tuple) or (isinstance(classes, np.ndarray) and classes.ndim == 1):
-            self.class_names = tuple(classes.tolist() if isinstance(classes, np.ndarray) else classes)
-            y = _numbered(y, self.class_names)
-        count: Any = len(self.class_names) if self.class_names is not None else classes
         dtype = None if dtype is None else options.dtype(dtype)
         listed = [isinstance(part, list | tuple) for part in (x, y)]
         x_dtype, y_dtype = (dtype or ("float32" if each else None) for each in listed)
+        said = Schema(feature_names=feature_names, target_names=target_names)  # type: ignore[arg-type]  # any iterable
+        self.feature_names, self.target_names = said.feature_names, said.target_names
+        if (frame := read_frame("x", x)) is not None:
+            frame = frame.select(self.feature_names)
+            x, self.feature_names = frame.numbers(), self.feature_names or frame.names
+        categories = None
+        if (frame := read_frame("y", y)) is not None:
+            frame = frame.select(self.target_names)
+            (y, categories), self.target_names = frame.targets(), self.target_names or frame.names
+        labels, own = text_labels(y), _class_names(classes)
+        self.class_names = own
+        if labels is not None:
+            y, self.class_names = number_labels(labels, own or categories, classes)
+        anywhere = listed[1] or frame is not None or labels is not None  # such targets go where x lives
+        count: Any = len(self.class_names) if self.class_names is not None else classes
         x, y = check.as_array("x", x), check.as_array("y", y)
-        if not listed[1]:
+        if not anywhere:
             check.check_same_place("x", x, "y", y)
         shape = tuple(x.shape)
         if len(shape) < 2:
@@ -105,6 +129,8 @@ class Dataset:
         if y.ndim not in (1, 2):
             raise InvalidValueError(f"y: expected labels (n,) or targets (n, outputs), got shape {tuple(y.shape)}")
         check.check_same_length("x", shape[0], "y", y.shape[0])
+        check.check_named("feature_names", self.feature_names, "x", shape)
+        check.check_named("target_names", self.target_names, "y", (*y.shape, 1)[:2])
         self.device = Device.of(x) if device is None and not is_host(x) else select_device(device)
         if scale is not None and check.is_real(x):
             raise InvalidValueError(
@@ -378,24 +404,70 @@ def _cheapest(given: Array, placed: Array) -> Array:
     return given if same else placed
 
 
-def _numbered(y: Any, names: tuple[Any, ...]) -> Any:
-    """Text labels by the place of their names; other labels as they are."""
-    labels = check.as_host_array("y", y) if is_host(y) else None
-    if labels is None or labels.ndim == 0 or labels.shape[1:] not in ((), (1,)):
-        return y
-    labels = labels.ravel()
-    if not any(isinstance(label, str | bytes) for label in labels.tolist()):
-        return y
+def text_labels(y: Any) -> list[Any] | None:
+    """Labels (n,) or (n, 1) in a list, if there is text among them; None for any other y."""
+    frame = read_frame("y", y)
+    if frame is None and not is_host(y):
+        return None
+    labels = check.as_host_array("y", y) if frame is None else frame.targets()[0]
+    if labels.ndim == 0 or labels.dtype.kind not in "OUST" or labels.shape[1:] not in ((), (1,)):
+        return None
+    if isinstance(y, list | tuple):
+        labels = np.asarray(y, dtype=object)  # NumPy would have made text of numbers that stand beside text
+    listed: list[Any] = labels.ravel().tolist()
+    return listed if any(isinstance(label, str | bytes) for label in listed) else None
+
+
+def _class_names(classes: Any) -> tuple[Any, ...] | None:
+    """The names of classes, if they were given."""
+    if (frame := read_frame("classes", classes)) is not None:
+        classes = frame.targets()[0]
+    if isinstance(classes, np.ndarray) and classes.ndim == 1:
+        return tuple(classes.tolist())
+    return tuple(classes) if isinstance(classes, list | tuple) else None
+
+
+def number_labels(
+    labels: list[Any], names: tuple[Any, ...] | None, classes: Any = None
+) -> tuple[np.ndarray, tuple[Any, ...]]:
+    """Text labels by the place of their names, and these; without names, they are what the labels say, sorted."""
+    if names is None:
+        labels = [_decoded(label) for label in labels]
+        for row, label in enumerate(labels):
+            if not isinstance(label, str):
+                count = sum(not isinstance(each, str) for each in labels)
+                known = isinstance(label, Number | np.bool_) and label == label
+                remedy = "make all of them text with [str(label) for label in y]" if known else "leave those rows out"
+                raise InvalidValueError(
+                    f"y: expected text for every label, got {label!r} at row {row} ({count} such labels in all); "
+                    f"{remedy}"
+                )
+        names = tuple(sorted(set(labels)))
+    if isinstance(classes, int | np.integer) and classes != len(names):
+        raise InvalidValueError(
+            f"classes: expected {len(names)}, for so many are named, got {classes}; list all names: "
+            f"classes={[*names[:3]]!r}{' + …' if len(names) > 3 else ''}"
+        )
     numbers = {name: i for i, name in enumerate(names)}
     if len(numbers) < len(names):
         raise InvalidValueError(f"classes: expected names that differ, got {names}; name each class once")
-    for row, label in enumerate(labels.tolist()):
+    for row, label in enumerate(labels):
         if label not in numbers:
             raise InvalidValueError(
                 f"y: expected labels among the classes {', '.join(map(repr, names))}, got {label!r} at row {row}; "
                 "add it to classes, or leave that row out"
             )
-    return np.array([numbers[label] for label in labels.tolist()], dtype="int64")
+    return np.array([numbers[label] for label in labels], dtype="int64"), names
+
+
+def _decoded(label: Any) -> Any:
+    """Bytes as text; other labels as they are."""
+    try:
+        return label.decode() if isinstance(label, bytes) else label
+    except UnicodeDecodeError as error:
+        raise InvalidValueError(
+            f"y: expected labels in UTF-8, got {label!r}; decode them, as with [label.decode('latin-1') for label in y]"
+        ) from error
 
 
 def _counts(sizes: tuple[float, ...], n: int) -> list[int]:
@@ -452,17 +524,42 @@ def as_dataset(
     *,
     numbers: bool = False,
     class_names: tuple[Any, ...] | None = None,
+    feature_names: tuple[str, ...] | None = None,
+    target_names: tuple[str, ...] | None = None,
 ) -> Dataset:
     """Data in any accepted form, on `device`: a Dataset, a tuple ``(x, y)``, or an iterable of pairs of columns.
 
-    Where y holds `numbers` to predict, integers are no labels.
+    Where y holds `numbers` to predict, integers are no labels. Text labels are numbered by `class_names`, and the
+    columns of frames are picked by the other names, where these are known.
     """
     if isinstance(data, Dataset):
         return data.to(device)
     x, y = check.as_columns(name, data)
+    feature_names = feature_names if _has_names("x", x) else None
+    target_names = target_names if _has_names("y", y) else None
     if numbers:
+        frame = read_frame("y", y)
+        if frame is not None:
+            frame = frame.select(target_names)
+            y, target_names = frame.numbers(), target_names or frame.names
         array = check.as_array("y", y)
         if not check.is_real(array):
             array = Device.of(array).asarray(array, dtype)
             y = array.tolist() if isinstance(y, list | tuple) else array
-    return Dataset(x, y, device=device, dtype=dtype)
+    elif class_names is not None and text_labels(y) is None:
+        class_names = None
+    return Dataset(
+        x,
+        y,
+        classes=None if numbers else class_names,
+        device=device,
+        dtype=dtype,
+        feature_names=feature_names,
+        target_names=target_names,
+    )
+
+
+def _has_names(name: str, obj: Any) -> bool:
+    """Whether it is a frame whose columns have names."""
+    frame = read_frame(name, obj)
+    return frame is not None and frame.names is not None

@@ -6,14 +6,14 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from nn_any import validation as check
-from nn_any.backends import Device, is_host, to_numpy
+from nn_any.backends import Device, frame_columns, is_host, read_frame, to_numpy
 from nn_any.core import options
 from nn_any.core.batches import Preparation
 from nn_any.core.errors import InvalidTypeError, InvalidValueError
 from nn_any.core.schema import Schema
 from nn_any.core.specification import Specification
 from nn_any.core.typing import Array, Batch
-from nn_any.datasets.dataset import Dataset, as_dataset
+from nn_any.datasets.dataset import Dataset, as_dataset, number_labels, text_labels
 
 
 class Examples(NamedTuple):
@@ -49,12 +49,18 @@ def network_data(specification: Specification, device: Device, name: str, data: 
     """
     schema = specification.schema
     numbers, names = specification.is_regression, schema.class_names
-    dataset = as_dataset(name, data, device, specification.dtype, numbers=numbers, class_names=names)
-    if data is not dataset and dataset.class_names is not None and names is None and name != "training_data":
-        raise InvalidValueError(
-            f"y: expected numbers of classes, since the network knows no names, got {dataset.class_names[0]!r}; say "
-            "what they are called: net.schema = nn_any.Schema(class_names=[...])"
-        )
+    dataset = as_dataset(
+        name,
+        data,
+        device,
+        specification.dtype,
+        numbers=numbers,
+        class_names=names,
+        feature_names=schema.feature_names,
+        target_names=_target_names(specification),
+    )
+    if not isinstance(data, Dataset) and dataset.class_names and name != "training_data":
+        _known_names(specification, dataset.class_names[0])
     dataset = _with_classes_of(specification, _with_features_of(schema, dataset))
     if dataset.scale is None and schema.scale is not None and _is_scaled(dataset.x):
         dataset = dataset.with_scale(schema.scale)
@@ -68,6 +74,8 @@ def learned_schema(specification: Specification, dataset: Dataset) -> Schema:
         names, targets = None, targets or names
     elif specification.task == "classification" and not dataset.has_labels:
         names, targets = names or targets, None  # a column a class
+    elif dataset.one_class:  # which is refused before it is learnt
+        names = None
     elif names is not None and len(names) != specification.classes:
         raise InvalidValueError(
             f"classes: expected {specification.classes} names, as many as the network tells apart, got {len(names)}, "
@@ -151,11 +159,38 @@ def own_array(
     return own
 
 
+def plain_targets(specification: Specification, y: Any) -> Any:
+    """`y` without frames and without text: labels that are text by their places among the network's names."""
+    if (frame := read_frame("y", y)) is not None:
+        y = frame.select(_target_names(specification)).targets()[0]
+    labels = [y] if isinstance(y, str) else text_labels(y)
+    if specification.is_regression or labels is None:
+        return y
+    places = number_labels(labels, _known_names(specification, labels[0]))[0]
+    return places[0] if isinstance(y, str) else places
+
+
+def _target_names(specification: Specification) -> tuple[str, ...] | None:
+    """The names by which the columns of y are picked from a frame; labels are one column, whatever it is called."""
+    return None if specification.task == "classification" else specification.schema.target_names
+
+
+def _known_names(specification: Specification, label: Any) -> tuple[Any, ...]:
+    """The network's names of classes, without which text labels say nothing."""
+    if (names := specification.schema.class_names) is None:
+        raise InvalidValueError(
+            f"y: expected numbers of classes, since the network knows no names, got {label!r}; say what they are "
+            "called: net.schema = nn_any.Schema(class_names=[...])"
+        )
+    return names
+
+
 def own_inputs(specification: Specification, device: Device, x: Any) -> Inputs:
     """`x` as a batch (n, *input_shape) on `device`."""
     if isinstance(x, Dataset):
         real = f" as real numbers, divided by {x.scale:g}" if x.scale not in (None, specification.schema.scale) else ""
         raise InvalidTypeError(f"x: expected an array, got {x!r}; pass dataset.x{real}")
+    x = frame_columns("x", x, specification.schema.feature_names)
     array = own_array("x", x, device, specification.dtype)
     array, single = check.check_example_or_inputs("x", array, specification.input_shape)
     return Inputs(array, specification.schema.scale if _is_scaled(array) else None, single)
@@ -186,7 +221,7 @@ def own_targets(specification: Specification, device: Device, y: Array, n: int, 
 def own_batch(specification: Specification, device: Device, x: Any, y: Any) -> Examples:
     """One example or a batch, checked, on `device`."""
     inputs, scale, single = own_inputs(specification, device, x)
-    numbers = specification.is_regression
+    y, numbers = plain_targets(specification, y), specification.is_regression
     targets = own_array("y", y, device, specification.dtype, numbers=numbers, check_finite=False)
     if single and (targets.ndim == 0 or tuple(targets.shape) == (specification.outputs,)):
         targets = targets[None, ...]  # a label, or a row of targets
@@ -203,9 +238,10 @@ def own_examples(
     """
     dataset = network_data(specification, device, name, data)
     if name == "training_data" and dataset.one_class and not specification.is_regression:
+        known = "[...]), with all names" if dataset.class_names else f"{specification.outputs})"
         raise InvalidValueError(
             f"y: expected two classes or more to learn from, got one for all {len(dataset)} examples; "
-            f"if that is meant, say nn_any.Dataset(x, y, classes={specification.outputs})"
+            f"if that is meant, say nn_any.Dataset(x, y, classes={known}"
         )
     arrays: Batch = (dataset.x, dataset.y)
     if dataset.sample_weight is not None:

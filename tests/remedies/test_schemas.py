@@ -106,7 +106,7 @@ def test_several_answers_that_sum_to_1(refused):
 
 
 @place(
-    "datasets/network_input.py network_data: y: expected numbers of classes, since the network",
+    "datasets/network_input.py _known_names: y: expected numbers of classes, since the network",
     "y",
     "net.schema = nn_any.Schema(class_names=[...])",
 )

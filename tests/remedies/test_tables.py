@@ -158,6 +158,9 @@ def test_data_of_one_class(refused):
     with refused:
         net.SGD((X, y), 1, 4, 0.1)
     net.SGD(nn.Dataset(X, y, classes=3), 1, 4, 0.1)
+    with pytest.raises(ValueError, match=r"if that is meant, say .*classes=\[...\]\), with all names"):
+        net.SGD((X, ["cat"] * 12), 1, 4, 0.1)
+    net.SGD(nn.Dataset(X, ["cat"] * 12, classes=["bee", "cat", "dog"]), 1, 4, 0.1)
 
 
 @pytest.fixture
@@ -504,7 +507,7 @@ def test_a_data_set_of_a_data_set(refused):
 
 
 @place(
-    "datasets/dataset.py _numbered: classes: expected names that differ, got {}; name",
+    "datasets/dataset.py number_labels: classes: expected names that differ, got {}; name",
     "classes",
     "name each class once",
 )
@@ -516,7 +519,7 @@ def test_a_class_named_twice(refused):
 
 
 @place(
-    "datasets/dataset.py _numbered: y: expected labels among the classes {}, got {} at",
+    "datasets/dataset.py number_labels: y: expected labels among the classes {}, got {} at",
     "y: ",
     "add it to classes, or leave that row out",
 )

@@ -1,7 +1,5 @@
 """What comes in from outside: arrays, pairs, weights."""
 
-import re
-
 import numpy as np
 import pytest
 from conftest import need
@@ -278,18 +276,6 @@ class Sparse:
         return X
 
 
-class Frame:
-    """What passes for a frame with a column of text."""
-
-    columns = ("a", "b")
-
-    def __getitem__(self, name):
-        return np.array(["red"] * 12) if name == "b" else X[:, 0]
-
-    def __array__(self, dtype=None, copy=None):
-        return np.array([[1.0, "red"]] * 12, dtype=object)
-
-
 @pytest.mark.parametrize(
     ("x", "remedy", "carry_out"),
     [
@@ -297,7 +283,6 @@ class Frame:
         (X * 1j, "take their real parts with .real", lambda x: x.real),
         (X.astype("longdouble"), "convert them with .astype('float32')", lambda x: x.astype("float32")),
         (Sparse(), "use .toarray()", lambda x: x.toarray()),
-        (Frame(), "column 'b' without numbers", lambda x: np.stack([x["a"], x["b"] == "red"], axis=1)),
         (np.array([[1, None]] * 12), "put numbers in the place of such entries", lambda x: x[:, :1].astype(float)),
         (
             np.arange("2026-01-01", "2026-01-13", dtype="M8[D]")[:, None],
@@ -315,7 +300,7 @@ class Frame:
             lambda x: recfunctions.structured_to_unstructured(x),
         ),
     ],
-    ids=["text", "complex", "longdouble", "sparse", "frame", "objects", "dates", "times", "fields"],
+    ids=["text", "complex", "longdouble", "sparse", "objects", "dates", "times", "fields"],
 )
 def test_what_holds_no_real_numbers(x, remedy, carry_out):
     """What the place of the test before says of other kinds."""
@@ -325,13 +310,6 @@ def test_what_holds_no_real_numbers(x, remedy, carry_out):
         nn.Dataset(x, Y)
     assert remedy in str(caught.value)
     assert len(nn.Dataset(carry_out(x), Y)) == 12
-
-
-def test_labels_in_words():
-    y = np.array(["no", "yes"] * 6)
-    with pytest.raises(nn.InvalidTypeError, match=re.escape("nn_any.Dataset(x, y, classes=sorted(set(y)))")):
-        nn.Dataset(X, y)
-    assert nn.Dataset(X, y, classes=sorted(set(y))).class_names == ("no", "yes")
 
 
 @place(
