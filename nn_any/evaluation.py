@@ -16,8 +16,9 @@ from nn_any.core.errors import InvalidTypeError, caller_level
 from nn_any.core.metrics import count_unclear, predicted_classes
 from nn_any.core.specification import Specification
 from nn_any.core.state import Record, Snapshot, TrainState
-from nn_any.core.typing import Array, Params
+from nn_any.core.typing import Array, Batch, Params
 from nn_any.datasets.network_input import Examples
+from nn_any.datasets.rows import Rows
 
 CHUNK_ELEMENTS = 2**23
 """How many numbers evaluation and prediction hold at a time, in all layers together."""
@@ -27,6 +28,19 @@ def chunks(footprint: int, n: int, most: int = CHUNK_ELEMENTS) -> list[slice]:
     """Slices of n examples, at most so many each, and so short that the layers' outputs fit in memory."""
     rows = max(1, min(CHUNK_ELEMENTS // footprint, most))
     return [slice(start, min(start + rows, n)) for start in range(0, n, rows)]
+
+
+def pieces(device: Device, columns: Batch, slices: list[slice]) -> Iterator[Batch]:
+    """The columns, one slice of them after another.
+
+    Where rows come from the host, the next ones are made while the device is at work on those before, and no more of
+    them than these two wait there.
+    """
+    for rows in slices:
+        piece = tuple([column[rows, ...] for column in columns])
+        if isinstance(columns[0], Rows):
+            device.synchronize()
+        yield piece
 
 
 def outputs(snapshot: Snapshot, device: Device, x: Array, scale: float | None = None) -> Array:
@@ -107,18 +121,13 @@ def losses_and_correct(snapshot: Snapshot, device: Device, examples: Examples) -
     specification = snapshot.specification
     kind = specification.layers, specification.loss, examples.prepare
     evaluate = device.engine.compile(evaluation.evaluator(*kind, multilabel=specification.is_multilabel))
-    parts = [
-        tuple([array[chunk, ...] for array in examples.arrays])
-        for chunk in chunks(specification.footprint, examples.size)
-    ]
-
-    def sums(state: TrainState) -> tuple[np.ndarray, np.ndarray]:
-        # the device works through all parts before it is waited for
-        found = [evaluate(state, part) for part in parts]
-        losses, correct = zip(*found, strict=True)
-        return _total(device, losses, "float64"), _total(device, correct, "int64")
-
-    losses, correct = zip(*_map_blocks(sums, snapshot, device), strict=True)
+    found = [
+        _map_blocks(lambda state: evaluate(state, part), snapshot, device)  # noqa: B023
+        for part in pieces(device, examples.arrays, chunks(specification.footprint, examples.size))
+    ]  # the device works through all parts before it is waited for
+    sums = [tuple(zip(*block, strict=True)) for block in zip(*found, strict=True)]
+    losses = [_total(device, losses, "float64") for losses, _ in sums]
+    correct = [_total(device, correct, "int64") for _, correct in sums]
     if specification.members is None:
         return losses[0] / examples.size, correct[0]
     return np.concatenate(losses) / examples.size, np.concatenate(correct)
@@ -226,8 +235,7 @@ def _output_chunks(snapshot: Snapshot, device: Device, x: Array, scale: float | 
     specification = snapshot.specification
     prepare = Preparation(specification.dtype, specification.outputs, scale)
     predict = device.engine.compile(evaluation.predictor(specification.layers, prepare))
-    for chunk in chunks(specification.footprint, x.shape[0]):
-        rows = x[chunk, ...]
+    for (rows,) in pieces(device, (x,), chunks(specification.footprint, x.shape[0])):
         yield _concat(device, _map_blocks(lambda state: predict(state, rows), snapshot, device), axis=0)  # noqa: B023
 
 

@@ -16,6 +16,7 @@ from nn_any.core.optimizers import SGD, Optimizer
 from nn_any.datasets.network_input import network_data, own_examples
 from nn_any.network import Network
 from nn_any.training.measured import with_measurements
+from nn_any.training.segments import Runner, runner
 from nn_any.training.states import moved_snapshot, with_optimizer, with_optimizer_state
 
 _FEWEST = 3  # how many segments are timed at least; the median counts
@@ -220,16 +221,17 @@ def _time(
     n, batch_size = examples.size, min(batch_size, examples.size)
     steps = n // batch_size
     rows = np.random.default_rng(0).permutation(n)[: steps * batch_size].reshape(steps, batch_size)
-    order = device.asarray(rows, device.integer_dtype)
     rates = device.asarray(np.zeros(steps), network.dtype)  # nothing is learned, so nothing diverges
     step = functional.train_step(network.layers, network.specification.loss, optimizer.update_rule(), examples.prepare)
     snapshot = with_measurements(snapshot, device, examples)
     state = with_optimizer_state(with_optimizer(snapshot, optimizer), device).blocks[0]
     engine = block_engines(device, mode, 1, [])[0]
 
-    def run(stop: int, rows: Any = order, rates: Any = rates) -> float:
+    whole = runner(device, engine, step, examples.arrays, rows, rates)
+
+    def run(stop: int, steps: Runner = whole) -> float:
         began = time.perf_counter()
-        after, _ = engine.run(step, state, examples.arrays, rows, rates, 0, stop)
+        after, _ = steps(state, 0, stop)
         evaluation.is_finite(device, after.params)
         device.synchronize()
         return time.perf_counter() - began
@@ -237,7 +239,7 @@ def _time(
     first, few = run(1), min(steps, 5)
     if steps * batch_size < n:  # the short last batch of an epoch is another program
         rest = np.arange(steps * batch_size, n)[None, :]
-        first += run(1, device.asarray(rest, device.integer_dtype), rates[:1])
+        first += run(1, runner(device, engine, step, examples.arrays, rest, rates[:1]))
     each = min(run(few) for _ in range(_FEWEST)) / few  # the first of them may still have something to do once
     length = min(steps, max(1, int(seconds / _FEWEST / max(each, 1e-9))))
     run(length)

@@ -9,11 +9,11 @@ from nn_any.backends import Device, select_device, to_numpy
 from nn_any.core import metrics as answers
 from nn_any.core import specification
 from nn_any.core.losses import Loss
-from nn_any.core.state import Snapshot
+from nn_any.core.state import HostSnapshot, Snapshot
 from nn_any.core.summary import summary_table
 from nn_any.core.typing import Array
 from nn_any.datasets.network_input import own_inputs
-from nn_any.files import load_host_snapshot
+from nn_any.files import host_snapshot, load_host_snapshot
 from nn_any.model import FLOAT32, NORMAL, QUADRATIC, SIGMOID, Model, refuse_beside_snapshot
 from nn_any.training.states import initial_snapshot, on_device, placed_snapshot
 
@@ -110,8 +110,201 @@ class Network(Model):
         ModelFileError
             If it is damaged, of another kind, from a newer version, or does not fit together; it is a ValueError.
         """
-        loaded, device = load_host_snapshot(path, ensemble=False), select_device(device)
-        return cls(placed_snapshot(loaded, device), device=device)
+        return cls._placed(load_host_snapshot(path, ensemble=False), device)
+
+    @classmethod
+    def from_sklearn(cls, estimator: Any, *, device: str | Device | None = None, seed: int | None = None) -> Self:
+        """The network that a fitted estimator of scikit-learn is; its predictions are the same to rounding.
+
+        Parameters
+        ----------
+        estimator : MLPClassifier or MLPRegressor
+            Or a `Pipeline` of `StandardScaler` and one of them, which begins with a `Standardize` layer here; or a
+            `TransformedTargetRegressor` with `StandardScaler`, which ends with one.
+        device : str or Device, optional
+        seed : int, optional
+            The seed of further training; by default a new one.
+
+        Returns
+        -------
+        Network
+            With the dtype of the estimator's weights, the names of its classes and features, and the loss that it was
+            trained with; classes that exclude each other or not (``task="multilabel"``) stay so.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If it is another estimator, or one that is not fitted.
+
+        See Also
+        --------
+        Network.to_sklearn : the way back.
+
+        Examples
+        --------
+        >>> from sklearn.datasets import load_iris
+        >>> from sklearn.neural_network import MLPClassifier
+        >>> import nn_any as nn
+        >>> x, y = load_iris(return_X_y=True)
+        >>> mlp = MLPClassifier([8], solver="lbfgs", max_iter=2000, random_state=0).fit(x, y)
+        >>> net = nn.Network.from_sklearn(mlp, device="numpy")
+        >>> bool(abs(net.predict_proba(x) - mlp.predict_proba(x)).max() < 1e-5)
+        True
+        """
+        from nn_any.files.sklearn_model import read_sklearn
+
+        return cls._placed(read_sklearn(estimator, seed), device)
+
+    def to_sklearn(self) -> Any:
+        """The fitted estimator of scikit-learn that the network is; its predictions are the same to rounding.
+
+        Returns
+        -------
+        MLPClassifier or MLPRegressor
+            With copies of the weights, in the network's dtype. `Standardize` at the front makes it a `Pipeline` with
+            `StandardScaler`, and at the end a `TransformedTargetRegressor`. Classes are sorted by their names, as
+            scikit-learn has them, and two classes have one output. Dropout and augmentation are left out, since
+            prediction does not use them. Of the loss, scikit-learn keeps what its own estimator has. It takes numbers
+            as they are: divide stored integers by ``net.schema.scale``, if there is one.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If scikit-learn has no place for a layer, an activation, or the outputs; `to_onnx` takes them.
+
+        See Also
+        --------
+        Network.from_sklearn : the way here, with an example.
+        """
+        from nn_any.files.sklearn_model import write_sklearn
+
+        return write_sklearn(host_snapshot(self.snapshot))
+
+    @classmethod
+    def from_torch(
+        cls,
+        module: Any,
+        *,
+        input_shape: Any = None,
+        loss: Any = None,
+        task: str | None = None,
+        device: str | Device | None = None,
+        seed: int | None = None,
+    ) -> Self:
+        """The network that a PyTorch module in evaluation mode is; its outputs are the same to rounding.
+
+        Parameters
+        ----------
+        module : torch.nn.Sequential
+            Of modules that have their like here; a `Sequential` may hold others.
+        input_shape : int or tuple of int, optional
+            The shape of one example as the module takes it, ``(channels, height, width)``. It is needed where the first
+            module with parameters is not ``Linear``, which tells it.
+        loss : str or Loss or one of PyTorch's, optional
+            By default that which goes with the last activation. Where there is none, it must be given:
+            ``"log_likelihood"`` or ``nn.CrossEntropyLoss()`` for logits of classes, which become a softmax,
+            ``"cross_entropy"`` or ``nn.BCEWithLogitsLoss()`` for logits of yes and no, which become sigmoids, and
+            ``"mean_squared_error"`` for numbers.
+        task : str, optional
+            As for `Network`. By default several outputs with a sigmoid each are ``"multilabel"``, as in PyTorch, unless
+            `loss` is a name or a loss of this package.
+        device : str or Device, optional
+        seed : int, optional
+            The seed of further training; by default a new one.
+
+        Returns
+        -------
+        Network
+            It takes images with their channels last, ``(n, height, width, channels)``. Float64 modules make float64
+            networks, all others float32. Parameters without ``requires_grad`` are frozen.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If a module, a setting or the loss has no like here; the message names its place.
+
+        See Also
+        --------
+        Network.to_torch : the way back.
+        """
+        select_device("torch:cpu")  # if PyTorch is not there, the error says how to install it
+        from nn_any.backends._torch_reading import read_module
+
+        return cls._placed(read_module(module, input_shape, loss, task, seed), device)
+
+    def to_torch(self) -> Any:
+        """The PyTorch module that the network is; its outputs are those of `feedforward` to rounding.
+
+        Returns
+        -------
+        torch.nn.Sequential
+            On the CPU, in evaluation mode, with copies of the parameters in the network's dtype. It takes images with
+            their channels in front, ``(n, channels, height, width)``, and ends with the last activation: leave it out
+            with ``module[:-1]`` for losses that take logits. It takes numbers as they are: divide stored integers by
+            ``net.schema.scale``, if there is one. Augmentation is left out, since prediction does not use it. Where
+            PyTorch has no such module, it holds one from this package, which `torch.load` then needs.
+
+        Raises
+        ------
+        DeviceNotAvailableError
+            If PyTorch is not installed.
+        TypeError, ValueError
+            If a layer or an activation is your own, or inputs have more than three axes.
+
+        See Also
+        --------
+        Network.from_torch : the way here.
+        """
+        select_device("torch:cpu")  # if PyTorch is not there, the error says how to install it
+        from nn_any.backends._torch_writing import write_module
+
+        return write_module(host_snapshot(self.snapshot))
+
+    @classmethod
+    def from_keras(
+        cls,
+        model: Any,
+        *,
+        loss: Any = None,
+        task: str | None = None,
+        device: str | Device | None = None,
+        seed: int | None = None,
+    ) -> Self:
+        """The network that a Keras model is; its predictions are the same to rounding.
+
+        Parameters
+        ----------
+        model : keras.Sequential
+            Built, of layers that have their like here, with images that have their channels last.
+        loss : str or Loss, optional
+            By default the one that the model is compiled with, else that which goes with the last activation. Where the
+            outputs are logits, they get the activation that suits the loss.
+        task : str, optional
+            As for `Network`. By default several outputs with a sigmoid each are ``"multilabel"``, as in Keras, unless
+            `loss` is given.
+        device : str or Device, optional
+        seed : int, optional
+            The seed of further training; by default a new one.
+
+        Returns
+        -------
+        Network
+            Layers that are not ``trainable`` are frozen. ``Normalization`` and ``Rescaling`` become `Standardize`.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If a layer, a setting or the loss has no like here; the message names its place.
+        """
+        from nn_any.files.keras_model import read_keras
+
+        return cls._placed(read_keras(model, loss, task, seed), device)
+
+    @classmethod
+    def _placed(cls, host: HostSnapshot, device: str | Device | None) -> Self:
+        """A network that was read, on a device."""
+        place = select_device(device)
+        return cls(placed_snapshot(host, place), device=place)
 
     def feedforward(self, a: Any) -> Array:
         """The outputs for inputs `a`: (n, inputs) -> (n, outputs), one example (inputs,) -> (outputs,).

@@ -5,13 +5,14 @@ Each message names the argument, what was expected, what came, and what to do ab
 
 import math
 import numbers
-from collections.abc import Iterable
+import sys
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
 from array_api_compat import array_namespace
 
-from nn_any.backends import Device, check_unmasked, is_host, read_frame, to_numpy
+from nn_any.backends import Device, check_unmasked, is_host, read_frame, sparse_objection, to_numpy
 from nn_any.core import options
 from nn_any.core.errors import InvalidTypeError, InvalidValueError
 from nn_any.core.evaluation import extremes, is_finite
@@ -53,8 +54,7 @@ def as_array(name: str, obj: Any) -> Array:
         if array.dtype.kind not in "buif" or (array.dtype.kind == "f" and array.dtype.itemsize > 8):
             raise InvalidTypeError(f"{name}: expected real numbers, got {_found(name, obj, array)}")
         return array
-    if objection := Device.of(array).objection(array):
-        raise InvalidTypeError(f"{name}: expected an array of real numbers, got {objection[0]}; {objection[1]}")
+    _check_taken(name, sparse_objection(array) or Device.of(array).objection(array))
     xp = array_namespace(array)
     if not xp.isdtype(array.dtype, ("bool", "integral", "real floating")):
         whole = xp.isdtype(array.dtype, "complex floating")
@@ -65,14 +65,48 @@ def as_array(name: str, obj: Any) -> Array:
 
 def as_host_array(name: str, obj: Any) -> np.ndarray:
     """`obj` as a NumPy array, whatever it holds, without a mask; arrays of any library may be entries of lists."""
-    plain = _without_masks(name, obj)
+    _check_taken(name, sparse_objection(obj))
+    plain = _dense(name, obj) if is_sparse(obj) else _without_masks(name, obj)
     try:
         array = np.asarray(plain)
+    except InvalidTypeError:
+        raise
     except (ValueError, RuntimeError, TypeError) as error:
         raise InvalidValueError(
             f"{name}: expected rows of one length, got ragged ones ({error}); pad or cut them"
         ) from error
     return array
+
+
+def _check_taken(name: str, objection: tuple[str, str] | None) -> None:
+    """Nothing keeps an array from being taken as numbers in rows and columns, or else what it is, and the remedy."""
+    if objection:
+        raise InvalidTypeError(f"{name}: expected an array of real numbers, got {objection[0]}; {objection[1]}")
+
+
+def is_sparse(obj: Any) -> bool:
+    """Whether `obj` is a sparse matrix or array of SciPy; if it is, that was imported before."""
+    sparse = sys.modules.get("scipy.sparse")
+    return sparse is not None and bool(sparse.issparse(obj))
+
+
+_MOST_TARGETS = 2**28
+"""The most numbers of a sparse y: they are made dense all at once."""
+
+
+def _dense(name: str, matrix: Any) -> np.ndarray:
+    """Sparse targets (n, outputs), such as one-hot rows, or one example (features,), as a dense array."""
+    if name == "x" and matrix.ndim == 1:
+        return np.asarray(matrix.toarray())
+    if name != "y" or matrix.shape[1:] in ((), (1,)):
+        belongs = "labels or numbers (n,)" if name == "y" else "numbers"
+        raise InvalidTypeError(f"{name}: expected {belongs} in a dense array, got a sparse matrix; use .toarray()")
+    if math.prod(matrix.shape) > _MOST_TARGETS:
+        raise InvalidValueError(
+            f"{name}: expected at most {_MOST_TARGETS:,} numbers, since targets are made dense, got shape "
+            f"{matrix.shape}; pass labels, such as numpy.asarray(y.argmax(axis=1)).ravel(), or fewer examples"
+        )
+    return np.asarray(matrix.toarray())
 
 
 def _without_masks(name: str, obj: Any) -> Any:
@@ -162,13 +196,14 @@ def check_same_place(name: str, array: Array, other_name: str, other: Array) -> 
 
 def is_real(array: Array) -> bool:
     """Whether the dtype is a real floating one."""
-    return bool(array_namespace(array).isdtype(array.dtype, "real floating"))
+    return options.dtype_name(array.dtype).startswith(("float", "bfloat"))
 
 
-def check_finite(name: str, array: Array, given: Array | None = None) -> None:
+def check_finite(name: str, array: Array, given: Array | None = None, say: Callable[[int], str] | None = None) -> None:
     """No NaN and no infinity; the message says where the first one is. Reads one value back.
 
-    `given` is what `array` was cast from: numbers that were finite there are beyond the dtype.
+    `given` is what `array` was cast from: numbers that were finite there are beyond the dtype. `say` gives the place of
+    an entry of an array (n,), where that is not its number.
     """
     if not is_real(array) or bool(to_numpy(Device.of(array).engine.compile(is_finite)(array))):
         return
@@ -176,6 +211,7 @@ def check_finite(name: str, array: Array, given: Array | None = None) -> None:
     bad = ~np.isfinite(host)
     place = tuple(int(i) for i in np.unravel_index(int(np.argmax(bad)), host.shape))
     where = f"row {place[0]}, column {place[1]}" if host.ndim == 2 else f"index {place}"
+    where = where if say is None else say(place[0])
     source = host if given is None else to_numpy(given).reshape(host.shape)
     if np.isfinite(source[place]):
         raise InvalidValueError(
@@ -222,7 +258,12 @@ def check_extremes(name: str, smallest: float, largest: float, loss: Loss) -> No
 
 def check_inputs(name: str, x: Array, input_shape: Shape) -> Array:
     """A batch (n, *input_shape); examples of equal size are reshaped."""
-    shape = tuple(x.shape)
+    check_input_shape(name, tuple(x.shape), input_shape)
+    return x if tuple(x.shape[1:]) == input_shape else _reshaped(x, (x.shape[0], *input_shape))
+
+
+def check_input_shape(name: str, shape: Shape, input_shape: Shape) -> None:
+    """The shape of a batch whose examples have as many numbers as `input_shape`."""
     if len(shape) < 2 or math.prod(shape[1:]) != math.prod(input_shape):
         wanted = ", ".join(map(str, input_shape))
         hint = ""
@@ -237,7 +278,6 @@ def check_inputs(name: str, x: Array, input_shape: Shape) -> Array:
             f"{name}: expected (n, {', '.join(map(str, input_shape))}), got shape {shape}; images are channels-last: "
             "move the axis with np.moveaxis(x, 1, -1)"
         )
-    return x if shape[1:] == input_shape else _reshaped(x, (shape[0], *input_shape))
 
 
 def check_example_or_inputs(name: str, x: Array, input_shape: Shape) -> tuple[Array, bool]:

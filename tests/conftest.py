@@ -195,6 +195,16 @@ def _default_device(monkeypatch):
     monkeypatch.setenv("NN_ANY_DEVICE", "numpy")
 
 
+@pytest.fixture(scope="session")
+def keras(tmp_path_factory):
+    """Keras on PyTorch, without a file of settings in the user's home."""
+    need("torch")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("KERAS_BACKEND", "torch")
+        patch.setenv("KERAS_HOME", str(tmp_path_factory.mktemp("keras")))
+        return import_module("keras")
+
+
 @pytest.fixture
 def machine():
     """The machine that the host pretends to be; the test is skipped where a GPU is used or there is neither."""

@@ -52,7 +52,7 @@ def blocks(path):
     return re.findall(r"```python\n(.*?)```", (ROOT / path).read_text(encoding="utf-8"), flags=re.DOTALL)
 
 
-LONG = [pytest.param(f"docs/{name}.md", marks=pytest.mark.slow) for name in ("extending", "guide")]
+LONG = [pytest.param(f"docs/{name}.md", marks=pytest.mark.slow) for name in ("extending", "guide", "exchange")]
 
 
 @pytest.mark.parametrize("path", ["README.md", "docs/data.md", *LONG])

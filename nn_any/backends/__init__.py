@@ -12,6 +12,7 @@ from nn_any.backends.devices import (
 from nn_any.backends.engine import MODES, Engine, EngineError
 from nn_any.backends.frames import frame_columns, read_frame
 from nn_any.backends.programs import ProgramCache
+from nn_any.backends.sparse import sparse_objection
 from nn_any.backends.survey import LibraryReport, devices, survey
 
 __all__ = [
@@ -28,6 +29,7 @@ __all__ = [
     "is_host",
     "read_frame",
     "select_device",
+    "sparse_objection",
     "survey",
     "to_device",
     "to_numpy",

@@ -169,7 +169,12 @@ class Backend(StandardBackend):
             return "a quantized tensor", "use .dequantize()"
         if array.is_nested:
             return "a nested tensor", "use .to_padded_tensor(0.0)"
-        return None if array.layout == torch.strided else ("a sparse tensor", "use .to_dense()")
+        if array.layout != torch.strided:
+            return "a sparse tensor", (
+                "use .to_dense(), or for a large one SciPy's: x = x.cpu().to_sparse_coo().coalesce(), and "
+                "scipy.sparse.coo_array((x.values(), x.indices()), shape=x.shape)"
+            )
+        return None
 
     def move(self, array: Array, name: str) -> Array:
         return _plain(array).to(torch.device(name))

@@ -146,8 +146,10 @@ class Device:
         """`obj` as a C-contiguous NumPy array of a dtype that the device has, in the machine's byte order."""
         array = to_numpy(obj)
         if array.dtype.kind in "OUSTMm":
+            remedy = "make them with numpy.asarray(..., dtype='float32')"
             raise InvalidTypeError(
-                f"array: expected numbers, got dtype {array.dtype}; make them with numpy.asarray(..., dtype='float32')"
+                f"array: expected numbers, got dtype {array.dtype}; "
+                f"{'use .toarray()' if hasattr(obj, 'toarray') else remedy}"
             )
         if self.integer_dtype == "int32" and dtype in (None, "int64", "uint64"):
             self._check_integers(array)

@@ -76,6 +76,13 @@ class Engine:
 
         return call
 
+    def feed(self, data: Batch) -> Batch:
+        """Return a chunk of data, new arrays on the device, as `run` should get it.
+
+        A program that knows where its data lie, and not which they are, is given every chunk in one place.
+        """
+        return data
+
     def run(
         self, step: Step, state: TrainState, data: Batch, order: Array, rates: Array, start: int, stop: int
     ) -> tuple[TrainState, Array]:

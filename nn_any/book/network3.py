@@ -272,9 +272,10 @@ class Network:
 
     def _images(self, x: Array) -> Array:
         """Inputs with the channels last, if there are several and they are first."""
-        shape, given, device = self.net.input_shape, tuple(x.shape[1:]), Device.of(x)
+        shape, given = self.net.input_shape, tuple(x.shape[1:])
         if len(shape) == 1 or shape[2] == 1 or given == shape or math.prod(given) != math.prod(shape):
             return x
+        device = Device.of(check.as_array("x", x))
         with device.scope():
             images = device.xp.reshape(x, (x.shape[0], shape[2], *shape[:2]))
             return device.xp.permute_dims(images, (0, 2, 3, 1))

@@ -11,6 +11,7 @@ from array_api_compat import array_namespace
 
 from nn_any.core.errors import InvalidTypeError, InvalidValueError
 from nn_any.datasets.dataset import Dataset
+from nn_any.datasets.rows import Rows
 
 _BY_ONE = ((0, 1), (0, -1), (1, 0), (-1, 0))
 
@@ -75,6 +76,11 @@ def expand_by_shifts(
     if not isinstance(dataset, Dataset):
         raise InvalidTypeError(
             f"dataset: expected a Dataset, got {type(dataset).__name__}; make one with nn_any.Dataset(x, y)"
+        )
+    if isinstance(dataset.x, Rows):
+        raise InvalidTypeError(
+            f"dataset: expected images in an array, got {dataset!r}; make them one with "
+            "nn_any.Dataset(dataset.x[...], dataset.y)"
         )
     height, width = _image_size(dataset, image_shape)
     if not isinstance(shifts, Iterable):

@@ -17,6 +17,7 @@ from nn_any.core.errors import InvalidIndexError, InvalidTypeError, InvalidValue
 from nn_any.core.random import epoch_order
 from nn_any.core.schema import Schema
 from nn_any.core.typing import Array
+from nn_any.datasets.rows import Rows, are_rows, as_rows, check_placed, moved, taken
 
 
 class Dataset:
@@ -24,11 +25,12 @@ class Dataset:
 
     Parameters
     ----------
-    x : array, nested sequence or frame, (n, ...), real, integer or boolean
+    x : array, nested sequence, frame, or sparse matrix or array of SciPy, (n, ...), real, integer or boolean
         One example a row. It may share memory with what is given, so leave that unchanged. Integers, such as uint8
         images, become reals batch by batch. Frames of pandas, polars or PyArrow have columns of numbers, whatever the
-        dtype that says so; where all are integers, they stay integers.
-    y : array, nested sequence, series or frame
+        dtype that says so; where all are integers, they stay integers. A sparse matrix stays on the host, and rows of
+        it become dense some at a time.
+    y : array, nested sequence, series or frame, or sparse matrix (n, outputs)
         Labels (n,), integers or text, or targets (n, outputs): one-hot rows or real numbers. Real numbers (n,) become a
         column; a frame of one column is taken for (n,).
     classes : int, or sequence of names, optional
@@ -54,7 +56,7 @@ class Dataset:
 
     Attributes
     ----------
-    x : array, (n, ...), on `device`
+    x : array, (n, ...), on `device`; `SparseRows` of that shape where a sparse matrix was given
     y : array, on `device`: labels (n,) in the library's default integer dtype, or targets (n, outputs), real floating
     classes : int or None
         None for real targets.
@@ -118,7 +120,12 @@ class Dataset:
             y, self.class_names = number_labels(labels, own or categories, classes)
         anywhere = listed[1] or frame is not None or labels is not None  # such targets go where x lives
         count: Any = len(self.class_names) if self.class_names is not None else classes
-        x, y = check.as_array("x", x), check.as_array("y", y)
+        y = check.as_array("y", y)
+        if are_rows(x):
+            if device is None:
+                device = x.device if isinstance(x, Rows) else None if is_host(y) else Device.of(y)
+            x, anywhere = as_rows("x", x), True
+        x = x if isinstance(x, Rows) else check.as_array("x", x)
         if not anywhere:
             check.check_same_place("x", x, "y", y)
         shape = tuple(x.shape)
@@ -137,18 +144,17 @@ class Dataset:
                 f"scale: expected None for real x, got {scale!r}; it says how stored integers become reals"
             )
 
-        check.check_integers_fit("x", x, self.device)
+        self.x: Array = moved(x, self.device, x_dtype)
         if y.ndim == 1 and not check.is_real(y):
             check.check_integers_fit("y", y, self.device, self.device.integer_dtype)
-        self.x: Array = self.device.asarray(x, x_dtype if check.is_real(x) else None)
         if check.is_real(y):
             self.y: Array = self.device.asarray(y, y_dtype)
             self.y = self.y[:, None] if y.ndim == 1 else self.y
         else:
             self.y = self.device.asarray(y, self.device.integer_dtype if y.ndim == 1 else dtype or "float32")
         if options.flag("check_finite", check_finite):
-            check.check_finite("x", _cheapest(x, self.x), x)
-            check.check_finite("y", _cheapest(y, self.y), y)
+            check_placed("x", x, self.x)
+            check_placed("y", y, self.y)
         with self.device.scope():
             self.label_range: tuple[int, int] | None = None
             if self.has_labels:
@@ -232,6 +238,7 @@ class Dataset:
 
     def __repr__(self) -> str:
         n, dtype = len(self), str(self.x.dtype).rpartition(".")[2]
+        dtype = self.x.description if isinstance(self.x, Rows) else dtype
         what = f"{self.classes} classes" if self.classes else f"{int(self.y.shape[1])} real target(s)"
         return f"Dataset({n} examples of shape {self.input_shape}, {dtype}, {what}, on {self.device})"
 
@@ -243,9 +250,7 @@ class Dataset:
 
     def with_columns(self, places: list[int]) -> "Dataset":
         """The same examples with some of the columns of `x`, (n, features), in this order."""
-        with self.device.scope():
-            index = self.device.asarray(np.array(places), self.device.integer_dtype)
-            other = self.with_arrays(self.device.xp.take(self.x, index, axis=1), self.y)
+        other = self.with_arrays(taken(self.x, np.array(places), self.device, axis=1), self.y)
         if self.feature_names is not None:
             other.feature_names = tuple([self.feature_names[place] for place in places])
         return other
@@ -279,14 +284,14 @@ class Dataset:
         device = select_device(device)
         if device == self.device:
             return self
-        check.check_integers_fit("x", self.x, device)
+        x = moved(self.x, device)
         if self.has_labels:
             check.check_integers_fit("y", self.y, device, device.integer_dtype)
         y_dtype = device.integer_dtype if self.has_labels else None
-        other = self.with_arrays(device.asarray(self.x), device.asarray(self.y, y_dtype), device)
-        for name, moved, given in (("x", other.x, self.x), ("y", other.y, self.y)):
-            if options.dtype_name(given.dtype) == "float64" != options.dtype_name(moved.dtype):
-                check.check_finite(name, moved, given)
+        other = self.with_arrays(x, device.asarray(self.y, y_dtype), device)
+        for name, there, given in (("x", other.x, self.x), ("y", other.y, self.y)):
+            if options.dtype_name(given.dtype) == "float64" != options.dtype_name(there.dtype):
+                check_placed(name, given, there)
         other.sample_weight = None if self.sample_weight is None else device.asarray(self.sample_weight)
         return other
 
@@ -308,7 +313,7 @@ class Dataset:
         xp = self.device.xp
         index = self.device.asarray(rows, self.device.integer_dtype)
         with self.device.scope():
-            other = self.with_arrays(xp.take(self.x, index, axis=0), xp.take(self.y, index, axis=0))
+            other = self.with_arrays(taken(self.x, rows, self.device), xp.take(self.y, index, axis=0))
             if self.sample_weight is not None:
                 other.sample_weight = xp.take(self.sample_weight, index, axis=0)
         return other
@@ -393,21 +398,16 @@ class Dataset:
         prepare = Preparation(options.dtype(dtype), 1, self.scale, labels=self.has_labels)
         for start in range(0, len(self), batch_size):
             part = self.take(order[start : start + batch_size])
+            x = part.x[...] if isinstance(part.x, Rows) else part.x
             with self.device.scope():
-                inputs = prepare.inputs(part.x, xp=self.device.xp)
+                inputs = prepare.inputs(x, xp=self.device.xp)
             yield inputs, part.y
-
-
-def _cheapest(given: Array, placed: Array) -> Array:
-    """Which of two arrays of the same numbers to look through: the host's, where no library has to compile for it."""
-    same = is_host(given) and given.ndim == placed.ndim and str(given.dtype) in str(placed.dtype)
-    return given if same else placed
 
 
 def text_labels(y: Any) -> list[Any] | None:
     """Labels (n,) or (n, 1) in a list, if there is text among them; None for any other y."""
     frame = read_frame("y", y)
-    if frame is None and not is_host(y):
+    if frame is None and (not is_host(y) or check.is_sparse(y)):
         return None
     labels = check.as_host_array("y", y) if frame is None else frame.targets()[0]
     if labels.ndim == 0 or labels.dtype.kind not in "OUST" or labels.shape[1:] not in ((), (1,)):

@@ -12,8 +12,9 @@ from nn_any.core.batches import Preparation
 from nn_any.core.errors import InvalidTypeError, InvalidValueError
 from nn_any.core.schema import Schema
 from nn_any.core.specification import Specification
-from nn_any.core.typing import Array, Batch
+from nn_any.core.typing import Array, Batch, Shape
 from nn_any.datasets.dataset import Dataset, as_dataset, number_labels, text_labels
+from nn_any.datasets.rows import Rows, are_rows, as_rows, taken
 
 
 class Examples(NamedTuple):
@@ -34,7 +35,7 @@ class Inputs(NamedTuple):
     """Inputs without targets, as a network takes them."""
 
     x: Array
-    """(n, *input_shape), on the network's device as they are stored."""
+    """(n, *input_shape), on the network's device as they are stored; or `Rows` for it."""
     scale: float | None
     """What they are divided by."""
     single: bool
@@ -190,9 +191,15 @@ def own_inputs(specification: Specification, device: Device, x: Any) -> Inputs:
     if isinstance(x, Dataset):
         real = f" as real numbers, divided by {x.scale:g}" if x.scale not in (None, specification.schema.scale) else ""
         raise InvalidTypeError(f"x: expected an array, got {x!r}; pass dataset.x{real}")
-    x = frame_columns("x", x, specification.schema.feature_names)
-    array = own_array("x", x, device, specification.dtype)
-    array, single = check.check_example_or_inputs("x", array, specification.input_shape)
+    shape = specification.input_shape
+    if are_rows(x) and (isinstance(x, Rows) or tuple(x.shape) != shape):
+        rows, single = as_rows("x", x), False
+        rows.check_finite("x", specification.dtype)
+        array = _fitted(rows.to(device, specification.dtype), shape)
+    else:
+        x = x.toarray() if check.is_sparse(x) else frame_columns("x", x, specification.schema.feature_names)
+        array = own_array("x", x, device, specification.dtype)
+        array, single = check.check_example_or_inputs("x", array, shape)
     return Inputs(array, specification.schema.scale if _is_scaled(array) else None, single)
 
 
@@ -221,6 +228,7 @@ def own_targets(specification: Specification, device: Device, y: Array, n: int, 
 def own_batch(specification: Specification, device: Device, x: Any, y: Any) -> Examples:
     """One example or a batch, checked, on `device`."""
     inputs, scale, single = own_inputs(specification, device, x)
+    inputs = inputs[...] if isinstance(inputs, Rows) else inputs
     y, numbers = plain_targets(specification, y), specification.is_regression
     targets = own_array("y", y, device, specification.dtype, numbers=numbers, check_finite=False)
     if single and (targets.ndim == 0 or tuple(targets.shape) == (specification.outputs,)):
@@ -246,12 +254,15 @@ def own_examples(
     arrays: Batch = (dataset.x, dataset.y)
     if dataset.sample_weight is not None:
         arrays = _weighted_arrays(name, dataset, specification.dtype, training=training)
-    x = check.check_inputs("x", arrays[0], specification.input_shape)
+    x = _fitted(arrays[0], specification.input_shape)
     y = check.check_targets("y", arrays[1], x.shape[0], specification)
     if isinstance(data, Dataset) and specification.dtype == "float32":
         for each, array in (("x", x), ("y", y)):
             if array.dtype == device.xp.float64:  # steps cast rows as they come
-                check.check_finite(each, device.asarray(array, "float32"), array)
+                if isinstance(array, Rows):
+                    array.check_finite(each, "float32")
+                else:
+                    check.check_finite(each, device.asarray(array, "float32"), array)
     if dataset.label_range is not None:
         _check_label_range(specification, *dataset.label_range)
     else:
@@ -281,10 +292,18 @@ def _weighted_arrays(name: str, dataset: Dataset, dtype: str, *, training: bool)
                 rows = np.arange(len(counts))
                 rows[~counts] = np.resize(there, len(counts) - len(there))
             index = device.asarray(rows, device.integer_dtype)
-            x, y = xp.take(x, index, axis=0), xp.take(y, index, axis=0)
+            x, y = taken(x, rows, device), xp.take(y, index, axis=0)
             if not training:
                 w, mean = xp.take(w, index, axis=0), mean * len(counts) / len(there)
         return x, y, w / mean
+
+
+def _fitted(x: Any, input_shape: Shape) -> Any:
+    """An array (n, ...), or `Rows`, with examples of this shape, whose numbers are as many."""
+    if not isinstance(x, Rows):
+        return check.check_inputs("x", x, input_shape)
+    check.check_input_shape("x", x.shape, input_shape)
+    return x.reshaped(input_shape)
 
 
 def preparation(specification: Specification, y: Array, scale: float | None = None) -> Preparation:

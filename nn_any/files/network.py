@@ -102,6 +102,12 @@ def load_host_snapshot(path: str | PathLike[str], *, ensemble: bool) -> HostSnap
         return HostSnapshot(spec, *find_params(path, spec, tensors), progress)
 
 
+def host_snapshot(snapshot: Snapshot) -> HostSnapshot:
+    """The snapshot of one network with its arrays on the host, as other formats take them; they may share memory."""
+    params, layer_state = tree_map(to_numpy, tuple(snapshot.blocks[0][:2]))
+    return HostSnapshot(snapshot.specification, params, layer_state, snapshot.progress)
+
+
 def read_description(about: dict[str, Any]) -> tuple[Specification, Progress]:
     """The specification and the progress that `describe` described."""
     stack = [tuple(about["input_shape"]), *(layers.from_config(config) for config in about["layers"])]

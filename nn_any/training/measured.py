@@ -85,8 +85,8 @@ class _Blocks:
     def __iter__(self) -> Iterator[tuple[Array, Array | None]]:
         specification, xp = self.specification, self.device.xp
         layers = specification.layers[: self.layer]
-        for rows in evaluation.chunks(specification.footprint, self.examples.size, _ROWS):
-            batch = tuple([array[rows, ...] for array in self.examples.arrays])
+        slices = evaluation.chunks(specification.footprint, self.examples.size, _ROWS)
+        for batch in evaluation.pieces(self.device, self.examples.arrays, slices):
             x, (y, weights) = self.examples.prepare(batch, xp=xp)
             if specification.layers[self.layer].measures == "targets":
                 yield y, weights

@@ -18,6 +18,7 @@ from nn_any.core.typing import Array
 from nn_any.datasets.network_input import own_batch, own_examples
 from nn_any.training.plan import place_rates
 from nn_any.training.run import Trainable
+from nn_any.training.segments import runner
 from nn_any.training.states import (
     check_network,
     check_state,
@@ -174,9 +175,9 @@ def train_steps(
     rates = np.broadcast_to(rates, rows.shape[:1])
     rates = np.broadcast_to(rates.reshape(-1, *(1,) * len(members)), rows.shape[:-1])
     step, state = _step(network, state, optimizer, examples.prepare)
-    placed = device.asarray(rows, device.integer_dtype), place_rates(rates, device, specification.dtype)
-    runner = network.training_engines(engine)[0]
-    state, losses = runner.run(step, state, examples.arrays, *placed, 0, len(rows))
+    placed = place_rates(rates, device, specification.dtype)
+    run = runner(device, network.training_engines(engine)[0], step, examples.arrays, rows, placed)
+    state, losses = run(state, 0, len(rows))
     return state, to_numpy(losses)
 
 

@@ -102,9 +102,10 @@ class Objective:
         """The loss, with its penalty, and the gradient: float64, on the host."""
         state, n = self._state._replace(params=self.params(x)), self._examples.size
         value, gradient = 0.0, np.zeros_like(x)
-        for chunk in evaluation.chunks(self._specification.footprint, n):
-            loss, tree = self._differentiate(state, tuple([array[chunk, ...] for array in self._examples.arrays]))
-            share = (chunk.stop - chunk.start) / n
+        slices = evaluation.chunks(self._specification.footprint, n)
+        for batch in evaluation.pieces(self._device, self._examples.arrays, slices):
+            loss, tree = self._differentiate(state, batch)
+            share = batch[0].shape[0] / n
             found = _flat(self._device, (loss, functional.trainable_params(self._specification.layers, tree)))
             value += share * float(found[0])
             gradient += share * found[1:]

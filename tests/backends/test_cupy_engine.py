@@ -391,3 +391,20 @@ def test_fit_names_its_engine(device, digits):
     assert histories["eager"].engine == "eager"
     losses = [[record["loss"] for record in history.records] for history in histories.values()]
     np.testing.assert_allclose(*losses, rtol=1e-3)
+
+
+def test_chunks_of_a_stream_of_data_run_in_one_program(device):
+    """A graph and a kernel read where the first chunk lay: the others are copied there."""
+    step, state = make(device, [20, 8, 4], nn.SGD(1.0, momentum=0.9))
+    chunks = [images(device), tuple(column[::-1, ...].copy() for column in images(device))]
+    order, rates = orders(device, 37, 5), device.asarray(0.1 * RATES)
+    fast, eager = device.training_engine("compiled"), device.training_engine("eager")
+    got, wanted = state, state
+    for start, stop, chunk in ((0, 18, chunks[0]), (18, 30, chunks[1]), (30, 37, images(device))):
+        kept = host(chunk)
+        wanted, expected = eager.run(step, wanted, eager.feed(chunk), order, rates, start, stop)
+        got, losses = fast.run(step, got, fast.feed(chunk), order, rates, start, stop)
+        np.testing.assert_allclose(nn.to_numpy(losses), nn.to_numpy(expected), rtol=1e-4)
+        equal(kept, host(fast.feed(chunk)), 0)
+    equal(host(got), host(wanted), 1e-4)
+    assert len(fast.programs) == 1

@@ -91,3 +91,20 @@ def test_few_steps_capture_no_long_graph(cuda):
     assert [*graph._captured] == [1]
     engine.run(step, state, *rest, 7, 40)
     assert [*graph._captured] == [1, 16]
+
+
+def test_chunks_of_a_stream_of_data_lie_in_one_place(cuda):
+    """A graph reads the columns it was captured with: the chunks after the first are copied there."""
+    from nn_any.backends._torch_engine import GraphEngine
+
+    net, optimizer = network("torch:cpu", "normalized"), nn.SGD(0.1, momentum=0.9)
+    step, columns, order, rates = segment(net, steps=40, optimizer=optimizer)
+    state = net.state._replace(optimizer_state=optimizer.init(net.params))
+    engine, eager = GraphEngine("auto", ProgramCache(), "cpu"), net.device.training_engine("eager")
+    got = wanted = state
+    for start, stop in ((0, 16), (16, 40)):
+        chunk = tuple(column.flip(0) if start else column.clone() for column in columns)
+        wanted, expected = eager.run(step, wanted, tuple(column.clone() for column in chunk), order, rates, start, stop)
+        got, losses = engine.run(step, got, engine.feed(chunk), order, rates, start, stop)
+        agree((got, losses), (wanted, expected), rtol=1e-11)
+    assert len(engine._graphs) == 1

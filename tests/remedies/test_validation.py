@@ -81,7 +81,7 @@ def test_numbers_that_are_not_finite(refused):
 
 
 @place(
-    "validation.py check_inputs: {}: expected (n, {}) or one example {}, got shape",
+    "validation.py check_input_shape: {}: expected (n, {}) or one example {}, got shape",
     "x: ",
     "use nn_any.book.network, or pass x.T",
 )
@@ -93,14 +93,18 @@ def test_a_column_in_place_of_a_row(refused, net):
     network.Network([4, 5, 3]).feedforward(column)
 
 
-@place("validation.py check_inputs: {}: expected at least one example, got shape {}", "x: ", "at least one example")
+@place(
+    "validation.py check_input_shape: {}: expected at least one example, got shape {}", "x: ", "at least one example"
+)
 def test_no_example(refused, net):
     with refused:
         net.predict(X[:0])
     net.predict(X[:1])
 
 
-@place("validation.py check_inputs: {}: expected (n, {}), got shape {}; images are", "x: ", "np.moveaxis(x, 1, -1)")
+@place(
+    "validation.py check_input_shape: {}: expected (n, {}), got shape {}; images are", "x: ", "np.moveaxis(x, 1, -1)"
+)
 def test_images_with_the_channels_first(refused):
     net = nn.Network([(4, 5, 3), nn.Flatten(), 2])
     x = np.zeros((6, 3, 4, 5), "float32")
@@ -313,7 +317,7 @@ def test_what_holds_no_real_numbers(x, remedy, carry_out):
 
 
 @place(
-    "validation.py as_array: {}: expected an array of real numbers, got {}; {}",
+    "validation.py _check_taken: {}: expected an array of real numbers, got {}; {}",
     "x: ",
     "use .to_dense()",
 )
