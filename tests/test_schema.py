@@ -5,6 +5,7 @@ import json
 import pickle
 
 import numpy as np
+import pandas as pd
 import pytest
 
 import nn_any as nn
@@ -282,3 +283,42 @@ def test_an_ensemble_with_learning_rates_takes_plain_sgd():
     plain = nn.Ensemble([6, 5, 3], 2, device="numpy", seed=4)
     plain.fit((x, Y), epochs=1)
     assert plain.optimizers == (nn.Adam(), nn.Adam())
+
+
+# columns of targets
+
+
+def test_columns_of_classes_are_told_by_their_names(device):
+    net, frame = network(device), pd.DataFrame(np.eye(3)[Y], columns=NAMES)
+    fit(net, (IMAGES / 255, frame))
+    assert net.class_names == NAMES
+    other = frame[["cat", "ant", "bee"]]
+    wanted = net.loss((IMAGES / 255, Y))
+    for y in (TEXT, frame, other, np.eye(3)[Y]):
+        assert net.loss((IMAGES / 255, y)) == pytest.approx(wanted, rel=1e-6)
+    assert net.loss(nn.Dataset(IMAGES / 255, other, device=device)) == pytest.approx(wanted, rel=1e-6)
+    few = (IMAGES / 255)[Y < 2], frame[["bee", "ant"]][Y < 2]
+    assert net.loss(few) == pytest.approx(net.loss((few[0], Y[Y < 2])), rel=1e-6)
+    for y in (other, frame):
+        for ours, its in zip(net.backprop(IMAGES / 255, y)[1], net.backprop(IMAGES / 255, Y)[1], strict=True):
+            np.testing.assert_allclose(numbers(ours), numbers(its), atol=1e-6)
+    history = fit(net, (IMAGES / 255, other), epochs=1, validation_data=(IMAGES / 255, other))
+    assert net.class_names == NAMES
+    assert history["validation_loss"] == [pytest.approx(net.loss((IMAGES / 255, Y)), rel=1e-6)]
+
+
+@pytest.mark.parametrize(("loss", "task"), [("mean_squared_error", None), ("cross_entropy", "multilabel")])
+def test_columns_of_targets_are_told_by_their_names(loss, task):
+    net = nn.Network([6, 2], loss=loss, task=task, device="numpy", seed=0)
+    frame = pd.DataFrame({"u": Y % 2, "v": (Y > 0) * 1.0})
+    fit(net, (IMAGES / 255, frame))
+    assert net.schema.target_names == ("u", "v")
+    wanted, other = net.loss((IMAGES / 255, frame.to_numpy())), frame[["v", "u"]]
+    data = nn.Dataset(IMAGES / 255, other, device="numpy")
+    for given in ((IMAGES / 255, other), data):
+        assert net.loss(given) == pytest.approx(wanted, rel=1e-6)
+    gradients = [net.backprop(IMAGES[0] / 255, y)[1][0] for y in (frame.iloc[0], other.iloc[0], frame.iloc[0].tolist())]
+    np.testing.assert_array_equal(gradients[0], gradients[2])
+    np.testing.assert_array_equal(gradients[1], gradients[2])
+    fit(net, data)
+    assert net.schema.target_names == ("u", "v")

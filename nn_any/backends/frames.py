@@ -235,9 +235,12 @@ class Frame:
             added = ", ".join(f"{name!r}: 0" for name in missing)
             add = "with_columns" if self.polars else "assign"
             remedy = f"add them, dummies that do not occur as {self.source}.{add}(**{{{added}}})"
+            if self.name == "y":
+                remedy = "add them, or pass arrays, whose columns have no names: y.to_numpy()"
             remedy = "add them to the row" if self.is_series else remedy
+        what = "target" if self.name == "y" else "feature"
         raise InvalidKeyError(
-            f"{self.name}: expected a column for each feature, got {len(missing)} missing ({shown}), and {found}; "
+            f"{self.name}: expected a column for each {what}, got {len(missing)} missing ({shown}), and {found}; "
             f"{remedy}"
         )
 

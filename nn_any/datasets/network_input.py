@@ -60,12 +60,25 @@ def network_data(specification: Specification, device: Device, name: str, data: 
         feature_names=schema.feature_names,
         target_names=_target_names(specification),
     )
+    _check_no_classes(specification, dataset)
     if not isinstance(data, Dataset) and dataset.class_names and name != "training_data":
         _known_names(specification, dataset.class_names[0])
-    dataset = _with_classes_of(specification, _with_features_of(schema, dataset))
+    dataset = _with_targets_of(specification, _with_classes_of(specification, _with_features_of(schema, dataset)))
     if dataset.scale is None and schema.scale is not None and _is_scaled(dataset.x):
         dataset = dataset.with_scale(schema.scale)
     return dataset
+
+
+def _check_no_classes(specification: Specification, dataset: Dataset) -> None:
+    """A network that tells no classes apart gets no labels of classes that have names: their numbers say nothing."""
+    if specification.task == "classification" or dataset.class_names is None or not dataset.has_labels:
+        return
+    expected = "columns of 0 and 1" if specification.is_multilabel else "numbers"
+    names = ", ".join(map(repr, dataset.class_names))
+    raise InvalidValueError(
+        f"y: expected {expected} for {specification.task}, got labels of the classes {names:.200}; build the network "
+        "for classification, or give their numbers: nn_any.Dataset(dataset.x, dataset.y)"
+    )
 
 
 def learned_schema(specification: Specification, dataset: Dataset) -> Schema:
@@ -117,8 +130,14 @@ def _with_features_of(schema: Schema, dataset: Dataset) -> Dataset:
 
 
 def _with_classes_of(specification: Specification, dataset: Dataset) -> Dataset:
-    """The data set with its classes numbered as the network numbers them, if both have names."""
-    own, its = specification.schema.class_names, dataset.class_names
+    """The data set with its classes numbered as the network numbers them, if both have names.
+
+    Columns of targets, a class each, that come from a frame have its names.
+    """
+    own, its, columns = specification.schema.class_names, dataset.class_names, dataset.target_names
+    if own is not None and its is None and columns is not None and not dataset.has_labels:
+        dataset = dataset.with_arrays(dataset.x, dataset.y)
+        dataset.class_names = its = _classes_of_columns(own, columns)
     if own is None or its is None or own == its:
         return dataset
     if unknown := [name for name in its if name not in own]:
@@ -127,6 +146,35 @@ def _with_classes_of(specification: Specification, dataset: Dataset) -> Dataset:
             "examples out, or train a network that knows it"
         )
     return dataset.with_classes(own)
+
+
+def _classes_of_columns(own: tuple[Any, ...], columns: tuple[str, ...]) -> tuple[Any, ...]:
+    """Which of the network's classes columns of targets are, by their names; a single column is none of them."""
+    if len(columns) == 1:
+        return own
+    known = {str(name): name for name in own}
+    if unknown := [name for name in columns if name not in known]:
+        raise InvalidValueError(
+            f"y: expected columns named as the network's classes, {', '.join(known):.200}, got {unknown[0]!r}; rename "
+            "the columns, or pass an array without names, a column a class in that order"
+        )
+    return tuple([known[name] for name in columns])
+
+
+def _with_targets_of(specification: Specification, dataset: Dataset) -> Dataset:
+    """The data set with its columns of targets in the order of the network's, if both have names and are several."""
+    own, its = _target_names(specification), dataset.target_names or dataset.class_names
+    if own is None or its is None or own == its or len(own) == 1 or dataset.has_labels:
+        return dataset
+    if missing := [name for name in own if name not in its]:
+        raise InvalidValueError(
+            f"y: expected the columns {', '.join(own):.200}, got none named {missing[0]!r}; rename the columns, or "
+            "pass an array without names"
+        )
+    places = np.array([its.index(name) for name in own])
+    other = dataset.with_arrays(dataset.x, taken(dataset.y, places, dataset.device, axis=1))
+    other.target_names, other.class_names = own, None
+    return other
 
 
 def weighted(specification: Specification, dataset: Dataset, sample_weight: Any, class_weight: Any) -> Dataset:
@@ -163,9 +211,15 @@ def own_array(
 def plain_targets(specification: Specification, y: Any) -> Any:
     """`y` without frames and without text: labels that are text by their places among the network's names."""
     if (frame := read_frame("y", y)) is not None:
-        y = frame.select(_target_names(specification)).targets()[0]
+        own, names = specification.schema.class_names, _target_names(specification)
+        several = names is not None and len(names) > 1  # then a series is a row of a frame
+        y = frame.select(names).entries(names if several else None).targets()[0]
+        if own is not None and frame.names is not None and len(frame.names) > 1 and y.ndim == 2:
+            columns = [own.index(name) for name in _classes_of_columns(own, frame.names)]
+            given, y = y, np.zeros((len(y), len(own)), y.dtype)
+            y[:, columns] = given
     labels = [y] if isinstance(y, str) else text_labels(y)
-    if specification.is_regression or labels is None:
+    if specification.task != "classification" or labels is None:
         return y
     places = number_labels(labels, _known_names(specification, labels[0]))[0]
     return places[0] if isinstance(y, str) else places

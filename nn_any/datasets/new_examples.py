@@ -235,7 +235,10 @@ def _unscaled(x: np.ndarray, specification: Specification) -> tuple[str, ...]:
 
 def _as_dataset(x: np.ndarray, y: np.ndarray, specification: Specification, device: Device) -> Dataset:
     """Inputs and targets as a network has them."""
-    schema, classes = specification.schema, None
+    schema = specification.schema
+    classes: int | list[Any] | None = None
     if specification.task == "classification":
         classes = list(schema.class_names) if schema.class_names is not None else specification.classes
+    elif specification.is_multilabel:
+        classes = specification.outputs  # or else the file is split otherwise than for training
     return Dataset(x, y, classes=classes, scale=schema.scale if x.dtype.kind in "iu" else None, device=device)

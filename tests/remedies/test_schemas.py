@@ -1,6 +1,7 @@
 """What networks are for, and what their data are called."""
 
 import numpy as np
+import pandas as pd
 import pytest
 
 import nn_any as nn
@@ -142,6 +143,48 @@ def test_other_columns_than_the_network_knows(refused, net):
         net.loss(nn.Dataset(X, Y, feature_names=list("abce")))
     net.loss(nn.Dataset(X, Y, feature_names=list("abcd")))
     net.loss((X, Y))
+
+
+@place(
+    "datasets/network_input.py _with_targets_of: y: expected the columns {}, got none named {};",
+    "y: expected the columns u, v, got none named 'v'",
+    "pass an array without names",
+)
+def test_other_targets_than_the_network_knows(refused):
+    net = nn.Network([4, 2], loss="mean_squared_error", seed=0)
+    net.schema = nn.Schema(target_names=["u", "v"])
+    with refused:
+        net.loss(nn.Dataset(X, X[:, :2], target_names=["u", "w"]))
+    assert net.loss(nn.Dataset(X, X[:, :2], target_names=["u", "v"])) == net.loss(nn.Dataset(X, X[:, :2]))
+
+
+@place(
+    "datasets/network_input.py _classes_of_columns: y: expected columns named as the network's",
+    "y: expected columns named as the network's classes, ant, bee, cat, got 'dog'",
+    "rename the columns, or pass an array without names, a column a class in that order",
+)
+def test_columns_of_other_classes(refused, net):
+    net.schema = nn.Schema(class_names=NAMES)
+    one_hot = pd.DataFrame(np.eye(3)[Y], columns=["ant", "bee", "dog"])
+    with refused:
+        net.accuracy((X, one_hot))
+    assert net.accuracy((X, one_hot.rename(columns={"dog": "cat"}))) == net.accuracy((X, Y))
+    assert net.accuracy((X, one_hot.to_numpy())) == net.accuracy((X, Y))
+
+
+@place(
+    "datasets/network_input.py _check_no_classes: y: expected {} for {}, got labels of the classes",
+    "y: expected numbers for regression, got labels of the classes 'ant', 'bee', 'cat'",
+    "nn_any.Dataset(dataset.x, dataset.y)",
+)
+def test_named_classes_for_numbers(refused, net):
+    other, dataset = nn.Network([4, 1], loss="mean_squared_error"), nn.Dataset(X, TEXT)
+    with refused:
+        other.fit(dataset, epochs=1)
+    with pytest.raises(nn.InvalidValueError, match="expected numbers for regression"):
+        other.loss(dataset)
+    other.fit(nn.Dataset(dataset.x, dataset.y), epochs=1)
+    net.fit(dataset, epochs=1)
 
 
 @place(
