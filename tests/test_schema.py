@@ -248,6 +248,17 @@ def test_a_checkpoint_of_other_classes_is_refused(tmp_path):
     net = network()
     fit(net, named(), checkpoint=tmp_path / "run", resume=True, epochs=3)
     assert net.epoch == 3
+    net = network()
+    fit(net, (IMAGES / np.float32(255), Y), checkpoint=tmp_path / "run", resume=True, epochs=4)
+    assert net.class_names == NAMES
+
+
+def test_a_checkpoint_of_other_columns_is_refused(tmp_path):
+    frame = pd.DataFrame(IMAGES[:, :2] / 255, columns=["u", "v"])
+    nets = [nn.Network([6, 2], loss="mean_squared_error", device="numpy", seed=0) for _ in range(2)]
+    fit(nets[0], (IMAGES / 255, frame), checkpoint=tmp_path / "run")
+    with pytest.raises(ValueError, match=r"resume: expected target_names as in .*, \['u', 'v'\], got \['v', 'u'\]"):
+        fit(nets[1], (IMAGES / 255, frame[["v", "u"]]), checkpoint=tmp_path / "run", resume=True, epochs=3)
 
 
 def test_a_schema_says_what_it_knows():
