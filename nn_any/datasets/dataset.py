@@ -1,9 +1,7 @@
 """Dataset: examples that live on a device."""
 
 import copy
-import math
 from collections.abc import Iterable, Iterator
-from numbers import Number
 from typing import Any
 
 import numpy as np
@@ -11,13 +9,15 @@ from array_api_compat import array_namespace
 
 from nn_any import validation as check
 from nn_any.backends import Device, is_host, read_frame, select_device, to_numpy
-from nn_any.core import options, random
+from nn_any.core import options
 from nn_any.core.batches import Preparation
 from nn_any.core.errors import InvalidIndexError, InvalidTypeError, InvalidValueError
 from nn_any.core.random import epoch_order
 from nn_any.core.schema import Schema
 from nn_any.core.typing import Array
+from nn_any.datasets.labels import named_classes, number_labels, text_labels
 from nn_any.datasets.rows import Rows, are_rows, as_rows, check_placed, moved, taken
+from nn_any.datasets.splitting import split_rows
 
 
 class Dataset:
@@ -114,7 +114,7 @@ class Dataset:
         if (frame := read_frame("y", y)) is not None:
             frame = frame.select(self.target_names)
             (y, categories), self.target_names = frame.targets(), self.target_names or frame.names
-        labels, own = text_labels(y), _class_names(classes)
+        labels, own = text_labels(y), named_classes(classes)
         self.class_names = own
         if labels is not None:
             y, self.class_names = number_labels(labels, own or categories, classes)
@@ -344,35 +344,11 @@ class Dataset:
         >>> [len(part) for part in data.take(range(13)).split(0.8, 0.1, 0.1, seed=1)]
         [11, 1, 1]
         """
-        from sklearn.model_selection import train_test_split
-
-        n, seed = len(self), options.integer("seed", seed, minimum=0)
-        counts = _counts(sizes, n)
-        if not counts or sum(counts) > n:
-            raise InvalidValueError(
-                f"sizes: expected parts that sum to at most {n} examples, one in each at least, got {sizes}; "
-                "use smaller or fewer parts"
-            )
         labels = self._host_labels() if stratify is None or stratify else None
         if stratify and labels is None:
             raise InvalidValueError("stratify: expected data with classes, got real targets; use stratify=False")
-        rest, parts = np.arange(n), []
-        for i, count in enumerate(counts):
-            strata = None if labels is None else labels[rest]
-            if count == len(rest):
-                part, rest = rest, rest[:0]
-            elif labels is not None and strata is not None and _too_fine(strata, count):
-                if (sizes_of_classes := np.bincount(labels))[labels].min() < 2:
-                    alone = int(np.argmax(sizes_of_classes == 1))
-                    raise InvalidValueError(
-                        f"sizes: expected two examples or more of each class to divide, got one of class {alone}; "
-                        "use stratify=False"
-                    )
-                part, rest = _drawn(random.stream(seed, "split", i), rest, strata, count)
-            else:
-                part, rest = train_test_split(rest, train_size=count, stratify=strata, random_state=seed % 2**32)
-            parts.append(part)
-        return tuple(self.take(part) for part in [*parts, rest] if len(part))
+        seed = options.integer("seed", seed, minimum=0)
+        return tuple(self.take(part) for part in split_rows(len(self), sizes, labels, seed))
 
     def _host_labels(self) -> np.ndarray | None:
         if self.classes is None:
@@ -402,118 +378,6 @@ class Dataset:
             with self.device.scope():
                 inputs = prepare.inputs(x, xp=self.device.xp)
             yield inputs, part.y
-
-
-def text_labels(y: Any) -> list[Any] | None:
-    """Labels (n,) or (n, 1) in a list, if there is text among them; None for any other y."""
-    frame = read_frame("y", y)
-    if frame is None and (not is_host(y) or check.is_sparse(y)):
-        return None
-    labels = check.as_host_array("y", y) if frame is None else frame.targets()[0]
-    if labels.ndim == 0 or labels.dtype.kind not in "OUST" or labels.shape[1:] not in ((), (1,)):
-        return None
-    if isinstance(y, list | tuple):
-        labels = np.asarray(y, dtype=object)  # NumPy would have made text of numbers that stand beside text
-    listed: list[Any] = labels.ravel().tolist()
-    return listed if any(isinstance(label, str | bytes) for label in listed) else None
-
-
-def _class_names(classes: Any) -> tuple[Any, ...] | None:
-    """The names of classes, if they were given."""
-    if (frame := read_frame("classes", classes)) is not None:
-        classes = frame.targets()[0]
-    if isinstance(classes, np.ndarray) and classes.ndim == 1:
-        return tuple(classes.tolist())
-    return tuple(classes) if isinstance(classes, list | tuple) else None
-
-
-def number_labels(
-    labels: list[Any], names: tuple[Any, ...] | None, classes: Any = None
-) -> tuple[np.ndarray, tuple[Any, ...]]:
-    """Text labels by the place of their names, and these; without names, they are what the labels say, sorted."""
-    if names is None:
-        labels = [_decoded(label) for label in labels]
-        for row, label in enumerate(labels):
-            if not isinstance(label, str):
-                count = sum(not isinstance(each, str) for each in labels)
-                known = isinstance(label, Number | np.bool_) and label == label
-                remedy = "make all of them text with [str(label) for label in y]" if known else "leave those rows out"
-                raise InvalidValueError(
-                    f"y: expected text for every label, got {label!r} at row {row} ({count} such labels in all); "
-                    f"{remedy}"
-                )
-        names = tuple(sorted(set(labels)))
-    if isinstance(classes, int | np.integer) and classes != len(names):
-        raise InvalidValueError(
-            f"classes: expected {len(names)}, for so many are named, got {classes}; list all names: "
-            f"classes={[*names[:3]]!r}{' + …' if len(names) > 3 else ''}"
-        )
-    numbers = {name: i for i, name in enumerate(names)}
-    if len(numbers) < len(names):
-        raise InvalidValueError(f"classes: expected names that differ, got {names}; name each class once")
-    for row, label in enumerate(labels):
-        if label not in numbers:
-            raise InvalidValueError(
-                f"y: expected labels among the classes {', '.join(map(repr, names))}, got {label!r} at row {row}; "
-                "add it to classes, or leave that row out"
-            )
-    return np.array([numbers[label] for label in labels], dtype="int64"), names
-
-
-def _decoded(label: Any) -> Any:
-    """Bytes as text; other labels as they are."""
-    try:
-        return label.decode() if isinstance(label, bytes) else label
-    except UnicodeDecodeError as error:
-        raise InvalidValueError(
-            f"y: expected labels in UTF-8, got {label!r}; decode them, as with [label.decode('latin-1') for label in y]"
-        ) from error
-
-
-def _counts(sizes: tuple[float, ...], n: int) -> list[int]:
-    """Numbers of examples of n, given as such or as fractions."""
-    for size in sizes:
-        fraction = isinstance(size, float | np.floating) and 0 < size <= 1
-        if not fraction and (isinstance(size, bool) or not isinstance(size, int | np.integer) or size < 1):
-            raise InvalidValueError(
-                f"sizes: expected numbers of examples or fractions between 0 and 1, got {size!r}; use such numbers"
-            )
-    fractions = [float(size) for size in sizes if isinstance(size, float | np.floating)]
-    left = 1 - math.fsum(fractions)
-    if left < -1e-6:
-        return [n + 1]
-    numbers = _apportioned(n * np.array([*fractions, max(left, 0.0)]), n)
-    while 0 in numbers[:-1] and max(numbers) > 1:  # each part has an example, the rest need not
-        numbers[numbers.index(max(numbers))] -= 1
-        numbers[numbers.index(0)] += 1
-    rounded = iter(numbers)
-    return [max(1, next(rounded)) if isinstance(size, float | np.floating) else int(size) for size in sizes]
-
-
-def _apportioned(shares: np.ndarray, total: int) -> list[int]:
-    """Whole numbers near the shares that sum to `total`: the largest remainders are rounded up."""
-    shares = np.round(shares, 6)  # 0.1 + 0.2 is a little above 0.3
-    whole = np.floor(shares).astype(int)
-    order = np.argsort(whole - shares, kind="stable")
-    whole[order[: total - int(whole.sum())]] += 1
-    return [int(number) for number in whole]
-
-
-def _too_fine(strata: np.ndarray, count: int) -> bool:
-    """Whether scikit-learn refuses to divide classes so: one has a single example, or a part has fewer than classes."""
-    sizes = np.bincount(strata)
-    return bool(sizes[sizes > 0].min() < 2 or min(count, len(strata) - count) < np.count_nonzero(sizes))
-
-
-def _drawn(rng: np.random.Generator, rows: np.ndarray, strata: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
-    """`count` of the rows, as many of each class as its share allows, and the others; both shuffled."""
-    sizes = np.bincount(strata)
-    shuffled = rng.permutation(len(rows))
-    chosen = []
-    for label, wanted in enumerate(_apportioned(sizes * (count / len(rows)), count)):
-        chosen.append(shuffled[strata[shuffled] == label][:wanted])
-    part = np.isin(shuffled, np.concatenate(chosen))
-    return rows[shuffled[part]], rows[shuffled[~part]]
 
 
 def as_dataset(

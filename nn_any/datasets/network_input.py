@@ -13,7 +13,8 @@ from nn_any.core.errors import InvalidTypeError, InvalidValueError
 from nn_any.core.schema import Schema
 from nn_any.core.specification import Specification
 from nn_any.core.typing import Array, Batch, Shape
-from nn_any.datasets.dataset import Dataset, as_dataset, number_labels, text_labels
+from nn_any.datasets.dataset import Dataset, as_dataset
+from nn_any.datasets.labels import number_labels, text_labels
 from nn_any.datasets.rows import Rows, are_rows, as_rows, taken
 
 

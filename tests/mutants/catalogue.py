@@ -182,7 +182,7 @@ BACKENDS = [
 DATA = [
     Mutant("datasets/digits.py", "scale=16", "scale=15", "the digits' pixels exceed 1"),
     Mutant(
-        "datasets/dataset.py",
+        "datasets/splitting.py",
         "None if labels is None else labels[rest]",
         "None",
         "a split does not keep the proportions of the classes",
@@ -193,7 +193,7 @@ DATA = [
         "self.sample_weight",
         "rows that are taken have the weights of others",
     ),
-    Mutant("datasets/dataset.py", "whole - shares", "shares - whole", "the smallest remainders are rounded up"),
+    Mutant("datasets/splitting.py", "whole - shares", "shares - whole", "the smallest remainders are rounded up"),
     Mutant("datasets/network_input.py", "smallest == 0", "smallest < 0", "rows of weight 0 make losses NaN"),
     Mutant("backends/devices.py", "masked := int(", "masked := 0 * int(", "masked entries are taken"),
     Mutant("core/losses.py", "target_range = (0.0, 1.0)", "target_range = (-1.0, 1.0)", "targets below 0 are taken"),
@@ -319,7 +319,7 @@ RUNS = [
     ),
     Mutant(
         "training/whole_batch.py",
-        "(chunk.stop - chunk.start) / n",
+        "batch[0].shape[0] / n",
         "1.0",
         "L-BFGS adds the losses of chunks up",
     ),
@@ -449,7 +449,12 @@ CUDA = [  # which the tests marked gpu notice, on a GPU or on the host stand-in 
         "for leaf in tree_leaves(state)",
         "a short batch is run by the graph of the long ones",
     ),
-    Mutant("backends/_cupy_engine.py", "with self.scope():", "if True:", "the steps run on whichever GPU is current"),
+    Mutant(
+        "backends/_cupy_engine.py",
+        "cupy.cuda.Device(self._index)",
+        "cupy.cuda.Device(cupy.cuda.Device().id)",
+        "the steps run on whichever GPU is current",
+    ),
     Mutant(
         "backends/_cupy_products.py",
         "self._workspace.data.ptr, self._workspace.nbytes)",
@@ -464,4 +469,63 @@ CUDA = [  # which the tests marked gpu notice, on a GPU or on the host stand-in 
     ),
 ]
 
-MUTANTS = [*CORE, *BACKENDS, *DATA, *RUNS, *MODELS, *DOORS, *CUDA]
+USE = [
+    Mutant(
+        "datasets/network_input.py",
+        "specification.schema.scale if _is_scaled(array) else None",
+        "None",
+        "raw images are not divided in prediction",
+    ),
+    Mutant("datasets/network_input.py", "dataset.scale or known.scale", "known.scale", "no scale is learnt"),
+    Mutant(
+        "datasets/network_input.py",
+        "return dataset.with_classes(own)",
+        "return dataset",
+        "classes in another order are mixed up",
+    ),
+    Mutant(
+        "datasets/network_input.py",
+        "[its.index(name) for name in own]",
+        "[own.index(name) for name in own]",
+        "columns in another order are mixed up",
+    ),
+    Mutant(
+        "datasets/labels.py", "tuple(sorted(set(labels)))", "tuple(dict.fromkeys(labels))", "classes are not sorted"
+    ),
+    Mutant(
+        "datasets/rows.py", "self.matrix[rows].toarray", "self.matrix[rows[::-1]].toarray", "sparse rows are mixed up"
+    ),
+    Mutant(
+        "training/segments.py", "% size % length)[:, None]", "% length)[:, None]", "sparse rows are taken out of place"
+    ),
+    Mutant(
+        "core/metrics.py", "xp.all(predicted_labels", "xp.any(predicted_labels", "one right answer of several is enough"
+    ),
+    Mutant("core/members.py", "2 * xp.sum(answers", "xp.sum(answers", "a yes of an ensemble needs all members"),
+    Mutant("core/specification.py", "self.given_task is not None", "False", "the task is forgotten"),
+    Mutant("files/network.py", 'about.get("task")', "None", "files lose the task"),
+    Mutant("files/onnx_layers.py", "transB=1", "transB=0", "ONNX multiplies by weights the other way round"),
+    Mutant(
+        "files/sklearn_model.py",
+        "(weights.T, biases)",
+        "(weights.reshape(weights.T.shape), biases)",
+        "weights of scikit-learn are not turned",
+    ),
+    Mutant(
+        "files/keras_model.py", ".transpose(3, 0, 1, 2)", ".transpose(3, 1, 0, 2)", "kernels of Keras lie on their side"
+    ),
+    Mutant(
+        "backends/frames.py",
+        "[places[name] for name in names]",
+        "sorted(places[name] for name in names)",
+        "columns of frames keep the order of the frame",
+    ),
+    Mutant(
+        "datasets/csv_columns.py",
+        "[shown.index(name) for name in names]",
+        "sorted(shown.index(name) for name in names)",
+        "columns of new files keep the order of the file",
+    ),
+]
+
+MUTANTS = [*CORE, *BACKENDS, *DATA, *RUNS, *MODELS, *DOORS, *CUDA, *USE]

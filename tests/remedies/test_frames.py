@@ -99,11 +99,11 @@ def test_a_lazy_frame(refused):
 
 @places(
     {
-        "datasets/dataset.py number_labels: y: expected text for every label, got {} at row {}": (
+        "datasets/labels.py number_labels: y: expected text for every label, got {} at row {}": (
             "make all of them text with [str(label) for label in y]",
             ["a", 1] * 3,
         ),
-        "datasets/dataset.py _decoded: y: expected labels in UTF-8, got {}; decode them,": (
+        "datasets/labels.py _decoded: y: expected labels in UTF-8, got {}; decode them,": (
             "[label.decode('latin-1') for label in y]",
             [b"a", "ä".encode("latin-1")] * 3,
         ),
@@ -118,7 +118,7 @@ def test_labels_that_are_partly_text(refused, value):
 
 
 @place(
-    "datasets/dataset.py number_labels: classes: expected {}, for so many are named, got",
+    "datasets/labels.py number_labels: classes: expected {}, for so many are named, got",
     "classes: expected 2",
     "list all names: classes=['no', 'yes']",
 )

@@ -84,9 +84,7 @@ def test_rows_that_are_not_there(refused, value):
     assert len(nn.Dataset(X, Y).take([0, 11])) == 2
 
 
-@place(
-    "datasets/dataset.py Dataset.split: sizes: expected parts that sum to at most {}", "sizes", "at most 12 examples"
-)
+@place("datasets/splitting.py split_rows: sizes: expected parts that sum to at most {}", "sizes", "at most 12 examples")
 def test_parts_that_are_too_many(refused):
     with refused:
         nn.Dataset(X, Y).split(10, 6)
@@ -104,7 +102,7 @@ def test_strata_of_reals(refused):
 
 
 @place(
-    "datasets/dataset.py Dataset.split: sizes: expected two examples or more of each class",
+    "datasets/splitting.py split_rows: sizes: expected two examples or more of each class",
     "sizes",
     "use stratify=False",
 )
@@ -116,7 +114,7 @@ def test_strata_that_are_too_small(refused):
 
 
 @place(
-    "datasets/dataset.py _counts: sizes: expected numbers of examples or fractions",
+    "datasets/splitting.py _counts: sizes: expected numbers of examples or fractions",
     "sizes",
     "fractions between 0 and 1",
 )
@@ -507,7 +505,7 @@ def test_a_data_set_of_a_data_set(refused):
 
 
 @place(
-    "datasets/dataset.py number_labels: classes: expected names that differ, got {}; name",
+    "datasets/labels.py number_labels: classes: expected names that differ, got {}; name",
     "classes",
     "name each class once",
 )
@@ -519,7 +517,7 @@ def test_a_class_named_twice(refused):
 
 
 @place(
-    "datasets/dataset.py number_labels: y: expected labels among the classes {}, got {} at",
+    "datasets/labels.py number_labels: y: expected labels among the classes {}, got {} at",
     "y: ",
     "add it to classes, or leave that row out",
 )
