@@ -1,6 +1,7 @@
 """What a network knows of its data beside the numbers: their scale, and what classes, inputs and targets are called."""
 
 import copy
+import datetime
 import json
 import pickle
 
@@ -148,6 +149,16 @@ def test_numbers_and_text_as_names():
     )
     net.schema = Schema()
     np.testing.assert_array_equal(net.predict_names(IMAGES), net.predict(IMAGES))
+
+
+def test_names_of_another_type_become_text():
+    net, days = network(), [datetime.date(2026, 1, day) for day in (3, 2, 1)]
+    data = nn.Dataset(IMAGES / 255, Y, classes=days, device="numpy")
+    fit(net, data, validation_data=data)
+    assert net.class_names == ("2026-01-03", "2026-01-02", "2026-01-01")
+    assert net.accuracy(data) == net.accuracy((IMAGES / 255, Y))
+    turned = nn.Dataset(IMAGES / 255, 2 - Y, classes=days[::-1], device="numpy")
+    assert net.accuracy(turned) == net.accuracy(data)
 
 
 def test_a_single_output_has_two_names():

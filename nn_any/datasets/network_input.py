@@ -135,10 +135,10 @@ def _with_classes_of(specification: Specification, dataset: Dataset) -> Dataset:
 
     Columns of targets, a class each, that come from a frame have its names.
     """
-    own, its, columns = specification.schema.class_names, dataset.class_names, dataset.target_names
+    own, columns = specification.schema.class_names, dataset.target_names
+    its = None if dataset.class_names is None else tuple(map(_plain, dataset.class_names))
     if own is not None and its is None and columns is not None and not dataset.has_labels:
-        dataset = dataset.with_arrays(dataset.x, dataset.y)
-        dataset.class_names = its = _classes_of_columns(own, columns)
+        its = _classes_of_columns(own, columns)
     if own is None or its is None or own == its:
         return dataset
     if unknown := [name for name in its if name not in own]:
@@ -146,6 +146,8 @@ def _with_classes_of(specification: Specification, dataset: Dataset) -> Dataset:
             f"classes: expected some of the network's, {', '.join(map(repr, own)):.200}, got {unknown[0]!r}; leave its "
             "examples out, or train a network that knows it"
         )
+    dataset = dataset.with_arrays(dataset.x, dataset.y)
+    dataset.class_names = its
     return dataset.with_classes(own)
 
 

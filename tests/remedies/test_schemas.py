@@ -26,6 +26,17 @@ def test_one_name(refused):
     nn.Schema(class_names=["cat"])
 
 
+@place(
+    "core/schema.py _names: {}: expected names in an order, got {} {}; pass a",
+    "class_names: expected names in an order, got set",
+    "pass a list of them",
+)
+def test_names_in_no_order(refused):
+    with refused:
+        nn.Schema(class_names={"cat", "dog"})
+    assert nn.Schema(class_names=["cat", "dog"]).class_names == ("cat", "dog")
+
+
 @place("core/schema.py _names: {}: expected {}, got {}; convert it with str(...)", "feature_names", "str(...)")
 def test_a_name_that_is_no_text(refused):
     with refused:
