@@ -221,7 +221,7 @@ def resolve(metrics: Iterable[Metric], task: str, outputs: int) -> dict[str, Fun
     names = (*known, "top_K_accuracy") if ranked else tuple(known)
     functions: dict[str, Function] = {}
     for metric in metrics:
-        if task == "multilabel" and callable(metric) and metric in _known("classification").values():
+        if task == "multilabel" and callable(metric) and count_classes({"": metric}):
             metric = _name(metric)  # it would take the largest output for the one class
         if callable(metric):
             name = _name(metric)

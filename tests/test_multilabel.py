@@ -1,6 +1,7 @@
 """Networks whose outputs are answers of yes or no, each by itself."""
 
 import warnings
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -163,6 +164,9 @@ def test_measures_of_one_class_are_those_of_answers():
         ValueError, match="metrics: expected some of .*output_f1 for multilabel, .*got 'confusion_matrix'"
     ):
         net.score((X, Y), metrics.confusion_matrix)
+    for ranked in (metrics.top_k_accuracy, partial(metrics.top_k_accuracy, k=2)):
+        with pytest.raises(ValueError, match="for multilabel, .*got 'top_k_accuracy'"):
+            net.score((X, Y), ranked)
 
 
 def test_histories_have_a_number_for_each_output(tmp_path):
