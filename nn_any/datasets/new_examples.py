@@ -150,7 +150,8 @@ def _check_kind(name: str, path: Path, *suffixes: str) -> str:
 
 def _wanted(specification: Specification) -> Wanted:
     schema = specification.schema
-    return Wanted(math.prod(specification.input_shape), schema.feature_names, schema.target_names)
+    classes = frozenset(map(str, schema.class_names or ()))
+    return Wanted(math.prod(specification.input_shape), schema.feature_names, schema.target_names, classes=classes)
 
 
 def _as_stored(x: np.ndarray, specification: Specification) -> tuple[np.ndarray, tuple[str, ...]]:

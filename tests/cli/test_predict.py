@@ -84,6 +84,22 @@ def test_the_target_without_a_name_is_left_out_when_told(wine, capsys):
 
 
 @pytest.mark.parametrize(
+    "classes", [["A", "?", "?"], ["A", "1", "B"], ["1", "?", "B"], ["?", "?", "?"], ["A", "B", "1"]]
+)
+def test_a_class_in_the_first_line_is_no_name(capsys, classes):
+    x = np.random.default_rng(0).normal(size=(30, 2)).round(3)
+    kinds = np.array(["A", "B", "1"] * 10)
+    pd.DataFrame(x).assign(kind=kinds).to_csv("known.csv", index=False, header=False)
+    call(capsys, "train", "--data", "known.csv", "--epochs", "1", "--quiet", "--output", "run")
+    pd.DataFrame(x[:3]).assign(kind=classes).to_csv("new.csv", index=False, header=False)
+    out, _ = call(capsys, "predict", "run", "new.csv", "--target", "-1")
+    net = nn.Network.load("run/model.safetensors", device="numpy")
+    assert [row["prediction"] for row in rows(out)] == net.predict_names(x[:3].astype("float32")).tolist()
+    found = json.loads(call(capsys, "evaluate", "run", "known.csv", "--json")[0])
+    assert (found["examples"], found["accuracy"]) == (30, net.accuracy((x.astype("float32"), kinds)))
+
+
+@pytest.mark.parametrize(
     ("change", "message"),
     [
         (lambda f: f.drop(columns=["ash", "hue"]), "got none for ash, hue; add what is missing, or rename columns"),
