@@ -249,6 +249,18 @@ def test_a_run_that_is_refused_teaches_no_names():
     assert net.schema == Schema()
 
 
+def test_a_snapshot_from_before_the_run_learns_the_names_again():
+    net, data = network(), nn.Dataset(IMAGES, Y, classes=NAMES, scale=255, device="numpy")
+    before = net.snapshot
+
+    def back(run):
+        if len(run.history) == 1:
+            run.network.snapshot = before
+
+    fit(net, data, epochs=3, callbacks=[back])
+    assert (net.epoch, net.schema) == (2, Schema(255, NAMES))
+
+
 def test_a_checkpoint_of_other_classes_is_refused(tmp_path):
     fit(network(), named(), checkpoint=tmp_path / "run")
     assert nn.Network.load(tmp_path / "run").class_names == NAMES

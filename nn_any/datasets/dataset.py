@@ -49,10 +49,10 @@ class Dataset:
     check_finite : bool
         Look for NaN and infinity in real numbers. False trusts the data.
     feature_names : sequence of str, optional
-        What the columns of x (n, features) are called. Of a frame, the columns of these names are taken, in this order;
-        by default all of them, with their own names.
+        What the columns of x (n, features) are called. If x is a frame, its columns of these names are taken, in this
+        order; by default all of them, with their own names.
     target_names : sequence of str, optional
-        What the columns of y are called, one for labels (n,); of a frame or a series as `feature_names`.
+        What the columns of y are called, one for labels (n,); for a frame or a series as `feature_names`.
 
     Attributes
     ----------
