@@ -47,7 +47,8 @@ def read_module(
 def _flattened(place: str, module: Any) -> Iterator[tuple[str, nn.Module]]:
     """The modules that are no sequence of others, each with its place."""
     if isinstance(module, nn.Sequential) and type(module).forward is nn.Sequential.forward:
-        for name, child in module.named_children():
+        names = [name for name, _ in module.named_modules(remove_duplicate=False) if name and "." not in name]
+        for name, child in zip(names, module, strict=True):  # `named_children` leaves out what stands there twice
             yield from _flattened(f"{place}[{name}]" if name.isdecimal() else f"{place}.{name}", child)
     elif isinstance(module, nn.Module) and _reading(module) is not None:
         yield place, module
