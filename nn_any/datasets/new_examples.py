@@ -12,7 +12,7 @@ from nn_any.backends import Device
 from nn_any.core.errors import DataFileError, InvalidValueError
 from nn_any.core.specification import Specification
 from nn_any.datasets.csv_columns import Columns, Wanted, read_columns
-from nn_any.datasets.csv_lines import number_of
+from nn_any.datasets.csv_lines import list_names, number_of
 from nn_any.datasets.dataset import Dataset
 from nn_any.datasets.image_file import SUFFIXES as PICTURES
 from nn_any.datasets.image_file import picture_shape, read_picture
@@ -169,8 +169,10 @@ def _read_pictures(path: Path, specification: Specification, invert: bool, white
     except InvalidValueError as error:
         raise DataFileError(f"{path}: {error}") from error
     picture, notes = read_picture(path, shape, invert=invert), list[str]()
+    if (names := specification.schema.feature_names) is not None:
+        notes.append(f"its pixels are taken for the inputs {list_names(list(names), 4)}, row by row")
     if specification.schema.scale is None and white is None:
-        notes = ["white is 1: the model does not say what it was in training; --white 255 if it was 255"]
+        notes += ["white is 1: the model does not say what it was in training; --white 255 if it was 255"]
     pixels = picture.pixels * np.float32(1 if white is None else white)
     return Inputs(pixels.reshape(1, *specification.input_shape), (*picture.notes, *notes))
 

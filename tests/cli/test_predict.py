@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from cli_tools import NN_ANY, call, on_terminal, posix
+from PIL import Image
 from sklearn import datasets
 
 import nn_any as nn
@@ -229,6 +230,15 @@ def test_answers_of_a_multilabel_network(capsys):
     np.testing.assert_array_equal(given, net.predict(x[:5]))
     listed = json.loads(call(capsys, "predict", "named.safetensors", "new.npy", "--json")[0])["predictions"]
     assert [tuple(row["prediction"]) for row in listed] == net.predict_names(x[:5])
+
+
+def test_a_picture_for_a_table_is_told(capsys):
+    net = nn.Network([4, 2], loss="log_likelihood", device="numpy", seed=0)
+    net.schema = nn.Schema(scale=255, feature_names=["a", "b", "c", "d"])
+    net.save("net.safetensors")
+    Image.fromarray(np.arange(4, dtype="uint8").reshape(2, 2)).save("small.png")
+    _, err = call(capsys, "predict", "net.safetensors", "small.png")
+    assert err == "small.png: its pixels are taken for the inputs a, b, c, d, row by row\n"
 
 
 def test_two_classes_of_one_output_have_two_probabilities(capsys):
