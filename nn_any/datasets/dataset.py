@@ -202,7 +202,7 @@ class Dataset:
                 places = {name: i for i, name in enumerate(self.class_names) if isinstance(name, str)}
                 class_weight = {places.get(name, name): weight for name, weight in class_weight.items()}
             known = max(self.classes, 2 if classes is None else classes)
-            weights = weights * check.check_class_weight(class_weight, labels, known)[labels]
+            weights = weights * check.check_class_weight(class_weight, labels, known, self.class_names)[labels]
         other = copy.copy(self)
         other.sample_weight = self._weights(weights)
         return other
@@ -271,6 +271,12 @@ class Dataset:
                 columns[np.arange(len(places)), places] = 1
                 other.y = self.y @ self.device.asarray(columns, options.dtype_name(self.y.dtype))
         other.class_names, other.classes = names, len(names)
+        return other
+
+    def with_columns_of_classes(self, names: tuple[Any, ...]) -> "Dataset":
+        """The same data, whose columns of `y` are classes of these names rather than targets; it is not checked."""
+        other = copy.copy(self)
+        other.class_names, other.target_names = names, None
         return other
 
     def with_arrays(self, x: Array, y: Array, device: Device | None = None) -> "Dataset":

@@ -63,7 +63,9 @@ def network_data(specification: Specification, device: Device, name: str, data: 
     )
     if not isinstance(data, Dataset) and dataset.class_names and name != "training_data":
         _known_names(specification, dataset.class_names[0])
-    dataset = _with_classes_of(specification, _with_features_of(schema, dataset))
+    dataset = _with_classes_of(
+        specification, _with_columns_of_classes(specification, _with_features_of(schema, dataset))
+    )
     if dataset.scale is None and schema.scale is not None and _is_scaled(dataset.x):
         dataset = dataset.with_scale(schema.scale)
     return dataset
@@ -72,10 +74,13 @@ def network_data(specification: Specification, device: Device, name: str, data: 
 def learned_schema(specification: Specification, dataset: Dataset) -> Schema:
     """The network's schema after it has been trained on these data; what they do not say stays."""
     known, names, targets = specification.schema, dataset.class_names, dataset.target_names
+    columns = 1 if dataset.has_labels else dataset.y.shape[1]
+    if targets is not None and columns != (1 if specification.task == "classification" else specification.outputs):
+        targets = None
     if specification.task == "multilabel":
         names, targets = None, targets or names
     elif specification.task == "classification" and not dataset.has_labels:
-        names, targets = names or targets, None  # a column a class
+        names = names if columns == specification.outputs else None
     elif dataset.one_class:  # which is refused before it is learnt
         names = None
     elif names is not None and len(names) != specification.classes:
@@ -84,7 +89,7 @@ def learned_schema(specification: Specification, dataset: Dataset) -> Schema:
             f"{', '.join(map(repr, names)):.200}; build the network with {len(names)} outputs, or name all classes: "
             "nn_any.Dataset(x, y, classes=[...])"
         )
-    features = dataset.feature_names if len(specification.input_shape) == 1 else None
+    features = dataset.feature_names if specification.input_shape == dataset.input_shape else None
     return Schema(
         scale=dataset.scale or known.scale,
         class_names=known.class_names or (None if names is None else tuple(map(_plain, names))),
@@ -115,6 +120,22 @@ def _with_features_of(schema: Schema, dataset: Dataset) -> Dataset:
             "pass an array without names"
         )
     return dataset.with_columns([its.index(name) for name in own])
+
+
+def _with_columns_of_classes(specification: Specification, dataset: Dataset) -> Dataset:
+    """The data set whose columns of y are classes, if they have names and the network tells classes apart."""
+    columns, own = dataset.target_names, specification.schema.class_names
+    if specification.task != "classification" or dataset.class_names is not None or columns is None:
+        return dataset
+    if dataset.has_labels or len(columns) == 1:
+        return dataset
+    known: dict[str, Any] = {str(name): name for name in own or columns}
+    if unknown := [name for name in columns if name not in known]:
+        raise InvalidValueError(
+            f"y: expected columns called as the classes of the network, {', '.join(map(repr, known)):.200}, got "
+            f"{unknown[0]!r}; rename the columns, or pass them in that order as an array, y.to_numpy()"
+        )
+    return dataset.with_columns_of_classes(tuple([known[name] for name in columns]))
 
 
 def _with_classes_of(specification: Specification, dataset: Dataset) -> Dataset:
@@ -164,7 +185,11 @@ def own_array(
 def plain_targets(specification: Specification, y: Any) -> Any:
     """`y` without frames and without text: labels that are text by their places among the network's names."""
     if (frame := read_frame("y", y)) is not None:
-        y = frame.select(_target_names(specification)).targets()[0]
+        names = _target_names(specification)
+        if specification.task == "classification" and frame.names is not None and len(frame.names) > 1:
+            own = [str(name) for name in specification.schema.class_names or ()]
+            names = tuple(own) if sorted(own) == sorted(frame.names) else None
+        y = frame.select(names).targets()[0]
     labels = [y] if isinstance(y, str) else text_labels(y)
     if specification.is_regression or labels is None:
         return y

@@ -1,6 +1,7 @@
 """What networks are for, and what their data are called."""
 
 import numpy as np
+import pandas as pd
 import pytest
 
 import nn_any as nn
@@ -129,6 +130,20 @@ def test_text_labels_of_too_few_classes(refused, net):
     nn.Network([4, 5, 2]).fit((X[two], TEXT[two]), epochs=1)
     net.fit(nn.Dataset(X[two], TEXT[two], classes=NAMES), epochs=1)
     assert net.class_names == tuple(NAMES)
+
+
+@place(
+    "datasets/network_input.py _with_columns_of_classes: y: expected columns called as the classes of the",
+    "y",
+    "rename the columns, or pass them in that order as an array, y.to_numpy()",
+)
+def test_columns_of_other_classes(refused, net):
+    net.fit((X, TEXT), epochs=1)
+    y = pd.get_dummies(pd.Series(TEXT), prefix="kind")
+    with refused:
+        net.accuracy((X, y))
+    assert net.accuracy((X, y.rename(columns=lambda name: name[5:]))) == net.accuracy((X, TEXT))
+    assert net.accuracy((X, y.to_numpy())) == net.accuracy((X, TEXT))
 
 
 @place(

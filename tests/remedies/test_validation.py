@@ -1,6 +1,7 @@
 """What comes in from outside: arrays, pairs, weights."""
 
 import numpy as np
+import pandas as pd
 import pytest
 from conftest import need
 from numpy.lib import recfunctions
@@ -145,15 +146,16 @@ def test_labels_beyond_the_outputs(refused, net):
     nn.Network([4, 5, 4]).loss((X, Y + 1))
 
 
-@place("validation.py check_targets: {}: expected {}targets (n, {}), for {} output(s),", "y: ", "use y.ravel()")
+@place("validation.py check_targets: {}: expected {}targets (n, {}), for {} output(s),", "y: ", "use numpy.ravel(y)")
 def test_a_column_of_labels(refused, net):
     y = Y[:, None]
     with refused:
         net.loss((X, y))
-    net.loss((X, y.ravel()))
-    with refused:
-        net.loss((X, y.astype("float32")))
-    net.loss((X, y.astype("float32").ravel().astype("int64")))
+    net.loss((X, np.ravel(y).astype("int64")))
+    for real in (y.astype("float32"), pd.Series(y[:, 0].astype("float32"), name="kind"), Y.astype("float32").tolist()):
+        with refused:
+            net.fit((X, real), epochs=1)
+        net.fit((X, np.ravel(real).astype("int64")), epochs=1)
 
 
 @place("validation.py check_weights: {}: expected one weight for each {}, ({},), got", "sample_weight", "(12,)")
@@ -186,7 +188,7 @@ def test_a_word_for_class_weights(refused):
 
 
 @place(
-    "validation.py check_class_weight: class_weight: expected classes within 0 … {}, got",
+    "validation.py check_class_weight: class_weight: expected classes within 0 … {}{},",
     "class_weight",
     "within 0 … 2",
 )
