@@ -103,6 +103,8 @@ def _check_options(files: Sequence[str], as_csv: bool, as_json: bool, output: Pa
         raise options.UsageError("files: expected - once, for standard input is read once; leave the others out")
     if as_csv and as_json:
         raise options.UsageError("csv: expected --csv or --json, got both; leave one of them out")
+    if output is not None and output.suffix.lower() not in ("", ".csv", ".txt", ".json"):
+        raise options.UsageError(f"output: expected a file ending in .csv or .json, got {str(output)!r}")
     if output is not None and output.exists() and not overwrite:
         raise options.UsageError(f"output: {output} is there already; choose another file, or add --overwrite")
 

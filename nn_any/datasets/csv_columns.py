@@ -122,7 +122,7 @@ def _by_name(
         raise DataFileError(
             f"{path}: expected a column for each of the {len(names)} inputs of the network, got none for "
             f"{list_names(missing, 20)}; add what is missing, or rename columns ({list_names(shown, 20)})"
-            f"{closest(missing[0], shown)}"
+            f"{closest(missing[0], [name for name in shown if name not in (*names, *(wanted.targets or ()))])}"
         )
     if twice := [name for name in names if shown.count(name) > 1]:
         raise DataFileError(f"{path}: expected one column {twice[0]}, got {shown.count(twice[0])}; rename the others")

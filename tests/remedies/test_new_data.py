@@ -49,6 +49,10 @@ def command(line):
             "found none at gone",
             ("predict gone new.csv", "predict run new.csv"),
         ),
+        "cli/models.py find_model: model: expected a model, got {}, a file of data;": (
+            "got new.csv, a file of data; name the model first",
+            ("predict new.csv new.csv", "predict run new.csv"),
+        ),
         "cli/models.py find_model: model: expected {} in the folder, found none in": (
             "name a run in it, such as run",
             ("info .", "info run"),
@@ -72,6 +76,10 @@ def command(line):
         "cli/predict.py _check_options: csv: expected --csv or --json, got both; leave one": (
             "leave one of them out",
             ("predict run new.csv --csv --json", "predict run new.csv --json"),
+        ),
+        "cli/predict.py _check_options: output: expected a file ending in .csv or .json,": (
+            "ending in .csv or .json, got 'out.xlsx'",
+            ("predict run new.csv --output out.xlsx", "predict run new.csv --output out.csv"),
         ),
         "cli/predict.py _wants_probabilities: probabilities: expected a classifier with outputs": (
             "leave it out",
