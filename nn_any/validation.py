@@ -6,7 +6,7 @@ Each message names the argument, what was expected, what came, and what to do ab
 import math
 import numbers
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -72,10 +72,15 @@ def as_host_array(name: str, obj: Any) -> np.ndarray:
     except InvalidTypeError:
         raise
     except (ValueError, RuntimeError, TypeError) as error:
-        raise InvalidValueError(
-            f"{name}: expected rows of one length, got ragged ones ({error}); pad or cut them"
-        ) from error
+        remedy = "pad or cut them"
+        if isinstance(obj, list | tuple) and any(isinstance(row, list | tuple) and _has_text(row) for row in obj):
+            remedy = f"make columns of 0 and 1 with sklearn.preprocessing.MultiLabelBinarizer().fit_transform({name})"
+        raise InvalidValueError(f"{name}: expected rows of one length, got ragged ones ({error}); {remedy}") from error
     return array
+
+
+def _has_text(row: Sequence[Any]) -> bool:
+    return any(isinstance(each, str) for each in row)
 
 
 def _check_taken(name: str, objection: tuple[str, str] | None) -> None:

@@ -16,9 +16,12 @@ from nn_any.datasets.csv_lines import (
     LARGEST,
     TEXT,
     check_text,
+    check_truths,
     counts_up,
     fault_of,
     is_missing,
+    is_truth,
+    kind_as_input,
     kind_of,
     list_names,
     numbers_of,
@@ -76,11 +79,11 @@ def read_columns(path: Path, wanted: Wanted, *, target: str | int | None = None,
         taken, places, notes = _by_place(path, first, wanted, places, named)
     if not wanted.outputs:
         places = []
-    numbers, targets, lines = array("f"), [], []
+    numbers, targets, lines, truths = array("f"), [], [], set[int]()
     for number, fields in islice(rows(path, 1), int(named), None):
-        values = numbers_of([fields[place] for place in taken])
+        values = numbers_of([fields[place] for place in taken], truths)
         if values is None or not all(abs(value) <= LARGEST for value in values):
-            place = next(place for place in taken if fault_of(fields[place]))
+            place = next(place for place in taken if fault_of(fields[place]) and not is_truth(fields[place]))
             raise DataFileError(f"{path}, line {number}, {_column(first, place, named)}: {fault_of(fields[place])}")
         numbers.extend(values)
         if places:
@@ -95,13 +98,14 @@ def read_columns(path: Path, wanted: Wanted, *, target: str | int | None = None,
     if not numbers:
         raise unusable(path, "names alone", last="")
     x = np.frombuffer(numbers, np.float32).reshape(-1, len(taken))
+    check_truths(path, int(named), x, truths, taken, lambda place: _column(first, place, named))
     called = " and ".join(_column(first, place, named) for place in places)
     return Columns(x, targets, lines, called, tuple(notes))
 
 
 def _has_names(first: list[str], below: list[list[str]], names: Sequence[str] | None) -> bool:
     """Whether the first line has the names of the columns rather than an example."""
-    kinds, shown = [kind_of(field) for field in first], {show_name(field) for field in first}
+    kinds, shown = [kind_as_input(field) for field in first], {show_name(field) for field in first}
     if (names and shown >= set(names)) or first[0].lstrip().startswith("#"):
         return True
     if TEXT not in kinds:
@@ -109,7 +113,7 @@ def _has_names(first: list[str], below: list[list[str]], names: Sequence[str] | 
         return not names and len(counting) > 2 and counts_up(counting)
     if any(kind_of(name) == TEXT for name in shown.intersection(names or ())):
         return True
-    above = [kind == TEXT and any(kind_of(row[i]) != TEXT for row in below) for i, kind in enumerate(kinds)]
+    above = [kind == TEXT and any(kind_as_input(row[i]) != TEXT for row in below) for i, kind in enumerate(kinds)]
     return any(above) or all(kind == TEXT or not field.strip() for kind, field in zip(kinds, first, strict=True))
 
 

@@ -130,7 +130,10 @@ class Dataset:
             check.check_same_place("x", x, "y", y)
         shape = tuple(x.shape)
         if len(shape) < 2:
-            raise InvalidValueError(f"x: expected (n, features) or more axes, got shape {shape}; one example a row")
+            raise InvalidValueError(
+                f"x: expected (n, features) or more axes, got shape {shape}; one example a row: "
+                "numpy.reshape(x, (-1, 1)) for one feature, or x.to_frame() of a series"
+            )
         if 0 in shape:
             raise InvalidValueError(f"x: expected at least one example and one feature, got shape {shape}")
         if y.ndim not in (1, 2):

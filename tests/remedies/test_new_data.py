@@ -153,6 +153,10 @@ def test_a_gap_in_standard_input(refused, monkeypatch):
             "put numbers into this column",
             ("predict", "a,b\n1,two\n", "a,b\n1,2\n"),
         ),
+        "datasets/csv_lines.py check_truths: {}, line {}, {}: {}": (
+            "put numbers into this column",
+            ("predict", "a,b\n1,True\n1,2\n", "a,b\n1,1\n1,2\n"),
+        ),
         "datasets/csv_columns.py read_columns: {}, line {}, {}: expected what is to be predicted,": (
             "leave such lines out",
             ("evaluate", "a,b,kind\n1,2,no\n2,1,\n", "a,b,kind\n1,2,no\n"),

@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 from conftest import need
 from numpy.lib import recfunctions
+from sklearn import preprocessing
 
 import nn_any as nn
 from nn_any.book import network
@@ -41,6 +42,12 @@ def test_ragged_rows(refused):
         nn.Dataset([[1.0, 2.0], [3.0]], [0, 1])
     nn.Dataset([[1.0, 2.0], [3.0, 0.0]], [0, 1])
     nn.Dataset([[1.0], [3.0]], [0, 1])
+    tags = [["red"], ["green", "blue"]]
+    with pytest.raises(
+        nn.InvalidValueError, match=r"^y: .*; make columns of 0 and 1 with sklearn.*fit_transform\(y\)$"
+    ):
+        nn.Dataset([[1.0], [3.0]], tags)
+    assert nn.Dataset([[1.0], [3.0]], preprocessing.MultiLabelBinarizer().fit_transform(tags)).y.shape == (2, 3)
 
 
 @place(
