@@ -419,3 +419,18 @@ def test_new_examples_may_say_true_and_false(tmp_path):
     path.write_text("hot,wet\nTrue,perhaps\n")
     with pytest.raises(nn.DataFileError, match=r"column 2 \(wet\): expected a number such as 1.5, got 'perhaps'"):
         read_inputs(path, named)
+
+
+@pytest.mark.parametrize(("largest", "told"), [(1, True), (16, True), (200, False)])
+def test_bytes_that_are_hardly_images_are_mentioned(tmp_path, largest, told):
+    x = (np.arange(40) * largest // 39).astype("uint8").reshape(20, 2)
+    for y in (np.arange(20) % 2, np.eye(2)[np.arange(20) % 2]):
+        np.savez(tmp_path / "bytes.npz", x=x, y=y)
+        _, reading = read_table(tmp_path / "bytes.npz", device="numpy")
+        note = f"x is uint8 and divided by 255, though its largest number is {largest}"
+        assert (note in reading.lines()) == told
+        assert max(map(len, reading.lines())) <= 80
+    np.savez(tmp_path / "bytes.npz", x=x.astype("float32"), y=y)
+    (training, *_), reading = read_table(tmp_path / "bytes.npz", device="numpy")
+    assert training.x.max() > 0.9 * largest
+    assert not reading.notes
