@@ -32,6 +32,9 @@ def files(tmp_path, monkeypatch):
     net.schema = nn.Schema(feature_names=("a", "b"), target_names=("u", "v"))
     net.save("numbers.safetensors")
     nn.Network([4, 2], device="numpy", seed=0).save("images.safetensors")
+    net = nn.Network([4, nn.Standardize(), 2], device="numpy", seed=0)
+    net.fit((np.arange(40.0).reshape(10, 4) + 121, np.arange(10) % 2), epochs=1)
+    net.save("bright.safetensors")
     Path("new.csv").write_text("\n".join(LINES))
     np.savez("new.npz", x=X, y=np.array(["no", "yes"] * 6))
     np.save("new.npy", X)
@@ -84,6 +87,10 @@ def command(line):
         "cli/predict.py _wants_probabilities: probabilities: expected a classifier with outputs": (
             "leave it out",
             ("predict numbers.safetensors new.npy --probabilities", "predict numbers.safetensors new.npy"),
+        ),
+        "cli/predict.py _check_white: white: expected what white was in training, where": (
+            "where a pixel was 142 on average, got none; add --white 255",
+            ("predict bright.safetensors new.png", "predict bright.safetensors new.png --white 255"),
         ),
         "datasets/csv_columns.py read_columns: target: expected none for a network of {} outputs,": (
             "leave it out",
