@@ -164,9 +164,12 @@ def _of_members(name: str, values: list[Any]) -> np.ndarray:
 def warn_of_unclear_targets(specification: Specification, device: Device, given: Mapping[str, Examples]) -> None:
     """Warn once if targets (n, outputs) of a classifier have rows that do not name exactly one class.
 
-    `given` are the examples by the names of the arguments that they came from. One number of each is read back.
+    `given` are the examples by the names of the arguments that they came from. A number or two of each is read back.
     """
-    if specification.task != "classification" or specification.outputs == 1:
+    if specification.task != "classification":
+        return
+    if specification.outputs == 1:
+        _warn_of_quantities(specification, device, given)
         return
     count, found = device.engine.compile(count_unclear), []
     for name, examples in given.items():
@@ -181,6 +184,25 @@ def warn_of_unclear_targets(specification: Specification, device: Device, given:
             "else go by the loss, or by a metric function of your own",
             stacklevel=caller_level(),
         )
+
+
+def _warn_of_quantities(specification: Specification, device: Device, given: Mapping[str, Examples]) -> None:
+    """Warn once if targets (n, 1) lie beyond what the one output of a classifier can give."""
+    if not specification.gives_probabilities:
+        return
+    for name, examples in given.items():
+        y = examples.arrays[1]
+        if y.ndim != 2:
+            continue
+        smallest, largest = to_numpy(device.engine.compile(evaluation.extremes)(y)).tolist()
+        if smallest < 0 or largest > 1 + 1e-6:
+            warnings.warn(
+                f"y: expected 0 for no and 1 for yes, since the output of the network is within 0 … 1, got numbers "
+                f"from {smallest:g} to {largest:g} in {name}; if they are quantities, build the network with "
+                "loss='mean_squared_error'",
+                stacklevel=caller_level(),
+            )
+            return
 
 
 def record(

@@ -549,10 +549,11 @@ class Model:
         """The measures that a call of `score` names."""
         for metric in metrics:
             if hasattr(metric, "__len__") and not isinstance(metric, str) and not callable(metric):
-                raise InvalidTypeError(
-                    f"metrics: expected names and functions, got {type(metric).__name__}; put x and y into a tuple: "
-                    "score((x, y), ...)"
-                )
+                several = isinstance(metric, list | tuple) and metric and all(isinstance(each, str) for each in metric)
+                apart = ", ".join(map(repr, metric)) if several else ""
+                remedy = f"write them one by one: score(data, {apart})" if several else ""
+                remedy = remedy or "put x and y into a tuple: score((x, y), ...)"
+                raise InvalidTypeError(f"metrics: expected names and functions, got {type(metric).__name__}; {remedy}")
         return measures.resolve(metrics, self.task, self.outputs)
 
     def _check_classifies(self, method: str, remedy: str) -> None:

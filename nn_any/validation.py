@@ -6,7 +6,7 @@ Each message names the argument, what was expected, what came, and what to do ab
 import math
 import numbers
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -72,10 +72,15 @@ def as_host_array(name: str, obj: Any) -> np.ndarray:
     except InvalidTypeError:
         raise
     except (ValueError, RuntimeError, TypeError) as error:
-        raise InvalidValueError(
-            f"{name}: expected rows of one length, got ragged ones ({error}); pad or cut them"
-        ) from error
+        remedy = "pad or cut them"
+        if isinstance(obj, list | tuple) and any(isinstance(row, list | tuple) and _has_text(row) for row in obj):
+            remedy = f"make columns of 0 and 1 with sklearn.preprocessing.MultiLabelBinarizer().fit_transform({name})"
+        raise InvalidValueError(f"{name}: expected rows of one length, got ragged ones ({error}); {remedy}") from error
     return array
+
+
+def _has_text(row: Sequence[Any]) -> bool:
+    return any(isinstance(each, str) for each in row)
 
 
 def _check_taken(name: str, objection: tuple[str, str] | None) -> None:
@@ -269,6 +274,8 @@ def check_input_shape(name: str, shape: Shape, input_shape: Shape) -> None:
         hint = ""
         if shape == (math.prod(input_shape), 1):
             hint = "; for the book's columns use nn_any.book.network, or pass x.T"
+        elif len(shape) == 2 and len(input_shape) == 1:
+            hint = f"; pass {wanted} column(s), or build the network with {shape[1]} input(s)"
         raise InvalidValueError(f"{name}: expected (n, {wanted}) or one example {input_shape}, got shape {shape}{hint}")
     if shape[0] == 0:
         raise InvalidValueError(f"{name}: expected at least one example, got shape {shape}")
@@ -325,7 +332,7 @@ def check_targets(name: str, y: Array, n: int, specification: Specification) -> 
         kinds = "" if numbers else "integer labels (n,) or "
         remedy = f"pass {outputs} column(s), or build the network with {shape[-1] if len(shape) == 2 else 1} output(s)"
         if column:
-            remedy = "labels must be integers (n,): use y.ravel(), and .astype('int64') if they are real"
+            remedy = "labels must be integers (n,): use numpy.ravel(y).astype('int64')"
         raise InvalidValueError(
             f"{name}: expected {kinds}targets (n, {outputs}), for {outputs} output(s), got shape {shape}; {remedy}"
         )
@@ -353,8 +360,8 @@ def check_weights(name: str, weights: Any, n: int, thing: str = "example") -> np
     return array if abs(exponent) < 50 else np.ldexp(array, -exponent)
 
 
-def check_class_weight(class_weight: Any, labels: np.ndarray, classes: int) -> np.ndarray:
-    """One weight a class, (classes,), float64, from a dict, a sequence, or "balanced"."""
+def check_class_weight(class_weight: Any, labels: np.ndarray, classes: int, names: Any = None) -> np.ndarray:
+    """One weight a class, (classes,), float64, from a dict, a sequence, or "balanced"; `names` are for messages."""
     if isinstance(class_weight, str):
         if class_weight != "balanced":
             raise InvalidValueError(f"class_weight: expected 'balanced', a dict or a sequence, got {class_weight!r}")
@@ -364,7 +371,10 @@ def check_class_weight(class_weight: Any, labels: np.ndarray, classes: int) -> n
         weights = np.ones(classes)
         for label, weight in class_weight.items():
             if isinstance(label, bool) or not isinstance(label, int | np.integer) or not 0 <= label < classes:
-                raise InvalidValueError(f"class_weight: expected classes within 0 … {classes - 1}, got {label!r}")
+                named = f" or their names, {', '.join(map(repr, names)):.200}" if names else ""
+                raise InvalidValueError(
+                    f"class_weight: expected classes within 0 … {classes - 1}{named}, got {label!r}"
+                )
             if isinstance(weight, bool) or not isinstance(weight, numbers.Real):
                 raise InvalidTypeError(f"class_weight: expected a number for class {label}, got {weight!r}")
             weights[int(label)] = weight

@@ -33,12 +33,12 @@ BAD_DATA = {
     "fractional labels": (
         (X, Y + 0.5),
         ValueError,
-        r"y: expected integer labels \(n,\) .*; labels must be integers \(n,\): use y.ravel\(\), and .astype",
+        r"y: expected integer labels \(n,\) .*; labels must be integers \(n,\): use numpy.ravel\(y\)",
     ),
     "a column of labels": (
         (X, Y[:, None]),
         ValueError,
-        r"y: expected integer labels \(n,\) .*, got shape \(12, 1\); labels must be integers \(n,\): use y.ravel\(\)",
+        r"y: expected integer labels \(n,\) .*, got shape \(12, 1\); labels must .*: use numpy.ravel\(y\)",
     ),
     "empty": ((X[:0], Y[:0]), ValueError, "x: expected at least one example"),
     "NaN": (

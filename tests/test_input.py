@@ -478,11 +478,11 @@ def test_remedies_work():
     refused(lambda: nn.Dataset(broken, Y), TypeError, r"x: .*text .*, such as .*'many'.* at \[3, 2\]; put numbers")
     refused(lambda: nn.Dataset([[1.0, None]] * 3, [0, 1, 2]), TypeError, r"x: .*None at \[0, 1\]; put numbers")
     net = classifier("numpy")
-    column = r"y: expected integer labels .*got shape \(12, 1\); labels must .* use y.ravel\(\), and .astype\('int64'\)"
+    column = r"y: expected integer labels .*got shape \(12, 1\); labels must .* use numpy.ravel\(y\).astype\('int64'\)"
     real = Y[:, None].astype("float32")
     for y in (Y[:, None], real, real[:, 0]):
         refused(lambda: net.fit((X, y), **PLAN), ValueError, column)  # noqa: B023
-        assert len(net.fit((X, y.ravel().astype("int64")), **PLAN)) == 1
+        assert len(net.fit((X, np.ravel(y).astype("int64")), **PLAN)) == 1
     refused(lambda: net.predict(X[0][:, None]), ValueError, r"x: .*got shape \(4, 1\); .*or pass x.T")
     assert net.predict(X[0][:, None].T).shape == (1,)
 

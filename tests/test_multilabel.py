@@ -124,6 +124,20 @@ def test_outputs_that_are_nan_answer_nothing():
     np.testing.assert_array_equal(metrics.output_accuracy(targets, outputs), [1.0, 0.5])
 
 
+def test_quantities_for_one_output_of_yes_or_no_are_warned_of():
+    x, y = np.random.default_rng(0).normal(size=(12, 3)), np.linspace(25, 346, 12)
+    net = nn.Network([3, 1], device="numpy", seed=0)
+    with pytest.warns(
+        UserWarning, match=r"^y: expected 0 for no .* from 25 to 346 in training_data; .*loss='mean_squa"
+    ):
+        net.fit((x, y), epochs=1)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        net.fit((x, y / 346), epochs=1)
+        net.fit((x, np.arange(12) % 2), epochs=1)
+        nn.Network([3, 1], loss="mean_squared_error", device="numpy", seed=0).fit((x, y), epochs=1)
+
+
 @pytest.mark.parametrize("loss", ["cross_entropy", "quadratic"])
 def test_a_network_that_was_not_told_is_warned(device, loss):
     net, told = network(device, loss, task=None), network(device, loss)

@@ -7,6 +7,7 @@ import pickle
 
 import numpy as np
 import pandas as pd
+import polars
 import pytest
 
 import nn_any as nn
@@ -125,6 +126,56 @@ def test_classes_in_another_order_are_matched_by_name(device):
     some = Y < 2
     part = nn.Dataset(IMAGES[some] / np.float32(255), TEXT[some], classes=["bee", "ant"], device=device)
     assert net.evaluate(part) == np.sum(numbers(net.predict(IMAGES / np.float32(255)))[some] == Y[some])
+
+
+def test_one_hot_frames_are_matched_by_the_names_of_their_columns(device):
+    x, turned = IMAGES / np.float32(255), ["cat", "bee", "ant"]
+    columns = pd.DataFrame(np.eye(3, dtype=bool)[Y], columns=list(NAMES))
+    nets = [network(device) for _ in range(3)]
+    for net, y in zip(nets, (TEXT, columns, columns), strict=True):
+        fit(net, (x, y), validation_data=(x, columns[turned]))
+        assert (net.class_names, net.schema.target_names) == (NAMES, None)
+    right = nets[0].accuracy((x, TEXT))
+    for y in (columns, columns[turned], polars.from_pandas(columns[turned]), nn.Dataset(x, columns[turned]).to(device)):
+        data = y if isinstance(y, nn.Dataset) else (x, y)
+        assert nets[1].accuracy(data) == right
+    some = Y < 2
+    assert nets[1].evaluate((x[some], columns[turned[1:]][some])) == np.sum(
+        numbers(nets[1].predict(x))[some] == Y[some]
+    )
+    for one, two in zip(*(nets[1].gradients(x, y) for y in (columns, columns[turned])), strict=True):
+        for ours, its in zip(one, two, strict=True):
+            np.testing.assert_array_equal(numbers(ours), numbers(its))
+    fit(nets[1], (x, columns))
+    fit(nets[2], (x, columns[turned]))
+    for ours, its in zip(nets[1].weights, nets[2].weights, strict=True):
+        np.testing.assert_array_equal(numbers(ours), numbers(its))
+
+
+def test_columns_that_are_called_by_numbers_are_classes():
+    x, columns = IMAGES / np.float32(255), pd.DataFrame(np.eye(3)[Y], columns=[7, 9, 3])
+    net = network()
+    net.schema = Schema(class_names=[3, 7, 9])
+    assert net.accuracy((x, columns)) == net.accuracy((x, columns[[3, 7, 9]].to_numpy()))
+
+
+def test_a_named_column_of_real_targets_names_no_class():
+    net = nn.Network([4, 1], loss="cross_entropy", device="numpy", seed=0)
+    x, yes = np.random.default_rng(0).normal(size=(12, 4)), pd.Series(np.arange(12) % 2.0, name="yes")
+    fit(net, (x, yes))
+    assert (net.class_names, net.schema.target_names) == (None, ("yes",))
+    assert net.accuracy((x, yes)) == net.accuracy((x, yes.astype(int))) == net.accuracy((x, yes.to_frame()))
+
+
+@pytest.mark.parametrize("outputs", [1, 3])
+def test_names_do_not_hide_what_is_wrong_with_shapes(outputs):
+    x, net = pd.DataFrame(np.zeros((12, 4))).add_prefix("f"), nn.Network([3, outputs], device="numpy", seed=0)
+    with pytest.raises(
+        nn.InvalidValueError, match=r"^x: expected .* got shape \(12, 4\); pass 3 column\(s\), or build"
+    ):
+        fit(net, (x, np.arange(12) % 2))
+    with pytest.raises(nn.InvalidValueError, match=r"^y: expected .* got shape \(12, 2\); pass "):
+        fit(net, (x[["f0", "f1", "f2"]], pd.DataFrame({"a": np.arange(12.0), "b": 1})))
 
 
 def test_training_goes_on_with_classes_in_another_order():

@@ -226,6 +226,12 @@ def _read_linear(reader: _Reader, module: Any) -> None:
 
 def _read_conv(reader: _Reader, module: Any) -> None:
     _check_settings(module, dilation=1, groups=1, padding_mode="zeros")
+    channels = image_shape(reader.shape)[-1]
+    if channels != module.in_channels:
+        raise InvalidValueError(
+            f"expected images of {module.in_channels} channel(s), as Conv2d takes them, got {channels}; pass "
+            "input_shape=(channels, height, width), and make it fit what comes before"
+        )
     how = {"stride": module.stride, "trainable": _is_trainable(module)}
     same = layers.Conv2D(module.out_channels, module.kernel_size, LINEAR, padding="same", **how)
     wanted = same.pads(_image_size(reader))

@@ -223,8 +223,9 @@ class Frame:
         if not missing:
             return [places[name] for name in names]
         others = [label for label in own if label not in names]
-        closest = {name: difflib.get_close_matches(name, others, 1) for name in missing}
-        renamed = {found[0]: name for name, found in closest.items() if found}
+        plain = {label.strip().casefold(): label for label in others}
+        closest = {name: difflib.get_close_matches(name.strip().casefold(), plain, 1) for name in missing}
+        renamed = {plain[found[0]]: name for name, found in closest.items() if found}
         shown = ", ".join(map(repr, missing[:_SHOWN])) + (", …" if len(missing) > _SHOWN else "")
         if renamed:
             found = f"the closest names are {', '.join(map(repr, list(renamed)[:_SHOWN]))}"
@@ -232,17 +233,25 @@ class Frame:
             remedy = f"rename columns with {self.source}.rename({mapping})"
         else:
             found = f"it has {', '.join(map(repr, own[:_SHOWN])) or 'no columns'}{', …' if len(own) > _SHOWN else ''}"
-            added = ", ".join(f"{name!r}: 0" for name in missing)
-            add = "with_columns" if self.polars else "assign"
-            remedy = f"add them, dummies that do not occur as {self.source}.{add}(**{{{added}}})"
+            remedy = "add them to the row" if self.is_series else "add them, or rename columns"
+            dummies = [name for name in missing if _is_dummy(name, names)]
+            if dummies and not self.is_series:
+                added = ", ".join(f"{name!r}: 0" for name in dummies)
+                add = "with_columns" if self.polars else "assign"
+                remedy = f"add them, dummies that do not occur as {self.source}.{add}(**{{{added}}})"
             if self.name == "y":
                 remedy = "add them, or pass arrays, whose columns have no names: y.to_numpy()"
-            remedy = "add them to the row" if self.is_series else remedy
         what = "target" if self.name == "y" else "feature"
         raise InvalidKeyError(
             f"{self.name}: expected a column for each {what}, got {len(missing)} missing ({shown}), and {found}; "
             f"{remedy}"
         )
+
+
+def _is_dummy(name: str, names: Sequence[str]) -> bool:
+    """Whether a name is that of a dummy, as far as names tell: others begin with the same word."""
+    word = name.rpartition("_")[0] + "_"
+    return word != "_" and any(other.startswith(word) for other in names if other != name)
 
 
 def read_frame(name: str, obj: Any) -> Frame | None:

@@ -2,6 +2,7 @@
 
 import signal
 import sys
+from pathlib import Path
 
 from cyclopts import App, CycloptsError
 
@@ -35,8 +36,11 @@ def main(arguments: list[str] | None = None) -> None:
     errors = error_console()
     try:
         code = app(arguments, exit_on_error=False, error_console=errors, result_action="return_value")
-    except CycloptsError:
+    except CycloptsError as error:
         code = USAGE  # cyclopts has printed it
+        unused = getattr(error, "unused_tokens", None) or []
+        if unused and Path(unused[0]).suffix.lower() in (".csv", ".npz"):
+            print_line(errors, f"usage: a file to train on goes with --data: --data {unused[0]}")
     except UsageError as error:
         print_line(errors, f"usage: {error}")
         code = USAGE

@@ -82,7 +82,12 @@ def _load(
     sets = dict(zip(("training", "validation", "test"), splits, strict=True))
     chosen = sets[part] if part != "all" else _joined(list(splits))
     notes: tuple[str, ...] = ()
-    if net.schema.scale is None:
+    if net.schema.scale is None and (net.feature_names is not None or "inputs" in options.standardized(net.layers)):
+        chosen = nn.Dataset(
+            nn.to_numpy(chosen.x).astype("float32"), chosen.y, classes=chosen.classes, device=chosen.device
+        )
+        notes = ("integers are taken as they are: the model knows no scale",)
+    elif net.schema.scale is None:
         notes = (f"integers are divided by {chosen.scale:g}: the model knows no scale",)
     return Examples(chosen, part, notes)
 

@@ -4,6 +4,8 @@ from pathlib import Path
 from typing import Any
 
 import nn_any as nn
+from nn_any.cli.options import UsageError
+from nn_any.datasets.new_examples import SUFFIXES
 from nn_any.files import load_model
 
 MODEL = "model.safetensors"
@@ -16,10 +18,16 @@ def find_model(path: Path) -> Path:
     ------
     FileNotFoundError
         If there is none.
+    UsageError
+        If the name is that of a file of data.
     """
     if not path.is_dir():
         if not path.is_file():
             raise FileNotFoundError(f"model: expected a model file, or the folder of a run, found none at {path}")
+        if path.suffix.lower() in SUFFIXES:
+            raise UsageError(
+                f"model: expected a model, got {path}, a file of data; name the model first, then the data"
+            )
         return path
     if (path / MODEL).is_file():
         return path / MODEL

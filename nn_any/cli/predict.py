@@ -17,6 +17,7 @@ from nn_any.cli.console import counted, error_console, print_line, print_text
 from nn_any.cli.models import find_model, open_model
 from nn_any.core.errors import InvalidValueError
 from nn_any.core.options import positive
+from nn_any.datasets.image_file import SUFFIXES as PICTURES
 from nn_any.datasets.new_examples import SUFFIXES, read_inputs
 from nn_any.files import write_atomically
 
@@ -80,6 +81,8 @@ def predict(
     for file in files:
         with _opened(file) as place, options.argument_errors(), _named(place, file):
             inputs = read_inputs(place, net.specification, **how)
+        if white is None and place.suffix.lower() in PICTURES:
+            _check_white(net)
         for note in inputs.notes:
             said.setdefault(note, []).append(_show(file))
         found.append(answer(net, _show(file), inputs.x, wants))
@@ -103,6 +106,8 @@ def _check_options(files: Sequence[str], as_csv: bool, as_json: bool, output: Pa
         raise options.UsageError("files: expected - once, for standard input is read once; leave the others out")
     if as_csv and as_json:
         raise options.UsageError("csv: expected --csv or --json, got both; leave one of them out")
+    if output is not None and output.suffix.lower() not in ("", ".csv", ".txt", ".json"):
+        raise options.UsageError(f"output: expected a file ending in .csv or .json, got {str(output)!r}")
     if output is not None and output.exists() and not overwrite:
         raise options.UsageError(f"output: {output} is there already; choose another file, or add --overwrite")
 
@@ -116,6 +121,18 @@ def _wants_probabilities(net: nn.Network | nn.Ensemble, given: bool | None) -> b
             f"probabilities: expected a classifier with outputs within 0 … 1, got {what}; leave it out"
         )
     return there if given is None else given
+
+
+def _check_white(net: nn.Network | nn.Ensemble) -> None:
+    """A network without a scale that standardises its inputs was not trained on larger numbers than 1."""
+    for layer, state in zip(net.layers, net.snapshot.blocks[0].layer_state, strict=True):
+        if net.schema.scale is None and isinstance(layer, nn.Standardize) and layer.measures == "inputs":
+            brightest = float(nn.to_numpy(state[0]).max())
+            if brightest > 1.01:
+                raise options.UsageError(
+                    f"white: expected what white was in training, where a pixel was {brightest:.3g} on average, got "
+                    "none; add --white 255, or the number that it was"
+                )
 
 
 def _show(file: str) -> str:

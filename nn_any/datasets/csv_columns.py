@@ -15,9 +15,12 @@ from nn_any.datasets.csv_lines import (
     LARGEST,
     TEXT,
     check_text,
+    check_truths,
     counts_up,
     fault_of,
     is_missing,
+    is_truth,
+    kind_as_input,
     kind_of,
     list_names,
     numbers_of,
@@ -77,11 +80,11 @@ def read_columns(path: Path, wanted: Wanted, *, target: str | int | None = None,
         taken, places, notes = _by_place(path, first, wanted, places, named)
     if not wanted.outputs:
         places = []
-    numbers, targets, lines = array("f"), [], []
+    numbers, targets, lines, truths = array("f"), [], [], set[int]()
     for number, fields in islice(rows(path, 1), int(named), None):
-        values = numbers_of([fields[place] for place in taken])
+        values = numbers_of([fields[place] for place in taken], truths)
         if values is None or not all(abs(value) <= LARGEST for value in values):
-            place = next(place for place in taken if fault_of(fields[place]))
+            place = next(place for place in taken if fault_of(fields[place]) and not is_truth(fields[place]))
             raise DataFileError(f"{path}, line {number}, {_column(first, place, named)}: {fault_of(fields[place])}")
         numbers.extend(values)
         if places:
@@ -96,6 +99,7 @@ def read_columns(path: Path, wanted: Wanted, *, target: str | int | None = None,
     if not numbers:
         raise unusable(path, "names alone", last="")
     x = np.frombuffer(numbers, np.float32).reshape(-1, len(taken))
+    check_truths(path, int(named), x, truths, taken, lambda place: _column(first, place, named))
     called = " and ".join(_column(first, place, named) for place in places)
     return Columns(x, targets, lines, called, tuple(notes))
 
@@ -103,7 +107,7 @@ def read_columns(path: Path, wanted: Wanted, *, target: str | int | None = None,
 def _has_names(first: list[str], below: list[list[str]], wanted: Wanted) -> bool:
     """Whether the first line has the names of the columns rather than an example."""
     names = wanted.names
-    kinds, shown = [kind_of(field) for field in first], {show_name(field) for field in first}
+    kinds, shown = [kind_as_input(field) for field in first], {show_name(field) for field in first}
     if (names and shown >= set(names)) or first[0].lstrip().startswith("#"):
         return True
     if TEXT not in kinds:
@@ -112,7 +116,7 @@ def _has_names(first: list[str], below: list[list[str]], wanted: Wanted) -> bool
     if any(kind_of(name) == TEXT for name in shown.intersection(names or ())):
         return True
     unlike = [i for i, kind in enumerate(kinds) if kind == TEXT and first[i].strip() not in wanted.classes]
-    above = [any(kind_of(row[i]) != TEXT for row in below) for i in unlike]
+    above = [any(kind_as_input(row[i]) != TEXT for row in below) for i in unlike]
     return any(above) or all(kind == TEXT or not field.strip() for kind, field in zip(kinds, first, strict=True))
 
 
@@ -125,7 +129,7 @@ def _by_name(
         raise DataFileError(
             f"{path}: expected a column for each of the {len(names)} inputs of the network, got none for "
             f"{list_names(missing, 20)}; add what is missing, or rename columns ({list_names(shown, 20)})"
-            f"{closest(missing[0], shown)}"
+            f"{closest(missing[0], [name for name in shown if name not in (*names, *(wanted.targets or ()))])}"
         )
     if twice := [name for name in names if shown.count(name) > 1]:
         raise DataFileError(f"{path}: expected one column {twice[0]}, got {shown.count(twice[0])}; rename the others")

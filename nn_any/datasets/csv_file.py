@@ -23,13 +23,15 @@ from nn_any.datasets.csv_lines import (
     TEXT,
     WHOLE,
     check_text,
+    check_truths,
     counts_up,
     fault_of,
     is_index,
     is_missing,
+    is_truth,
+    kind_as_input,
     kind_of,
     list_names,
-    number_of,
     numbers_of,
     rows,
     show_name,
@@ -82,17 +84,19 @@ def read_csv(
     first = next(rows(path))[1]
     names = _begins_with_names(first, target) if header is None else header
     layout = _Layout(path, first, find_target(path, first, target, names), int(bool(names)))
-    inputs, answers, kinds = array("f"), array("d"), bytearray()
-    unlike = {i for i, field in enumerate(first) if names is None and kind_of(field) == TEXT}  # text above numbers
+    inputs, answers, kinds, truths = array("f"), array("d"), bytearray(), set[int]()
+    unlike = {
+        i for i, field in enumerate(first) if names is None and kind_as_input(field) == TEXT
+    }  # text above numbers
     for _, fields in rows(path):
         field = fields.pop(layout.target)
         kinds.append(kind_of(field))
         answers.append(float(field) if kinds[-1] >= CODE else math.nan)
-        numbers = numbers_of(fields)
+        numbers = numbers_of(fields, truths)
         inputs.extend([math.nan] * len(fields) if numbers is None else numbers)
         if unlike and len(kinds) > 1 and (numbers is None or kinds[-1] < CODE):
             fields.insert(layout.target, field)
-            unlike = {i for i in unlike if is_missing(fields[i]) or number_of(fields[i]) is not None}
+            unlike = {i for i in unlike if is_missing(fields[i]) or numbers_of([fields[i]]) is not None}
     x = np.frombuffer(inputs, np.float32).reshape(len(answers), len(first) - 1)
     y, spelled = np.frombuffer(answers, np.float64), np.frombuffer(kinds, np.uint8)
     if names is None and _is_above(layout, unlike, x, spelled):
@@ -103,7 +107,9 @@ def read_csv(
     if len(answers) == begin:
         raise unusable(path, "names alone")
     spelling = _spelling(layout, spelled, task)
-    _check_numbers(layout, x, [i for i in range(len(first)) if i != layout.target])
+    columns = [i for i in range(len(first)) if i != layout.target]
+    _check_numbers(layout, x, columns)
+    check_truths(path, begin, x[begin:], truths, columns, layout.column)
     if spelling == "text":
         y, classes, _ = _labels(layout, len(answers), len(answers) if task == "classification" else _FEW_CLASSES)
     else:
@@ -144,7 +150,7 @@ def _begins_with_names(first: list[str], target: str | int | None) -> bool | Non
     named = isinstance(target, str) and not DIGITS.fullmatch(target.strip()) and target.strip() in map(show_name, first)
     if named or first[0].lstrip().startswith("#"):
         return True
-    kinds = [kind_of(field) for field in first]
+    kinds = [kind_as_input(field) for field in first]
     if TEXT not in kinds:
         counting = first[1:] if kinds[0] == GAP else first
         return counts_up(counting) and (len(counting) > 2 or None)
@@ -253,7 +259,8 @@ def _check_numbers(layout: _Layout, numbers: np.ndarray, columns: Sequence[int])
         if faulty.any():
             row = start + int(np.argmax(faulty))
             number, fields = layout.row(row)
-            column, fault = next((i, fault) for i in columns if (fault := fault_of(fields[i])))
+            faults = ((i, fault_of(fields[i])) for i in columns if not is_truth(fields[i]))
+            column, fault = next((i, fault) for i, fault in faults if fault)
             remedy = _if_names(layout, row, column)
             if not remedy and kind_of(fields[column]) == TEXT:
                 remedy = f"; if it has the classes, pass target={column + 1} (--target {column + 1})"

@@ -3,8 +3,9 @@
 import csv
 import math
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from nn_any.datasets.reading import CHUNK
 
 _MISSING = frozenset({"", "na", "n/a", "#n/a", "nan", "-nan", "null", "?"})
 LARGEST = float(np.finfo(np.float32).max)
+_TRUTHS = {"true": 1.0, "false": 0.0}
 _LONGEST_LINE = 2**22  # characters
 LONGEST_NAME = 100
 
@@ -27,6 +29,11 @@ _WITH_COMMA = re.compile(r"\s*[+-]?[0-9]*,[0-9]+\s*")
 def is_missing(field: str) -> bool:
     """Whether a field says that there is nothing in it."""
     return field.strip().lower() in _MISSING
+
+
+def is_truth(field: str) -> bool:
+    """Whether a field is True or False, in small letters, too."""
+    return field.strip().lower() in _TRUTHS
 
 
 def check_text(path: Path) -> None:
@@ -115,6 +122,11 @@ def kind_of(field: str) -> int:
     return BROKEN if any(map(str.isdigit, field)) and _BROKEN_NUMBER.fullmatch(field) else TEXT
 
 
+def kind_as_input(field: str) -> int:
+    """What a field is where an input may stand: as `kind_of`, but True and False are numbers."""
+    return WHOLE if is_truth(field) else kind_of(field)
+
+
 def number_of(field: str) -> float | None:
     """The number that a field is: Python alone would take digits of all scripts, and 1_0 for ten."""
     try:
@@ -123,13 +135,29 @@ def number_of(field: str) -> float | None:
         return None
 
 
-def numbers_of(fields: list[str]) -> list[float] | None:
-    """The numbers that all fields are."""
+def numbers_of(fields: list[str], truths: set[int] | None = None) -> list[float] | None:
+    """The numbers that all fields are; True is 1, and False is 0, and `truths` takes the places where these stand."""
     text = "".join(fields)
     try:
         return [float(field) for field in fields] if text.isascii() and "_" not in text else None
     except ValueError:
-        return None
+        values = [_TRUTHS[field.strip().lower()] if is_truth(field) else number_of(field) for field in fields]
+        if truths is not None:
+            truths.update(i for i, field in enumerate(fields) if is_truth(field))
+    found = [value for value in values if value is not None]
+    return found if len(found) == len(values) else None
+
+
+def check_truths(
+    path: Path, begin: int, x: np.ndarray, truths: set[int], places: Sequence[int], called: Callable[[int], str]
+) -> None:
+    """Columns with True or False in them, numbered in `x`, hold nothing else but 0 and 1."""
+    for i in sorted(truths):
+        if np.all((x[:, i] == 0) | (x[:, i] == 1)):
+            continue
+        lines = ((number, fields[places[i]]) for number, fields in islice(rows(path, 1), begin, None))
+        number, field = next((number, field) for number, field in lines if is_truth(field))
+        raise DataFileError(f"{path}, line {number}, {called(places[i])}: {fault_of(field)}")
 
 
 def show_name(name: str) -> str:

@@ -130,7 +130,10 @@ class Dataset:
             check.check_same_place("x", x, "y", y)
         shape = tuple(x.shape)
         if len(shape) < 2:
-            raise InvalidValueError(f"x: expected (n, features) or more axes, got shape {shape}; one example a row")
+            raise InvalidValueError(
+                f"x: expected (n, features) or more axes, got shape {shape}; one example a row: "
+                "numpy.reshape(x, (-1, 1)) for one feature, or x.to_frame() of a series"
+            )
         if 0 in shape:
             raise InvalidValueError(f"x: expected at least one example and one feature, got shape {shape}")
         if y.ndim not in (1, 2):
@@ -202,7 +205,7 @@ class Dataset:
                 places = {name: i for i, name in enumerate(self.class_names) if isinstance(name, str)}
                 class_weight = {places.get(name, name): weight for name, weight in class_weight.items()}
             known = max(self.classes, 2 if classes is None else classes)
-            weights = weights * check.check_class_weight(class_weight, labels, known)[labels]
+            weights = weights * check.check_class_weight(class_weight, labels, known, self.class_names)[labels]
         other = copy.copy(self)
         other.sample_weight = self._weights(weights)
         return other

@@ -85,10 +85,11 @@ def _check_no_classes(specification: Specification, dataset: Dataset) -> None:
 def learned_schema(specification: Specification, dataset: Dataset) -> Schema:
     """The network's schema after it has been trained on these data; what they do not say stays."""
     known, names, targets = specification.schema, dataset.class_names, dataset.target_names
+    columns = 1 if dataset.has_labels else int(dataset.y.shape[1])
     if specification.task == "multilabel":
         names, targets = None, targets or names
-    elif specification.task == "classification" and not dataset.has_labels:
-        names, targets = names or targets, None  # a column a class
+    elif specification.task == "classification" and columns > 1:  # a column a class
+        names, targets = (names or targets) if columns == specification.outputs else None, None
     elif dataset.one_class:  # which is refused before it is learnt
         names = None
     elif names is not None and len(names) != specification.classes:
@@ -97,7 +98,9 @@ def learned_schema(specification: Specification, dataset: Dataset) -> Schema:
             f"{', '.join(map(repr, names)):.200}; build the network with {len(names)} outputs, or name all classes: "
             "nn_any.Dataset(x, y, classes=[...])"
         )
-    features = dataset.feature_names if len(specification.input_shape) == 1 else None
+    if targets is not None and columns != (1 if specification.task == "classification" else specification.outputs):
+        targets = None  # such data are refused before they are learnt
+    features = dataset.feature_names if specification.input_shape == dataset.input_shape else None
     return Schema(
         scale=dataset.scale or known.scale,
         class_names=known.class_names or (None if names is None else tuple(map(_plain, names))),
@@ -174,7 +177,7 @@ def _with_targets_of(specification: Specification, dataset: Dataset) -> Dataset:
             f"y: expected the columns {', '.join(own):.200}, got none named {missing[0]!r}; rename the columns, or "
             "pass an array without names"
         )
-    places = np.array([its.index(name) for name in own])
+    places = np.array(list(map(its.index, own)))
     other = dataset.with_arrays(dataset.x, taken(dataset.y, places, dataset.device, axis=1))
     other.target_names, other.class_names = own, None
     return other

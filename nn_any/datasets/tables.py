@@ -162,6 +162,13 @@ def read_table(
             for x, y in pairs
         )
     reading = reading or _found(whole, task)
+    largest = max(int(x.max()) for x, _ in pairs) if pairs[0][0].dtype == np.uint8 else 255
+    if largest < 128:
+        notes = (
+            f"x is uint8 and divided by 255, though its largest number is {largest}",
+            "store x as float32 to keep its numbers",
+        )
+        reading = replace(reading, notes=(*reading.notes, *notes))
     with prefix_path(path):
         return split_table(whole, *test), reading
 

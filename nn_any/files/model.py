@@ -60,7 +60,9 @@ def load_model(path: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[str, 
     """
     path = as_path(path)
     if not path.is_file():
-        raise FileNotFoundError(f"path: expected a model file, found none at {path}")
+        inside = path / "model.safetensors"
+        remedy = f"; the folder has one, load {str(inside)!r}" if inside.is_file() else ""
+        raise FileNotFoundError(f"path: expected a model file, found none at {path}{remedy}")
     content = path.read_bytes()
     try:
         texts, tensors = parse(content)

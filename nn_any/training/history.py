@@ -75,7 +75,8 @@ class History:
         last = (
             ", ".join(f"{key} {_text(value)}" for key, value in self.records[-1].items()) if self.records else "empty"
         )
-        return f"History({len(self)} epochs on {self.device}, engine {self.engine}; last: {last})"
+        epochs = f"{len(self)} epoch{'' if len(self) == 1 else 's'}"
+        return f"History({epochs} on {self.device}, engine {self.engine}; last: {last})"
 
     def to_dict(self) -> dict[str, list[Any]]:
         """The columns by name."""

@@ -45,6 +45,7 @@ from nn_any.cli import main
         (["train", "--device", "abacus"], 2, "device: expected 'auto'"),
         (["train", "--seed", "-1"], 2, "seed: expected an integer of at least 0"),
         (["fly"], 2, "fly"),
+        (["train", "flowers.csv"], 2, "a file to train on goes with --data: --data flowers.csv"),
         (["train", "--data", "none.npz"], 1, "error: data: expected a file, found none at none.npz"),
         (["train", "--device", "array_api_strict:device9"], 1, "device 'array_api_strict:device9' is not available"),
         (

@@ -208,6 +208,16 @@ def test_digits_and_an_ensemble(capsys, scale):
     assert call(capsys, "evaluate", "ensemble.safetensors", "digits", "--header", "yes", code=2)
 
 
+def test_digits_and_a_network_of_raw_numbers(capsys):
+    training, _, test = nn.datasets.load_digits("numpy")
+    net = nn.Network([64, nn.Standardize(), 10], loss="log_likelihood", device="numpy", seed=0)
+    net.fit((training.x.astype("float32"), training.y), epochs=3, optimizer=nn.SGD(0.5))
+    net.save("net.safetensors")
+    out, err = call(capsys, "evaluate", "net.safetensors", "digits", "--json")
+    assert json.loads(out)["accuracy"] == net.accuracy((test.x.astype("float32"), test.y)) > 0.8
+    assert err == "digits: integers are taken as they are: the model knows no scale\n"
+
+
 def test_many_classes_have_their_most_frequent_confusions(capsys):
     net = nn.Network([30, 30], loss="log_likelihood", device="numpy", seed=0)
     net.set_weights([20 * np.eye(30)], [np.zeros(30)])

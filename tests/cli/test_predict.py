@@ -295,3 +295,19 @@ def test_a_reader_that_leaves(wine, tmp_path):
     err = process.stderr.read().decode()
     process.stderr.close()
     assert (process.wait(timeout=60), err) == (0, "new.csv: column grape left out: what the network predicts\n")
+
+
+def test_a_column_that_is_an_input_is_not_meant_for_another(tmp_path, capsys):
+    names = ("petal width", "sepal width", "age")
+    net = nn.Network([3, 2], loss="log_likelihood", device="numpy", seed=0)
+    net.schema = nn.Schema(feature_names=names, target_names=("page",))
+    net.save("net.safetensors")
+    for there, meant in (
+        ("sepal width,age,page", ""),
+        ("sepal width,age,petal_width", "; did you mean 'petal_width'?"),
+    ):
+        (tmp_path / "new.csv").write_text(f"{there}\n1,2,3\n")
+        err = call(capsys, "predict", "net.safetensors", "new.csv", code=1)[1]
+        assert err.strip().endswith(
+            f"got none for petal width; add what is missing, or rename columns ({there.replace(',', ', ')}){meant}"
+        )

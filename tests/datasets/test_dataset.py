@@ -152,5 +152,8 @@ def test_class_weights_by_name(backend):
     weights = [nn.to_numpy(data.weighted(class_weight=each).sample_weight) for each in ({"yes": 3.0}, {1: 3.0})]
     np.testing.assert_array_equal(weights[0] / weights[0][0], [1, 3, 1, 1])
     np.testing.assert_array_equal(*weights)
-    with pytest.raises(nn.InvalidValueError, match="class_weight: expected classes within 0 … 1, got 'maybe'"):
+    with pytest.raises(
+        nn.InvalidValueError,
+        match="class_weight: expected classes within 0 … 1 or their names, 'no', 'yes', got 'maybe'",
+    ):
         data.weighted(class_weight={"maybe": 2.0})

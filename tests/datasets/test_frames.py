@@ -577,17 +577,23 @@ def test_other_columns_are_left_out(column, kind):
 
 
 def test_columns_that_a_network_misses():
-    wanted = ["petal length", "petal width", "town_Ulm"]
+    wanted = ["petal length", "petal width", "town_Ulm", "town_Bonn"]
     for kind in (pd.DataFrame, pl.DataFrame):
-        x = kind({"petal_length": X[:, 0], "width": X[:, 1], "petal width": X[:, 2]})
+        x = kind({"petal_length": X[:, 0], "width": X[:, 1], "petal width": X[:, 2], "town_Bonn": X[:, 1]})
         text = message(lambda: frame_columns("x", x, wanted[:2]), nn.InvalidValueError)  # noqa: B023
         assert "got 1 missing ('petal length'), and the closest names are 'petal_length'" in text
         renamed = eval(code(text, "rename columns with "), {"x": x})
         np.testing.assert_array_equal(frame_columns("x", renamed, wanted[:2]), X[:, [0, 2]])
         text = message(lambda: frame_columns("x", renamed, wanted), KeyError)  # noqa: B023
-        assert "got 1 missing ('town_Ulm'), and it has 'petal length', 'width', 'petal width'" in text
+        assert "got 1 missing ('town_Ulm'), and it has 'petal length', 'width', 'petal width', 'town_Bonn'" in text
         added = eval(code(text, "dummies that do not occur as "), {"x": renamed})
-        np.testing.assert_array_equal(frame_columns("x", added, wanted), np.stack([X[:, 0], X[:, 2], 0 * X[:, 0]], 1))
+        np.testing.assert_array_equal(frame_columns("x", added, wanted), X[:, [0, 2, 2, 1]] * [1, 1, 0, 1])
+        shouted = kind({"PETAL LENGTH": X[:, 0], " Petal Width ": X[:, 2]})
+        text = message(lambda: frame_columns("x", shouted, wanted[:2]), KeyError)  # noqa: B023
+        renamed = eval(code(text, "rename columns with "), {"x": shouted})
+        np.testing.assert_array_equal(frame_columns("x", renamed, wanted[:2]), X[:, [0, 2]])
+        text = message(lambda: frame_columns("x", x, ["tail", "petal width"]), KeyError)  # noqa: B023
+        assert text.endswith("; add them, or rename columns")
 
 
 def test_frames_that_are_no_table_of_numbers():

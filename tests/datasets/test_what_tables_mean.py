@@ -10,6 +10,7 @@ from sklearn import datasets
 
 import nn_any as nn
 from nn_any.datasets import load_table
+from nn_any.datasets.new_examples import read_inputs
 from nn_any.datasets.tables import read_table
 
 LETTERS = "abc"
@@ -386,3 +387,50 @@ def test_a_quote_that_is_not_closed(read):
 def test_fields_parted_by_blanks(read):
     with pytest.raises(nn.DataFileError, match="its fields parted by commas, semicolons or tabs"):
         read(lines("", lambda i: f"{i} {i} {i % 2}"))
+
+
+@pytest.mark.parametrize("spelled", [("False", "True"), ("FALSE", "TRUE"), ("false", "true")])
+@pytest.mark.parametrize("first", ["town_Bonn,town_Ulm,kind", None])
+@pytest.mark.parametrize("kinds", [("no", "yes"), ("0", "1"), ("False", "True")])
+def test_true_and_false_are_1_and_0_where_inputs_stand(read, spelled, first, kinds):
+    text = lines(first, lambda i: f"{spelled[i % 2]},{spelled[i // 2 % 2]},{kinds[i % 2]}")
+    x, y, _ = read(text)
+    assert Counter(map(tuple, x.tolist())) == Counter({(a, b): 15 for a in (0.0, 1.0) for b in (0.0, 1.0)})
+    assert [int(row) for row in x[:, 0]] == [kinds.index(str(name)) for name in y]
+    mixed = lines(first, lambda i: f"{spelled[i % 2]},{'maybe' if i == 7 else i},{kinds[i % 2]}")
+    with pytest.raises(nn.DataFileError, match=r"column 2.*expected a number such as 1.5, got 'maybe'"):
+        read(mixed)
+
+
+def test_new_examples_may_say_true_and_false(tmp_path):
+    net = nn.Network([2, 2], loss="log_likelihood", device="numpy", seed=0)
+    named = net.specification.with_schema(nn.Schema(feature_names=("hot", "wet")))
+    path = tmp_path / "new.csv"
+    for text, specification in (
+        ("wet,hot\nTrue,False\n1,true\n", named),
+        ("hot,wet\nFalse,TRUE\nTrue,True\n", net.specification),
+        ("False,True\nTrue,True\n", net.specification),
+    ):
+        path.write_text(text)
+        np.testing.assert_array_equal(read_inputs(path, specification).x, [[0, 1], [1, 1]])
+    path.write_text("hot,wet\n1.5,0\nTrue,1\n")
+    with pytest.raises(nn.DataFileError, match=r"line 3, column 1 \(hot\): expected a number such as 1.5, got 'True'"):
+        read_inputs(path, named)
+    path.write_text("hot,wet\nTrue,perhaps\n")
+    with pytest.raises(nn.DataFileError, match=r"column 2 \(wet\): expected a number such as 1.5, got 'perhaps'"):
+        read_inputs(path, named)
+
+
+@pytest.mark.parametrize(("largest", "told"), [(1, True), (16, True), (200, False)])
+def test_bytes_that_are_hardly_images_are_mentioned(tmp_path, largest, told):
+    x = (np.arange(40) * largest // 39).astype("uint8").reshape(20, 2)
+    for y in (np.arange(20) % 2, np.eye(2)[np.arange(20) % 2]):
+        np.savez(tmp_path / "bytes.npz", x=x, y=y)
+        _, reading = read_table(tmp_path / "bytes.npz", device="numpy")
+        note = f"x is uint8 and divided by 255, though its largest number is {largest}"
+        assert (note in reading.lines()) == told
+        assert max(map(len, reading.lines())) <= 80
+    np.savez(tmp_path / "bytes.npz", x=x.astype("float32"), y=y)
+    (training, *_), reading = read_table(tmp_path / "bytes.npz", device="numpy")
+    assert training.x.max() > 0.9 * largest
+    assert not reading.notes

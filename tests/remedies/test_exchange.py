@@ -366,6 +366,18 @@ def test_softmax_along_another_axis(refused, modules):
 
 
 @place(
+    "backends/_torch_reading.py _read_conv: expected images of {} channel(s), as Conv2d takes",
+    "module[0]: expected images of 1 channel(s), as Conv2d takes them, got 8",
+    "pass input_shape=(channels, height, width)",
+)
+def test_images_with_their_channels_last(refused, modules):
+    module = modules.Sequential(modules.Conv2d(1, 2, 3), modules.Flatten(), modules.Linear(72, 2), modules.Sigmoid())
+    with refused:
+        nn.Network.from_torch(module, input_shape=(8, 8, 1))
+    assert nn.Network.from_torch(module, input_shape=(1, 8, 8)).outputs == 2
+
+
+@place(
     "core/assembly.py Assembly.add: expected arrays of shapes {} and {} for inputs of",
     "module[1]: expected arrays of shapes ((2, 54), (2,)) and () for inputs of shape (54,), got ((2, 27), (2,))",
     "make them fit what comes before, the input shape included",

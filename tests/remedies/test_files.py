@@ -104,12 +104,15 @@ def test_what_is_no_path(refused, net, tmp_path, monkeypatch):
     nn.Network.load("model.safetensors")
 
 
-@place("files/model.py load_model: path: expected a model file, found none at {}", "path: ", "a model file")
+@place("files/model.py load_model: path: expected a model file, found none at {}{}", "path: ", "a model file")
 def test_no_model_file(refused, net, tmp_path):
     with refused:
         nn.Network.load(tmp_path / "model")
     net.save(tmp_path / "model")
     nn.Network.load(tmp_path / "model")
+    net.save(tmp_path / "model.safetensors")
+    with pytest.raises(FileNotFoundError, match=r"; the folder has one, load '.*model\.safetensors'$"):
+        nn.Network.load(tmp_path)
 
 
 @place("files/model.py load_model: it does not say which format it has", "model", "use another copy")

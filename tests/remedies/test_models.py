@@ -252,11 +252,14 @@ def test_parameters_of_other_names(refused, net):
     net.set_parameters({"layers.0.weights": net.weights[0]})
 
 
-@place("model.py Model._functions: metrics: expected names and functions, got {}; put", "metrics", "score((x, y), ...)")
+@place("model.py Model._functions: metrics: expected names and functions, got {}; {}", "metrics", "score((x, y), ...)")
 def test_inputs_and_targets_apart_for_a_score(refused, net):
     with refused:
         net.score(X, Y)
     net.score((X, Y), "f1")
+    with pytest.raises(nn.InvalidTypeError, match=r"; write them one by one: score\(data, 'f1', 'recall'\)$"):
+        net.score((X, Y), ["f1", "recall"])
+    net.score((X, Y), "f1", "recall")
 
 
 @place(

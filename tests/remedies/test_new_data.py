@@ -32,6 +32,9 @@ def files(tmp_path, monkeypatch):
     net.schema = nn.Schema(feature_names=("a", "b"), target_names=("u", "v"))
     net.save("numbers.safetensors")
     nn.Network([4, 2], device="numpy", seed=0).save("images.safetensors")
+    net = nn.Network([4, nn.Standardize(), 2], device="numpy", seed=0)
+    net.fit((np.arange(40.0).reshape(10, 4) + 121, np.arange(10) % 2), epochs=1)
+    net.save("bright.safetensors")
     Path("new.csv").write_text("\n".join(LINES))
     np.savez("new.npz", x=X, y=np.array(["no", "yes"] * 6))
     np.save("new.npy", X)
@@ -48,6 +51,10 @@ def command(line):
         "cli/models.py find_model: model: expected a model file, or the folder of a": (
             "found none at gone",
             ("predict gone new.csv", "predict run new.csv"),
+        ),
+        "cli/models.py find_model: model: expected a model, got {}, a file of data;": (
+            "got new.csv, a file of data; name the model first",
+            ("predict new.csv new.csv", "predict run new.csv"),
         ),
         "cli/models.py find_model: model: expected {} in the folder, found none in": (
             "name a run in it, such as run",
@@ -73,9 +80,17 @@ def command(line):
             "leave one of them out",
             ("predict run new.csv --csv --json", "predict run new.csv --json"),
         ),
+        "cli/predict.py _check_options: output: expected a file ending in .csv or .json,": (
+            "ending in .csv or .json, got 'out.xlsx'",
+            ("predict run new.csv --output out.xlsx", "predict run new.csv --output out.csv"),
+        ),
         "cli/predict.py _wants_probabilities: probabilities: expected a classifier with outputs": (
             "leave it out",
             ("predict numbers.safetensors new.npy --probabilities", "predict numbers.safetensors new.npy"),
+        ),
+        "cli/predict.py _check_white: white: expected what white was in training, where": (
+            "where a pixel was 142 on average, got none; add --white 255",
+            ("predict bright.safetensors new.png", "predict bright.safetensors new.png --white 255"),
         ),
         "datasets/csv_columns.py read_columns: target: expected none for a network of {} outputs,": (
             "leave it out",
@@ -144,6 +159,10 @@ def test_a_gap_in_standard_input(refused, monkeypatch):
         "datasets/csv_columns.py read_columns: {}, line {}, {}: {}": (
             "put numbers into this column",
             ("predict", "a,b\n1,two\n", "a,b\n1,2\n"),
+        ),
+        "datasets/csv_lines.py check_truths: {}, line {}, {}: {}": (
+            "put numbers into this column",
+            ("predict", "a,b\n1,True\n1,2\n", "a,b\n1,1\n1,2\n"),
         ),
         "datasets/csv_columns.py read_columns: {}, line {}, {}: expected what is to be predicted,": (
             "leave such lines out",

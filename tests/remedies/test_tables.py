@@ -4,6 +4,7 @@ import struct
 import zipfile
 
 import numpy as np
+import pandas as pd
 import pytest
 
 import nn_any as nn
@@ -18,13 +19,16 @@ Y = np.arange(12) % 3
 @place(
     "datasets/dataset.py Dataset.__init__: x: expected (n, features) or more axes, got shape",
     "x: ",
-    "one example a row",
+    "one example a row: numpy.reshape(x, (-1, 1)) for one feature, or x.to_frame() of a series",
 )
 def test_one_feature_without_an_axis(refused):
     x = np.arange(12.0)
     with refused:
         nn.Dataset(x, Y)
-    nn.Dataset(x[:, None], Y)
+    nn.Dataset(np.reshape(x, (-1, 1)), Y)
+    with refused:
+        nn.Dataset(pd.Series(x), Y)
+    nn.Dataset(pd.Series(x).to_frame(), Y)
 
 
 @place("datasets/dataset.py Dataset.__init__: x: expected at least one example and one feature,", "x: ", "at least one")

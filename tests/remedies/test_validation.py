@@ -1,9 +1,11 @@
 """What comes in from outside: arrays, pairs, weights."""
 
 import numpy as np
+import pandas as pd
 import pytest
 from conftest import need
 from numpy.lib import recfunctions
+from sklearn import preprocessing
 
 import nn_any as nn
 from nn_any.book import network
@@ -40,6 +42,12 @@ def test_ragged_rows(refused):
         nn.Dataset([[1.0, 2.0], [3.0]], [0, 1])
     nn.Dataset([[1.0, 2.0], [3.0, 0.0]], [0, 1])
     nn.Dataset([[1.0], [3.0]], [0, 1])
+    tags = [["red"], ["green", "blue"]]
+    with pytest.raises(
+        nn.InvalidValueError, match=r"^y: .*; make columns of 0 and 1 with sklearn.*fit_transform\(y\)$"
+    ):
+        nn.Dataset([[1.0], [3.0]], tags)
+    assert nn.Dataset([[1.0], [3.0]], preprocessing.MultiLabelBinarizer().fit_transform(tags)).y.shape == (2, 3)
 
 
 @place(
@@ -145,15 +153,16 @@ def test_labels_beyond_the_outputs(refused, net):
     nn.Network([4, 5, 4]).loss((X, Y + 1))
 
 
-@place("validation.py check_targets: {}: expected {}targets (n, {}), for {} output(s),", "y: ", "use y.ravel()")
+@place("validation.py check_targets: {}: expected {}targets (n, {}), for {} output(s),", "y: ", "use numpy.ravel(y)")
 def test_a_column_of_labels(refused, net):
     y = Y[:, None]
     with refused:
         net.loss((X, y))
-    net.loss((X, y.ravel()))
-    with refused:
-        net.loss((X, y.astype("float32")))
-    net.loss((X, y.astype("float32").ravel().astype("int64")))
+    net.loss((X, np.ravel(y).astype("int64")))
+    for real in (y.astype("float32"), pd.Series(y[:, 0].astype("float32"), name="kind"), Y.astype("float32").tolist()):
+        with refused:
+            net.fit((X, real), epochs=1)
+        net.fit((X, np.ravel(real).astype("int64")), epochs=1)
 
 
 @place("validation.py check_weights: {}: expected one weight for each {}, ({},), got", "sample_weight", "(12,)")
@@ -186,7 +195,7 @@ def test_a_word_for_class_weights(refused):
 
 
 @place(
-    "validation.py check_class_weight: class_weight: expected classes within 0 … {}, got",
+    "validation.py check_class_weight: class_weight: expected classes within 0 … {}{},",
     "class_weight",
     "within 0 … 2",
 )
