@@ -258,8 +258,8 @@ class Ensemble(Model):
     def vote(self, x: Any) -> Array:
         """The class that most members predict, (n,); among equally many, the one with the larger sum of outputs.
 
-        For regression the mean of the members' outputs, (n, outputs). Of a multilabel ensemble for each output what
-        most members answer, (n, outputs). For one example without the n.
+        For regression the mean of the members' outputs, (n, outputs). For a multilabel ensemble what most members
+        answer for each output, (n, outputs). For one example without the n.
         """
         if self.is_regression:
             return self.feedforward(x)

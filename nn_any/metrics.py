@@ -11,7 +11,7 @@ better: ``kappa.higher_is_better = True``.
 
 Outputs that are NaN name no class, so they are wrong; the measures of numbers are NaN where outputs are.
 
-Of a multilabel network each output is an answer of yes or no. ``"accuracy"`` is the share of the examples whose answers
+Each output of a multilabel network is an answer of yes or no. ``"accuracy"`` is the share of the examples whose answers
 are all right; ``"precision"``, ``"recall"`` and ``"f1"`` are means over the outputs, and ``"output_accuracy"``,
 ``"output_precision"``, ``"output_recall"`` and ``"output_f1"`` have a number for each output.
 """
@@ -221,7 +221,7 @@ def resolve(metrics: Iterable[Metric], task: str, outputs: int) -> dict[str, Fun
     names = (*known, "top_K_accuracy") if ranked else tuple(known)
     functions: dict[str, Function] = {}
     for metric in metrics:
-        if task == "multilabel" and callable(metric) and metric in _known("classification").values():
+        if task == "multilabel" and callable(metric) and count_classes({"": metric}):
             metric = _name(metric)  # it would take the largest output for the one class
         if callable(metric):
             name = _name(metric)
@@ -238,7 +238,7 @@ def resolve(metrics: Iterable[Metric], task: str, outputs: int) -> dict[str, Fun
         if top is None and metric not in known:
             raise InvalidValueError(
                 f"metrics: expected some of {', '.join(names)} for {task}, or functions of targets and outputs, "
-                f"got {metric!r}{closest(metric, names) if isinstance(metric, str) else ''}"
+                f"got {metric!r}{closest(metric, names)}"
             )
         if top and int(top[1]) > outputs:
             raise InvalidValueError(

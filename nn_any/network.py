@@ -164,7 +164,7 @@ class Network(Model):
             With copies of the weights, in the network's dtype. `Standardize` at the front makes it a `Pipeline` with
             `StandardScaler`, and at the end a `TransformedTargetRegressor`. Classes are sorted by their names, as
             scikit-learn has them, and two classes have one output. Dropout and augmentation are left out, since
-            prediction does not use them. Of the loss, scikit-learn keeps what its own estimator has. It takes numbers
+            prediction does not use them. The estimator keeps as much of the loss as scikit-learn has. It takes numbers
             as they are: divide stored integers by ``net.schema.scale``, if there is one.
 
         Raises

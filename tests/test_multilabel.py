@@ -1,8 +1,10 @@
 """Networks whose outputs are answers of yes or no, each by itself."""
 
 import warnings
+from functools import partial
 
 import numpy as np
+import pandas as pd
 import pytest
 import sklearn.metrics
 
@@ -176,3 +178,20 @@ def test_measures_of_one_class_are_those_of_answers():
         ValueError, match="metrics: expected some of .*output_f1 for multilabel, .*got 'confusion_matrix'"
     ):
         net.score((X, Y), metrics.confusion_matrix)
+    for ranked in (metrics.top_k_accuracy, partial(metrics.top_k_accuracy, k=2)):
+        with pytest.raises(ValueError, match="for multilabel, .*got 'top_k_accuracy'"):
+            net.score((X, Y), ranked)
+
+
+def test_histories_have_a_number_for_each_output(tmp_path):
+    given = {"validation_data": (X, Y), "metrics": ["output_f1"]}
+    history = fit(network(), epochs=3, **given)
+    fit(network(), epochs=2, checkpoint=tmp_path / "run", **given)
+    resumed = fit(network(), epochs=3, checkpoint=tmp_path / "run", resume=True, **given)
+    for one in (history, resumed):
+        assert [each.shape for each in one["validation_output_f1"]] == [(3,)] * 3
+        np.testing.assert_array_equal(one["validation_output_f1"], history["validation_output_f1"])
+    history.to_csv(tmp_path / "history.csv")
+    table = pd.read_csv(tmp_path / "history.csv")
+    columns = [f"validation_output_f1[{i}]" for i in range(3)]
+    np.testing.assert_allclose(table[columns], history["validation_output_f1"])

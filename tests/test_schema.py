@@ -1,6 +1,7 @@
 """What a network knows of its data beside the numbers: their scale, and what classes, inputs and targets are called."""
 
 import copy
+import datetime
 import json
 import pickle
 
@@ -201,6 +202,16 @@ def test_numbers_and_text_as_names():
     np.testing.assert_array_equal(net.predict_names(IMAGES), net.predict(IMAGES))
 
 
+def test_names_of_another_type_become_text():
+    net, days = network(), [datetime.date(2026, 1, day) for day in (3, 2, 1)]
+    data = nn.Dataset(IMAGES / 255, Y, classes=days, device="numpy")
+    fit(net, data, validation_data=data)
+    assert net.class_names == ("2026-01-03", "2026-01-02", "2026-01-01")
+    assert net.accuracy(data) == net.accuracy((IMAGES / 255, Y))
+    turned = nn.Dataset(IMAGES / 255, 2 - Y, classes=days[::-1], device="numpy")
+    assert net.accuracy(turned) == net.accuracy(data)
+
+
 def test_a_single_output_has_two_names():
     net = nn.Network([6, 1], device="numpy", seed=0)
     fit(net, nn.Dataset(IMAGES / np.float32(255), np.array(["no", "yes"])[Y // 2], classes=["no", "yes"]))
@@ -289,6 +300,18 @@ def test_a_run_that_is_refused_teaches_no_names():
     assert net.schema == Schema()
 
 
+def test_a_snapshot_from_before_the_run_learns_the_names_again():
+    net, data = network(), nn.Dataset(IMAGES, Y, classes=NAMES, scale=255, device="numpy")
+    before = net.snapshot
+
+    def back(run):
+        if len(run.history) == 1:
+            run.network.snapshot = before
+
+    fit(net, data, epochs=3, callbacks=[back])
+    assert (net.epoch, net.schema) == (2, Schema(255, NAMES))
+
+
 def test_a_checkpoint_of_other_classes_is_refused(tmp_path):
     fit(network(), named(), checkpoint=tmp_path / "run")
     assert nn.Network.load(tmp_path / "run").class_names == NAMES
@@ -299,6 +322,17 @@ def test_a_checkpoint_of_other_classes_is_refused(tmp_path):
     net = network()
     fit(net, named(), checkpoint=tmp_path / "run", resume=True, epochs=3)
     assert net.epoch == 3
+    net = network()
+    fit(net, (IMAGES / np.float32(255), Y), checkpoint=tmp_path / "run", resume=True, epochs=4)
+    assert net.class_names == NAMES
+
+
+def test_a_checkpoint_of_other_columns_is_refused(tmp_path):
+    frame = pd.DataFrame(IMAGES[:, :2] / 255, columns=["u", "v"])
+    nets = [nn.Network([6, 2], loss="mean_squared_error", device="numpy", seed=0) for _ in range(2)]
+    fit(nets[0], (IMAGES / 255, frame), checkpoint=tmp_path / "run")
+    with pytest.raises(ValueError, match=r"resume: expected target_names as in .*, \['u', 'v'\], got \['v', 'u'\]"):
+        fit(nets[1], (IMAGES / 255, frame[["v", "u"]]), checkpoint=tmp_path / "run", resume=True, epochs=3)
 
 
 def test_a_schema_says_what_it_knows():
@@ -334,3 +368,42 @@ def test_an_ensemble_with_learning_rates_takes_plain_sgd():
     plain = nn.Ensemble([6, 5, 3], 2, device="numpy", seed=4)
     plain.fit((x, Y), epochs=1)
     assert plain.optimizers == (nn.Adam(), nn.Adam())
+
+
+# columns of targets
+
+
+def test_columns_of_classes_are_told_by_their_names(device):
+    net, frame = network(device), pd.DataFrame(np.eye(3)[Y], columns=NAMES)
+    fit(net, (IMAGES / 255, frame))
+    assert net.class_names == NAMES
+    other = frame[["cat", "ant", "bee"]]
+    wanted = net.loss((IMAGES / 255, Y))
+    for y in (TEXT, frame, other, np.eye(3)[Y]):
+        assert net.loss((IMAGES / 255, y)) == pytest.approx(wanted, rel=1e-6)
+    assert net.loss(nn.Dataset(IMAGES / 255, other, device=device)) == pytest.approx(wanted, rel=1e-6)
+    few = (IMAGES / 255)[Y < 2], frame[["bee", "ant"]][Y < 2]
+    assert net.loss(few) == pytest.approx(net.loss((few[0], Y[Y < 2])), rel=1e-6)
+    for y in (other, frame):
+        for ours, its in zip(net.backprop(IMAGES / 255, y)[1], net.backprop(IMAGES / 255, Y)[1], strict=True):
+            np.testing.assert_allclose(numbers(ours), numbers(its), atol=1e-6)
+    history = fit(net, (IMAGES / 255, other), epochs=1, validation_data=(IMAGES / 255, other))
+    assert net.class_names == NAMES
+    assert history["validation_loss"] == [pytest.approx(net.loss((IMAGES / 255, Y)), rel=1e-6)]
+
+
+@pytest.mark.parametrize(("loss", "task"), [("mean_squared_error", None), ("cross_entropy", "multilabel")])
+def test_columns_of_targets_are_told_by_their_names(loss, task):
+    net = nn.Network([6, 2], loss=loss, task=task, device="numpy", seed=0)
+    frame = pd.DataFrame({"u": Y % 2, "v": (Y > 0) * 1.0})
+    fit(net, (IMAGES / 255, frame))
+    assert net.schema.target_names == ("u", "v")
+    wanted, other = net.loss((IMAGES / 255, frame.to_numpy())), frame[["v", "u"]]
+    data = nn.Dataset(IMAGES / 255, other, device="numpy")
+    for given in ((IMAGES / 255, other), data):
+        assert net.loss(given) == pytest.approx(wanted, rel=1e-6)
+    gradients = [net.backprop(IMAGES[0] / 255, y)[1][0] for y in (frame.iloc[0], other.iloc[0], frame.iloc[0].tolist())]
+    np.testing.assert_array_equal(gradients[0], gradients[2])
+    np.testing.assert_array_equal(gradients[1], gradients[2])
+    fit(net, data)
+    assert net.schema.target_names == ("u", "v")

@@ -47,7 +47,8 @@ def read_module(
 def _flattened(place: str, module: Any) -> Iterator[tuple[str, nn.Module]]:
     """The modules that are no sequence of others, each with its place."""
     if isinstance(module, nn.Sequential) and type(module).forward is nn.Sequential.forward:
-        for name, child in module.named_children():
+        names = [name for name, _ in module.named_modules(remove_duplicate=False) if name and "." not in name]
+        for name, child in zip(names, module, strict=True):  # `named_children` leaves out what stands there twice
             yield from _flattened(f"{place}[{name}]" if name.isdecimal() else f"{place}.{name}", child)
     elif isinstance(module, nn.Module) and _reading(module) is not None:
         yield place, module
@@ -132,10 +133,12 @@ class _Reader:
         For rows that were images: where in PyTorch's row each feature of ours stands.
     pads : pair of pairs of int
         Zeros that a `ZeroPad2d` has put around the images, above and below, left and right.
+    gives_logs : bool
+        Whether a `LogSoftmax` has been read, which becomes a softmax and so must be the last.
     """
 
     def __init__(self, input_shape: Shape) -> None:
-        self.assembly, self.pads = Assembly(input_shape), _NO_PADS
+        self.assembly, self.pads, self.gives_logs = Assembly(input_shape), _NO_PADS, False
         self.order: np.ndarray | None = None
 
     @property
@@ -148,6 +151,11 @@ class _Reader:
         if self.pads != _NO_PADS and not isinstance(module, nn.Conv2d):
             raise InvalidValueError(
                 f"expected Conv2d behind ZeroPad2d, got {type(module).__name__}; leave ZeroPad2d out, or use Conv2d"
+            )
+        if self.gives_logs and not isinstance(module, nn.Identity):
+            raise InvalidValueError(
+                f"expected LogSoftmax as the last module, since it becomes a softmax, got {type(module).__name__} "
+                "behind it; train it with Softmax in its place"
             )
         if any(isinstance(parameter, nn.UninitializedParameter) for parameter in module.parameters()):
             raise InvalidValueError(
@@ -344,7 +352,8 @@ def _read_activation(reader: _Reader, module: Any) -> None:
         case nn.GELU():
             _check_settings(module, approximate="tanh")
         case nn.Softplus():
-            _check_settings(module, beta=1)
+            _check_settings(module, beta=1, threshold=20)
+    reader.gives_logs = isinstance(module, nn.LogSoftmax)
     name = next(name for kind, name in ACTIVATIONS.items() if isinstance(module, kind))
     reader.add(layers.Activation(LeakyReLU(module.negative_slope) if name == "leaky_relu" else name))
 

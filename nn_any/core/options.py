@@ -79,9 +79,9 @@ def path(name: str, value: Any, example: str) -> Path:
     return Path(value)
 
 
-def closest(word: str, known: Iterable[str]) -> str:
+def closest(word: Any, known: Iterable[str]) -> str:
     """The words "; did you mean …?" for a word that is not known; "" if none is like it."""
-    like = get_close_matches(word, list(known), n=1)
+    like = get_close_matches(word, list(known), n=1) if isinstance(word, str) else []
     return f"; did you mean {like[0]!r}?" if like and like[0] != word else ""
 
 

@@ -1,6 +1,6 @@
 """Schema: what people call the data of a network, and how these data are stored."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Set
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -70,6 +70,10 @@ def _names(name: str, given: Any) -> tuple[Any, ...]:
     kind, expected = _KINDS[name]
     if isinstance(given, str | bytes) or not isinstance(given, Iterable):
         raise InvalidTypeError(f"{name}: expected a sequence of names, got {given!r}; put it in brackets")
+    if isinstance(given, Set | Mapping):
+        raise InvalidTypeError(
+            f"{name}: expected names in an order, got {type(given).__name__} {given!r:.80}; pass a list of them"
+        )
     names = tuple(each.item() if isinstance(each, np.generic) else each for each in given)
     for each in names:
         if not isinstance(each, kind):

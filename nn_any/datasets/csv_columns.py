@@ -1,7 +1,6 @@
 """The columns of a CSV file that a trained network takes: by their names, or by their places."""
 
 from array import array
-from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -53,6 +52,8 @@ class Wanted:
     """What the columns are called that it predicts."""
     outputs: int = 0
     """How many columns to predict the file must have; 0 if it need not have them."""
+    classes: frozenset[str] = frozenset()
+    """What its classes are called: such text belongs to an example."""
 
 
 def read_columns(path: Path, wanted: Wanted, *, target: str | int | None = None, header: bool | None = None) -> Columns:
@@ -62,7 +63,7 @@ def read_columns(path: Path, wanted: Wanted, *, target: str | int | None = None,
     """
     check_text(path)
     first, *below = [fields for _, fields in islice(rows(path, 1), 2)]
-    named = _has_names(first, below, wanted.names) if header is None else header
+    named = _has_names(first, below, wanted) if header is None else header
     places = None if target is None else [find_target(path, first, target, named)]
     if places is not None and wanted.outputs > 1:
         raise InvalidValueError(
@@ -103,8 +104,9 @@ def read_columns(path: Path, wanted: Wanted, *, target: str | int | None = None,
     return Columns(x, targets, lines, called, tuple(notes))
 
 
-def _has_names(first: list[str], below: list[list[str]], names: Sequence[str] | None) -> bool:
+def _has_names(first: list[str], below: list[list[str]], wanted: Wanted) -> bool:
     """Whether the first line has the names of the columns rather than an example."""
+    names = wanted.names
     kinds, shown = [kind_as_input(field) for field in first], {show_name(field) for field in first}
     if (names and shown >= set(names)) or first[0].lstrip().startswith("#"):
         return True
@@ -113,7 +115,8 @@ def _has_names(first: list[str], below: list[list[str]], names: Sequence[str] | 
         return not names and len(counting) > 2 and counts_up(counting)
     if any(kind_of(name) == TEXT for name in shown.intersection(names or ())):
         return True
-    above = [kind == TEXT and any(kind_as_input(row[i]) != TEXT for row in below) for i, kind in enumerate(kinds)]
+    unlike = [i for i, kind in enumerate(kinds) if kind == TEXT and first[i].strip() not in wanted.classes]
+    above = [any(kind_as_input(row[i]) != TEXT for row in below) for i in unlike]
     return any(above) or all(kind == TEXT or not field.strip() for kind, field in zip(kinds, first, strict=True))
 
 

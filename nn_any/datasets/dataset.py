@@ -49,10 +49,10 @@ class Dataset:
     check_finite : bool
         Look for NaN and infinity in real numbers. False trusts the data.
     feature_names : sequence of str, optional
-        What the columns of x (n, features) are called. Of a frame, the columns of these names are taken, in this order;
-        by default all of them, with their own names.
+        What the columns of x (n, features) are called. If x is a frame, its columns of these names are taken, in this
+        order; by default all of them, with their own names.
     target_names : sequence of str, optional
-        What the columns of y are called, one for labels (n,); of a frame or a series as `feature_names`.
+        What the columns of y are called, one for labels (n,); for a frame or a series as `feature_names`.
 
     Attributes
     ----------
@@ -274,12 +274,6 @@ class Dataset:
                 columns[np.arange(len(places)), places] = 1
                 other.y = self.y @ self.device.asarray(columns, options.dtype_name(self.y.dtype))
         other.class_names, other.classes = names, len(names)
-        return other
-
-    def with_columns_of_classes(self, names: tuple[Any, ...]) -> "Dataset":
-        """The same data, whose columns of `y` are classes of these names rather than targets; it is not checked."""
-        other = copy.copy(self)
-        other.class_names, other.target_names = names, None
         return other
 
     def with_arrays(self, x: Array, y: Array, device: Device | None = None) -> "Dataset":

@@ -51,7 +51,7 @@ def picture_shape(shape: Shape) -> tuple[int, int, int]:
 def read_picture(path: Path, shape: tuple[int, int, int], *, invert: bool = False) -> Picture:
     """A picture of `shape`, (height, width, channels): grey or in colour, resized where it is of another size.
 
-    Of an animation it is the first frame. What is transparent becomes black, or white where `invert` makes that black.
+    It is the first frame of an animation. What is transparent becomes black, or white where `invert` makes that black.
 
     Raises
     ------

@@ -61,26 +61,38 @@ def network_data(specification: Specification, device: Device, name: str, data: 
         feature_names=schema.feature_names,
         target_names=_target_names(specification),
     )
+    _check_no_classes(specification, dataset)
     if not isinstance(data, Dataset) and dataset.class_names and name != "training_data":
         _known_names(specification, dataset.class_names[0])
-    dataset = _with_classes_of(
-        specification, _with_columns_of_classes(specification, _with_features_of(schema, dataset))
-    )
+    dataset = _with_targets_of(specification, _with_classes_of(specification, _with_features_of(schema, dataset)))
     if dataset.scale is None and schema.scale is not None and _is_scaled(dataset.x):
         dataset = dataset.with_scale(schema.scale)
     return dataset
 
 
+def _check_no_classes(specification: Specification, dataset: Dataset) -> None:
+    """A network that tells no classes apart gets no labels of classes that have names: their numbers say nothing."""
+    if specification.task == "classification" or dataset.class_names is None or not dataset.has_labels:
+        return
+    expected = "columns of 0 and 1" if specification.is_multilabel else "numbers"
+    names = ", ".join(map(repr, dataset.class_names))
+    raise InvalidValueError(
+        f"y: expected {expected} for {specification.task}, got labels of the classes {names:.200}; build the network "
+        "for classification, or give their numbers: nn_any.Dataset(dataset.x, dataset.y)"
+    )
+
+
 def learned_schema(specification: Specification, dataset: Dataset) -> Schema:
     """The network's schema after it has been trained on these data; what they do not say stays."""
     known, names, targets = specification.schema, dataset.class_names, dataset.target_names
-    columns = 1 if dataset.has_labels else dataset.y.shape[1]
-    if targets is not None and columns != (1 if specification.task == "classification" else specification.outputs):
-        targets = None
+    columns = 1 if dataset.has_labels else int(dataset.y.shape[1])
+    fits = columns == (1 if dataset.has_labels else specification.outputs)  # else the shape is refused below
     if specification.task == "multilabel":
-        names, targets = None, targets or names
-    elif specification.task == "classification" and not dataset.has_labels:
-        names = names if columns == specification.outputs else None
+        names, targets = None, (targets or names) if fits else None
+    elif specification.task == "classification" and columns > 1:
+        names, targets = (names or targets) if fits else None, None  # a column a class
+    elif specification.is_regression and not fits:
+        targets = None
     elif dataset.one_class:  # which is refused before it is learnt
         names = None
     elif names is not None and len(names) != specification.classes:
@@ -122,25 +134,15 @@ def _with_features_of(schema: Schema, dataset: Dataset) -> Dataset:
     return dataset.with_columns([its.index(name) for name in own])
 
 
-def _with_columns_of_classes(specification: Specification, dataset: Dataset) -> Dataset:
-    """The data set whose columns of y are classes, if they have names and the network tells classes apart."""
-    columns, own = dataset.target_names, specification.schema.class_names
-    if specification.task != "classification" or dataset.class_names is not None or columns is None:
-        return dataset
-    if dataset.has_labels or len(columns) == 1:
-        return dataset
-    known: dict[str, Any] = {str(name): name for name in own or columns}
-    if unknown := [name for name in columns if name not in known]:
-        raise InvalidValueError(
-            f"y: expected columns called as the classes of the network, {', '.join(map(repr, known)):.200}, got "
-            f"{unknown[0]!r}; rename the columns, or pass them in that order as an array, y.to_numpy()"
-        )
-    return dataset.with_columns_of_classes(tuple([known[name] for name in columns]))
-
-
 def _with_classes_of(specification: Specification, dataset: Dataset) -> Dataset:
-    """The data set with its classes numbered as the network numbers them, if both have names."""
-    own, its = specification.schema.class_names, dataset.class_names
+    """The data set with its classes numbered as the network numbers them, if both have names.
+
+    Columns of targets, a class each, that come from a frame have its names.
+    """
+    own, columns = specification.schema.class_names, dataset.target_names
+    its = None if dataset.class_names is None else tuple(map(_plain, dataset.class_names))
+    if own is not None and its is None and columns is not None and not dataset.has_labels:
+        its = _classes_of_columns(own, columns)
     if own is None or its is None or own == its:
         return dataset
     if unknown := [name for name in its if name not in own]:
@@ -148,7 +150,38 @@ def _with_classes_of(specification: Specification, dataset: Dataset) -> Dataset:
             f"classes: expected some of the network's, {', '.join(map(repr, own)):.200}, got {unknown[0]!r}; leave its "
             "examples out, or train a network that knows it"
         )
+    dataset = dataset.with_arrays(dataset.x, dataset.y)
+    dataset.class_names = its
     return dataset.with_classes(own)
+
+
+def _classes_of_columns(own: tuple[Any, ...], columns: tuple[str, ...]) -> tuple[Any, ...]:
+    """Which of the network's classes columns of targets are, by their names; a single column is none of them."""
+    if len(columns) == 1:
+        return own
+    known = {str(name): name for name in own}
+    if unknown := [name for name in columns if name not in known]:
+        raise InvalidValueError(
+            f"y: expected columns named as the network's classes, {', '.join(known):.200}, got {unknown[0]!r}; rename "
+            "the columns, or pass an array without names, a column a class in that order"
+        )
+    return tuple([known[name] for name in columns])
+
+
+def _with_targets_of(specification: Specification, dataset: Dataset) -> Dataset:
+    """The data set with its columns of targets in the order of the network's, if both have names and are several."""
+    own, its = _target_names(specification), dataset.target_names or dataset.class_names
+    if own is None or its is None or own == its or len(own) == 1 or dataset.has_labels:
+        return dataset
+    if missing := [name for name in own if name not in its]:
+        raise InvalidValueError(
+            f"y: expected the columns {', '.join(own):.200}, got none named {missing[0]!r}; rename the columns, or "
+            "pass an array without names"
+        )
+    places = np.array([its.index(name) for name in own])
+    other = dataset.with_arrays(dataset.x, taken(dataset.y, places, dataset.device, axis=1))
+    other.target_names, other.class_names = own, None
+    return other
 
 
 def weighted(specification: Specification, dataset: Dataset, sample_weight: Any, class_weight: Any) -> Dataset:
@@ -185,13 +218,15 @@ def own_array(
 def plain_targets(specification: Specification, y: Any) -> Any:
     """`y` without frames and without text: labels that are text by their places among the network's names."""
     if (frame := read_frame("y", y)) is not None:
-        names = _target_names(specification)
-        if specification.task == "classification" and frame.names is not None and len(frame.names) > 1:
-            own = [str(name) for name in specification.schema.class_names or ()]
-            names = tuple(own) if sorted(own) == sorted(frame.names) else None
-        y = frame.select(names).targets()[0]
+        own, names = specification.schema.class_names, _target_names(specification)
+        several = names is not None and len(names) > 1  # then a series is a row of a frame
+        y = frame.select(names).entries(names if several else None).targets()[0]
+        if own is not None and frame.names is not None and len(frame.names) > 1 and y.ndim == 2:
+            columns = [own.index(name) for name in _classes_of_columns(own, frame.names)]
+            given, y = y, np.zeros((len(y), len(own)), y.dtype)
+            y[:, columns] = given
     labels = [y] if isinstance(y, str) else text_labels(y)
-    if specification.is_regression or labels is None:
+    if specification.task != "classification" or labels is None:
         return y
     places = number_labels(labels, _known_names(specification, labels[0]))[0]
     return places[0] if isinstance(y, str) else places

@@ -12,7 +12,7 @@ from nn_any.backends import Device
 from nn_any.core.errors import DataFileError, InvalidValueError
 from nn_any.core.specification import Specification
 from nn_any.datasets.csv_columns import Columns, Wanted, read_columns
-from nn_any.datasets.csv_lines import number_of
+from nn_any.datasets.csv_lines import list_names, number_of
 from nn_any.datasets.dataset import Dataset
 from nn_any.datasets.image_file import SUFFIXES as PICTURES
 from nn_any.datasets.image_file import picture_shape, read_picture
@@ -150,7 +150,8 @@ def _check_kind(name: str, path: Path, *suffixes: str) -> str:
 
 def _wanted(specification: Specification) -> Wanted:
     schema = specification.schema
-    return Wanted(math.prod(specification.input_shape), schema.feature_names, schema.target_names)
+    classes = frozenset(map(str, schema.class_names or ()))
+    return Wanted(math.prod(specification.input_shape), schema.feature_names, schema.target_names, classes=classes)
 
 
 def _as_stored(x: np.ndarray, specification: Specification) -> tuple[np.ndarray, tuple[str, ...]]:
@@ -168,8 +169,10 @@ def _read_pictures(path: Path, specification: Specification, invert: bool, white
     except InvalidValueError as error:
         raise DataFileError(f"{path}: {error}") from error
     picture, notes = read_picture(path, shape, invert=invert), list[str]()
+    if (names := specification.schema.feature_names) is not None:
+        notes.append(f"its pixels are taken for the inputs {list_names(list(names), 4)}, row by row")
     if specification.schema.scale is None and white is None:
-        notes = ["white is 1: the model does not say what it was in training; --white 255 if it was 255"]
+        notes += ["white is 1: the model does not say what it was in training; --white 255 if it was 255"]
     pixels = picture.pixels * np.float32(1 if white is None else white)
     return Inputs(pixels.reshape(1, *specification.input_shape), (*picture.notes, *notes))
 
@@ -235,7 +238,10 @@ def _unscaled(x: np.ndarray, specification: Specification) -> tuple[str, ...]:
 
 def _as_dataset(x: np.ndarray, y: np.ndarray, specification: Specification, device: Device) -> Dataset:
     """Inputs and targets as a network has them."""
-    schema, classes = specification.schema, None
+    schema = specification.schema
+    classes: int | list[Any] | None = None
     if specification.task == "classification":
         classes = list(schema.class_names) if schema.class_names is not None else specification.classes
+    elif specification.is_multilabel:
+        classes = specification.outputs  # or else the file is split otherwise than for training
     return Dataset(x, y, classes=classes, scale=schema.scale if x.dtype.kind in "iu" else None, device=device)

@@ -46,7 +46,10 @@ def read_keras(model: Any, loss: Any = None, task: str | None = None, seed: int 
 
 
 def _is_sequential(model: Any) -> bool:
-    return any(kind.__module__.startswith("keras.") and kind.__name__ == "Sequential" for kind in type(model).__mro__)
+    """Whether it is a row of layers, and computes as such."""
+    kinds = type(model).__mro__
+    own = next((kind for kind in kinds if kind.__module__.startswith("keras.") and kind.__name__ == "Sequential"), None)
+    return own is not None and type(model).call is vars(own)["call"]
 
 
 def _input_shape(model: Any) -> Shape:

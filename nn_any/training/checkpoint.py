@@ -227,7 +227,9 @@ class Checkpoint(Callback):
                 callback.restore(run, {name: value for name, value in kept.items() if name != "type"} | arrays)
             order = training.get("columns", run.columns)  # the file's text is sorted; version 0.1.0 has no order
             for record in training["history"]:
-                run.history.append({name: record[name] for name in (*order, *record) if name in record})
+                run.history.append(
+                    {name: _from_json(name, record[name]) for name in (*order, *record) if name in record}
+                )
             run.stop = training["stop"]
             if training.get("best_of", best_of := [self.best, self._up]) == best_of:  # version 0.1.0 has none
                 self._best_value = training["best"]
@@ -320,7 +322,8 @@ class Checkpoint(Callback):
         own = json.loads(json.dumps(describe(snapshot)))
         mine, its = self._settings | _kind(own), training["settings"] | _kind(about)
         schemas = own.get("schema", {}), about.get("schema", {})
-        for name in ("scale", "class_names", "feature_names"):
+        columns = () if snapshot.specification.task == "classification" else ("target_names",)
+        for name in ("scale", "class_names", "feature_names", *columns):
             if all(name in schema for schema in schemas):  # older files have none
                 mine[name], its[name] = (schema[name] for schema in schemas)
         for name in mine | its:
@@ -364,6 +367,11 @@ def _to_json(value: Any) -> Any:
     return value.tolist() if isinstance(value, np.generic | np.ndarray) else str(value)
 
 
+def _from_json(column: str, value: Any) -> Any:
+    """What a column of the history has had, from JSON: a list is an array, but for numbers of an ensemble's members."""
+    return np.asarray(value) if isinstance(value, list) and not column.startswith("member_") else value
+
+
 def _describe_training(snapshot: Snapshot, device: Device) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     """Where training stands beyond the weights: as JSON can hold it, and as arrays on the host."""
     progress, optimizer_state = snapshot.progress, join(device, snapshot.blocks).optimizer_state
@@ -386,7 +394,8 @@ def _read_snapshot(
     """The snapshot that a checkpoint holds, of a network like that of `snapshot`."""
     training = about["training"]
     its, progress = read_description(about)
-    specification = snapshot.specification
+    known = {name: value for name, value in vars(snapshot.specification.schema).items() if value is not None}
+    specification = snapshot.specification.with_schema(replace(its.schema, **known))
     if specification.members is None or its.members is None:
         specification = replace(specification, seed=its.seed)
     else:

@@ -121,8 +121,9 @@ def run_plan(
 
     def train_epoch(pause: Callable[[], None]) -> None:
         before.clear()  # nothing is refused from here on, and the old parameters can be freed
-        if network.snapshot is not own.pop():  # a callback's may have measured nothing
-            network.snapshot = with_measurements(network.snapshot, device, plan.examples)
+        if (given := network.snapshot) is not own.pop():  # a callback's may have measured nothing, and know no names
+            named = given.specification.with_schema(plan.specification.schema)
+            network.snapshot = with_measurements(given._replace(specification=named), device, plan.examples)
         _train_epoch(run, runner, engines, plan, pause)
         own.append(network.snapshot)
 

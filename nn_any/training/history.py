@@ -8,6 +8,8 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from nn_any.core.errors import InvalidKeyError
 from nn_any.core.options import closest
 from nn_any.core.state import Record
@@ -83,18 +85,17 @@ class History:
     def to_csv(self, path: str | PathLike[str]) -> None:
         """Write a line an epoch, with the columns' names first: whole, or not at all.
 
-        A column that has a number for each member of an ensemble becomes as many: ``member_loss[0]``, … What an epoch
-        does not have is left blank.
+        A column that has a number for each member of an ensemble, or for each output, becomes as many:
+        ``member_loss[0]``, … What an epoch does not have is left blank.
         """
         columns: dict[str, list[Any]] = {}
-        for name, values in self.to_dict().items():
-            there = [name in record for record in self.records]
-            several = _is_of_members(name, values[0])
-            parts = (
-                {f"{name}[{i}]": one for i, one in enumerate(zip(*values, strict=True))} if several else {name: values}
-            )
-            for part, cells in parts.items():
-                columns[part] = [cell if has else "" for cell, has in zip(cells, there, strict=True)]
+        for name in self.columns:
+            first = next(record[name] for record in self.records if name in record)
+            if _is_of_members(name, first) or (isinstance(first, np.ndarray) and first.ndim == 1):
+                for i in range(len(first)):
+                    columns[f"{name}[{i}]"] = [record[name][i] if name in record else "" for record in self.records]
+            else:
+                columns[name] = [record.get(name, "") for record in self.records]
         with StringIO(newline="") as text:
             writer = csv.writer(text)
             writer.writerow(columns)

@@ -68,7 +68,7 @@ def runner(
     """What runs some of the steps: ``(state, start, stop) -> (state, losses)``, as `Engine.run` does.
 
     The order is (steps, batch) on the host, or (steps, m, batch) for an ensemble; `rates` are as `Engine.run` takes
-    them. Of segments of `size` steps each begins a new chunk of `Rows`.
+    them. Each segment of `size` steps begins a new chunk of `Rows`.
     """
     dtype = device.index_dtype if data[0].shape[0] < 2**31 else device.integer_dtype
     if isinstance(data[0], Rows):

@@ -131,6 +131,17 @@ def test_every_module_that_is_read_has_been_tried():
     assert tried >= set(reading._READINGS)
 
 
+def test_a_module_that_stands_in_several_places():
+    torch.manual_seed(0)
+    relu, inner = tn.ReLU(), tn.Linear(4, 4)
+    pair = tn.Sequential(inner, relu)
+    module = tn.Sequential(tn.Linear(5, 4), relu, pair, pair, inner, relu, tn.Linear(4, 3), tn.Identity()).eval()
+    net = nn.Network.from_torch(module, loss="mean_squared_error")
+    assert [layer.activation.name for layer in net.layers] == ["relu"] * 4 + ["linear"]
+    x = torch.randn(ROWS, 5)
+    assert_equal(net.feedforward(x.numpy()), outputs(module, x))
+
+
 @pytest.mark.parametrize("name", ["padding", "behind flatten", "normal images", "standardised"])
 def test_float64(name):
     module, x = trained(name, torch.float64)

@@ -185,6 +185,10 @@ def test_answers_of_yes_or_no(capsys):
     given = [[each[name] for each in found["each_output"]] for name in ("precision", "recall", "f1", "examples")]
     np.testing.assert_allclose(given, scores)
     assert "with all outputs right" in call(capsys, "evaluate", "run", "tags.npz")[0]
+    with open("run/run.json") as file:
+        trained = json.load(file)
+    found = json.loads(call(capsys, "evaluate", "run", "tags.npz", "--part", "test", "--json")[0])
+    assert found["loss"] == pytest.approx(trained["test_loss"], rel=1e-6)
 
 
 @pytest.mark.parametrize("scale", [16.0, None])

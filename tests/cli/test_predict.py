@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from cli_tools import NN_ANY, call, on_terminal, posix
+from PIL import Image
 from sklearn import datasets
 
 import nn_any as nn
@@ -81,6 +82,22 @@ def test_the_target_without_a_name_is_left_out_when_told(wine, capsys):
     out, err = call(capsys, "predict", wine.run, "new.csv", "--target", "-1", "--no-probabilities")
     assert out.splitlines() == ["grape", *["barolo"] * 4]
     assert err == "new.csv: column 14 left out: what the network predicts\n"
+
+
+@pytest.mark.parametrize(
+    "classes", [["A", "?", "?"], ["A", "1", "B"], ["1", "?", "B"], ["?", "?", "?"], ["A", "B", "1"]]
+)
+def test_a_class_in_the_first_line_is_no_name(capsys, classes):
+    x = np.random.default_rng(0).normal(size=(30, 2)).round(3)
+    kinds = np.array(["A", "B", "1"] * 10)
+    pd.DataFrame(x).assign(kind=kinds).to_csv("known.csv", index=False, header=False)
+    call(capsys, "train", "--data", "known.csv", "--epochs", "1", "--quiet", "--output", "run")
+    pd.DataFrame(x[:3]).assign(kind=classes).to_csv("new.csv", index=False, header=False)
+    out, _ = call(capsys, "predict", "run", "new.csv", "--target", "-1")
+    net = nn.Network.load("run/model.safetensors", device="numpy")
+    assert [row["prediction"] for row in rows(out)] == net.predict_names(x[:3].astype("float32")).tolist()
+    found = json.loads(call(capsys, "evaluate", "run", "known.csv", "--json")[0])
+    assert (found["examples"], found["accuracy"]) == (30, net.accuracy((x.astype("float32"), kinds)))
 
 
 @pytest.mark.parametrize(
@@ -213,6 +230,15 @@ def test_answers_of_a_multilabel_network(capsys):
     np.testing.assert_array_equal(given, net.predict(x[:5]))
     listed = json.loads(call(capsys, "predict", "named.safetensors", "new.npy", "--json")[0])["predictions"]
     assert [tuple(row["prediction"]) for row in listed] == net.predict_names(x[:5])
+
+
+def test_a_picture_for_a_table_is_told(capsys):
+    net = nn.Network([4, 2], loss="log_likelihood", device="numpy", seed=0)
+    net.schema = nn.Schema(scale=255, feature_names=["a", "b", "c", "d"])
+    net.save("net.safetensors")
+    Image.fromarray(np.arange(4, dtype="uint8").reshape(2, 2)).save("small.png")
+    _, err = call(capsys, "predict", "net.safetensors", "small.png")
+    assert err == "small.png: its pixels are taken for the inputs a, b, c, d, row by row\n"
 
 
 def test_two_classes_of_one_output_have_two_probabilities(capsys):

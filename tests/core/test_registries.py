@@ -167,16 +167,6 @@ def test_what_is_new_and_wrong_fails(tmp_path, kind):
     assert "1 failed" in done.stdout
 
 
-def test_the_names_of_tests_are_the_same_in_every_process(tmp_path):
-    """So that several processes can share a run, as with ``pytest -n 2``."""
-    runs = [pytest_in(tmp_path, "--collect-only", TESTS).stdout.splitlines() for _ in range(2)]
-    ids = [[line for line in run if "::" in line] for run in runs]
-    assert len(ids[0]) > 1000
-    assert ids[0] == ids[1]
-    assert not [name for name in ids[0] if " at 0x" in name]
-    assert len(set(ids[0])) == len(ids[0])
-
-
 @pytest.mark.parametrize(
     ("arguments", "meant"),
     [

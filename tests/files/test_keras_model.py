@@ -116,6 +116,22 @@ def test_every_layer_and_activation(trained, name):
     assert_equal(net.feedforward(x), predict(model, x))
 
 
+def test_a_model_that_computes_something_else(keras):
+    class Doubled(keras.Sequential):
+        def call(self, inputs, training=None, mask=None):
+            return 2 * super().call(inputs)
+
+    class Named(keras.Sequential):
+        pass
+
+    layers = [keras.Input((5,)), keras.layers.Dense(3, activation="softmax")]
+    for model in (Doubled(layers), keras.Sequential([layers[0], Doubled(layers)])):
+        with pytest.raises(nn.InvalidTypeError, match="got .*Doubled"):
+            nn.Network.from_keras(model)
+    x, model = np.ones((2, 5), "float32"), Named(layers)
+    assert_equal(nn.Network.from_keras(model).feedforward(x), predict(model, x))
+
+
 def test_every_layer_has_been_tried(keras):
     tried = {"InputLayer"}  # which `Sequential` does not list
     for _, make in MODELS.values():

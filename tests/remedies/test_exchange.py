@@ -239,6 +239,19 @@ def test_zeros_in_front_of_no_convolution(refused, modules):
 
 
 @place(
+    "backends/_torch_reading.py _Reader.read: expected LogSoftmax as the last module, since it",
+    "module[2]: expected LogSoftmax as the last module, since it becomes a softmax, got Linear",
+    "train it with Softmax in its place",
+)
+def test_logarithms_of_classes_within_a_module(refused, modules):
+    first, logs, last = modules.Linear(4, 3), modules.LogSoftmax(dim=1), modules.Linear(3, 2)
+    with refused:
+        nn.Network.from_torch(modules.Sequential(first, logs, last), loss="mean_squared_error")
+    nn.Network.from_torch(modules.Sequential(first, logs, modules.Identity()))
+    nn.Network.from_torch(modules.Sequential(first, modules.Softmax(dim=1), last), loss="mean_squared_error")
+
+
+@place(
     "backends/_torch_reading.py _Reader.read: expected a module with parameters, got {} before",
     "module[0]: ",
     "call the module on a batch first",
@@ -286,6 +299,7 @@ def test_settings_that_are_not_known(refused, modules):
         (partial(modules.Flatten), "start_dim", 1, 2),
         (partial(modules.Flatten), "end_dim", -1, 2),
         (partial(modules.Softplus), "beta", 1, 2),
+        (partial(modules.Softplus), "threshold", 20, 1),
     ]:
         with pytest.raises(nn.InvalidValueError, match=f"module.0.: .*train it with {name}={wanted!r}"):
             read(make(**{name: other}))

@@ -45,7 +45,7 @@ def test_a_gap_in_a_frame(refused):
 
 
 @place(
-    "backends/frames.py Frame._places: {}: expected a column for each feature, got {}",
+    "backends/frames.py Frame._places: {}: expected a column for each {}, got {} missing",
     "got 1 missing ('petal length'), and the closest names are 'petal_length'",
     "rename columns with x.rename({'petal_length': 'petal length'})",
 )
@@ -56,6 +56,16 @@ def test_a_column_of_another_name(refused):
     with refused:
         net.predict(x)
     np.testing.assert_array_equal(net.predict(x.rename({"petal_length": "petal length"})), net.predict(X))
+
+
+def test_a_column_of_targets_of_another_name():
+    net = nn.Network([2, 2], loss="mean_squared_error", device="numpy", seed=0)
+    net.fit((FRAME, FRAME), epochs=1)
+    y = FRAME.set_axis(["u", "v"], axis=1)
+    message = "for each target, .* add them, or pass arrays, whose columns have no names: y.to_numpy()"
+    with pytest.raises(KeyError, match=message.replace("()", r"\(\)")):
+        net.loss((X, y))
+    assert net.loss((X, y.to_numpy())) == net.loss((X, X))
 
 
 @place(

@@ -26,6 +26,17 @@ def test_one_name(refused):
     nn.Schema(class_names=["cat"])
 
 
+@place(
+    "core/schema.py _names: {}: expected names in an order, got {} {}; pass a",
+    "class_names: expected names in an order, got set",
+    "pass a list of them",
+)
+def test_names_in_no_order(refused):
+    with refused:
+        nn.Schema(class_names={"cat", "dog"})
+    assert nn.Schema(class_names=["cat", "dog"]).class_names == ("cat", "dog")
+
+
 @place("core/schema.py _names: {}: expected {}, got {}; convert it with str(...)", "feature_names", "str(...)")
 def test_a_name_that_is_no_text(refused):
     with refused:
@@ -133,20 +144,6 @@ def test_text_labels_of_too_few_classes(refused, net):
 
 
 @place(
-    "datasets/network_input.py _with_columns_of_classes: y: expected columns called as the classes of the",
-    "y",
-    "rename the columns, or pass them in that order as an array, y.to_numpy()",
-)
-def test_columns_of_other_classes(refused, net):
-    net.fit((X, TEXT), epochs=1)
-    y = pd.get_dummies(pd.Series(TEXT), prefix="kind")
-    with refused:
-        net.accuracy((X, y))
-    assert net.accuracy((X, y.rename(columns=lambda name: name[5:]))) == net.accuracy((X, TEXT))
-    assert net.accuracy((X, y.to_numpy())) == net.accuracy((X, TEXT))
-
-
-@place(
     "datasets/network_input.py _with_features_of: x: expected the columns {}, got none named {};",
     "x",
     "rename the columns",
@@ -157,6 +154,48 @@ def test_other_columns_than_the_network_knows(refused, net):
         net.loss(nn.Dataset(X, Y, feature_names=list("abce")))
     net.loss(nn.Dataset(X, Y, feature_names=list("abcd")))
     net.loss((X, Y))
+
+
+@place(
+    "datasets/network_input.py _with_targets_of: y: expected the columns {}, got none named {};",
+    "y: expected the columns u, v, got none named 'v'",
+    "pass an array without names",
+)
+def test_other_targets_than_the_network_knows(refused):
+    net = nn.Network([4, 2], loss="mean_squared_error", seed=0)
+    net.schema = nn.Schema(target_names=["u", "v"])
+    with refused:
+        net.loss(nn.Dataset(X, X[:, :2], target_names=["u", "w"]))
+    assert net.loss(nn.Dataset(X, X[:, :2], target_names=["u", "v"])) == net.loss(nn.Dataset(X, X[:, :2]))
+
+
+@place(
+    "datasets/network_input.py _classes_of_columns: y: expected columns named as the network's",
+    "y: expected columns named as the network's classes, ant, bee, cat, got 'dog'",
+    "rename the columns, or pass an array without names, a column a class in that order",
+)
+def test_columns_of_other_classes(refused, net):
+    net.schema = nn.Schema(class_names=NAMES)
+    one_hot = pd.DataFrame(np.eye(3)[Y], columns=["ant", "bee", "dog"])
+    with refused:
+        net.accuracy((X, one_hot))
+    assert net.accuracy((X, one_hot.rename(columns={"dog": "cat"}))) == net.accuracy((X, Y))
+    assert net.accuracy((X, one_hot.to_numpy())) == net.accuracy((X, Y))
+
+
+@place(
+    "datasets/network_input.py _check_no_classes: y: expected {} for {}, got labels of the classes",
+    "y: expected numbers for regression, got labels of the classes 'ant', 'bee', 'cat'",
+    "nn_any.Dataset(dataset.x, dataset.y)",
+)
+def test_named_classes_for_numbers(refused, net):
+    other, dataset = nn.Network([4, 1], loss="mean_squared_error"), nn.Dataset(X, TEXT)
+    with refused:
+        other.fit(dataset, epochs=1)
+    with pytest.raises(nn.InvalidValueError, match="expected numbers for regression"):
+        other.loss(dataset)
+    other.fit(nn.Dataset(dataset.x, dataset.y), epochs=1)
+    net.fit(dataset, epochs=1)
 
 
 @place(

@@ -56,6 +56,8 @@ def test_columns_that_only_some_epochs_have(tmp_path, several, first):
         KeyError, match="expected one of .*validation_loss.*, got 'val_loss'; did you mean 'validation_loss'"
     ):
         history["val_loss"]
+    with pytest.raises(KeyError, match=r"expected one of .*validation_loss.*, got -1"):
+        history[-1]
 
 
 def test_the_order_of_columns_stays(tmp_path):
