@@ -64,6 +64,20 @@ def test_training_goes_on_with_raw_images(device):
         np.testing.assert_array_equal(numbers(ours), numbers(its))
 
 
+def test_real_numbers_that_are_not_divided_are_mentioned():
+    net, other = network(), network()
+    fit(net, nn.Dataset(IMAGES, Y, scale=255))
+    fit(other, (IMAGES, Y))
+    for call in (net.predict, lambda x: net.accuracy((x, Y)), lambda x: net.predict(x[0])):
+        with pytest.warns(
+            UserWarning, match="x: expected real numbers divided by 255, .*; pass integers, .* or x / 255"
+        ):
+            call(IMAGES.astype("float64"))
+        call(IMAGES)
+        call(IMAGES / np.float32(255))
+    other.predict(IMAGES.astype("float64"))
+
+
 def test_a_scale_of_the_data_themselves_counts():
     net = network()
     fit(net, nn.Dataset(IMAGES, Y, scale=255))

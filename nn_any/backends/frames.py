@@ -235,7 +235,9 @@ class Frame:
             found = f"it has {', '.join(map(repr, own[:_SHOWN])) or 'no columns'}{', …' if len(own) > _SHOWN else ''}"
             remedy = "add them to the row" if self.is_series else "add them, or rename columns"
             dummies = [name for name in missing if _is_dummy(name, names)]
-            if dummies and not self.is_series:
+            if self.name == "y" and not self.is_series:
+                remedy = "add them, or pass arrays, whose columns have no names: y.to_numpy()"
+            elif dummies and not self.is_series:
                 added = ", ".join(f"{name!r}: 0" for name in dummies)
                 add = "with_columns" if self.polars else "assign"
                 remedy = f"add them, dummies that do not occur as {self.source}.{add}(**{{{added}}})"

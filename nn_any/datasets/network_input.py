@@ -1,6 +1,7 @@
 """Data as a network takes them: arrays that fit its specification, on its device."""
 
 import math
+import warnings
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -9,7 +10,7 @@ from nn_any import validation as check
 from nn_any.backends import Device, frame_columns, is_host, read_frame, to_numpy
 from nn_any.core import options
 from nn_any.core.batches import Preparation
-from nn_any.core.errors import InvalidTypeError, InvalidValueError
+from nn_any.core.errors import InvalidTypeError, InvalidValueError, caller_level
 from nn_any.core.schema import Schema
 from nn_any.core.specification import Specification
 from nn_any.core.typing import Array, Batch, Shape
@@ -65,9 +66,25 @@ def network_data(specification: Specification, device: Device, name: str, data: 
     if not isinstance(data, Dataset) and dataset.class_names and name != "training_data":
         _known_names(specification, dataset.class_names[0])
     dataset = _with_targets_of(specification, _with_classes_of(specification, _with_features_of(schema, dataset)))
-    if dataset.scale is None and schema.scale is not None and _is_scaled(dataset.x):
-        dataset = dataset.with_scale(schema.scale)
+    if dataset.scale is None and schema.scale is not None:
+        if _is_scaled(dataset.x):
+            return dataset.with_scale(schema.scale)
+        if not isinstance(data, Dataset):
+            _warn_of_stored_reals(schema.scale, dataset.x)
     return dataset
+
+
+def _warn_of_stored_reals(scale: float, x: Any) -> None:
+    """Warn of real numbers that look like stored ones, which the scale would have brought to 0 … 1.
+
+    They are looked at where the host has them, so nothing is waited for.
+    """
+    if is_host(x) and check.is_real(x) and (largest := float(np.max(x))) > max(1.5, scale / 2):
+        warnings.warn(
+            f"x: expected real numbers divided by {scale:g}, as the network was trained with, got {largest:g} among "
+            f"them, which are taken as they are; pass integers, which the network divides itself, or x / {scale:g}",
+            stacklevel=caller_level(),
+        )
 
 
 def _check_no_classes(specification: Specification, dataset: Dataset) -> None:
@@ -260,6 +277,8 @@ def own_inputs(specification: Specification, device: Device, x: Any) -> Inputs:
         x = x.toarray() if check.is_sparse(x) else frame_columns("x", x, specification.schema.feature_names)
         array = own_array("x", x, device, specification.dtype)
         array, single = check.check_example_or_inputs("x", array, shape)
+        if specification.schema.scale is not None:
+            _warn_of_stored_reals(specification.schema.scale, array)
     return Inputs(array, specification.schema.scale if _is_scaled(array) else None, single)
 
 

@@ -485,8 +485,8 @@ USE = [
     ),
     Mutant(
         "datasets/network_input.py",
-        "[its.index(name) for name in own]",
-        "[own.index(name) for name in own]",
+        "with_columns([its.index(name) for name in own])",
+        "with_columns([own.index(name) for name in own])",
         "columns in another order are mixed up",
     ),
     Mutant(
