@@ -288,8 +288,9 @@ def check_input_shape(name: str, shape: Shape, input_shape: Shape) -> None:
 
 
 def check_example_or_inputs(name: str, x: Array, input_shape: Shape) -> tuple[Array, bool]:
-    """`x` as a batch (n, *input_shape), and whether it was one example: of the input shape, or flat."""
-    if tuple(x.shape) in (input_shape, (math.prod(input_shape),)):
+    """`x` as a batch (n, *input_shape), and whether it was one example: of the input shape, flat, or a grey image."""
+    grey = input_shape[:-1] if len(input_shape) == 3 and input_shape[-1] == 1 else input_shape
+    if tuple(x.shape) in (input_shape, grey, (math.prod(input_shape),)):
         return _reshaped(x, (1, *input_shape)), True
     return check_inputs(name, x, input_shape), False
 

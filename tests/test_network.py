@@ -333,3 +333,11 @@ def test_exactly_half_is_no(backend):
     net = nn.Network([2, 1], initializer="zeros", device=backend.device)
     assert nn.to_numpy(net.predict([[1.0, 2.0], [3.0, 4.0]])).tolist() == [0, 0]
     assert net.evaluate(([[1.0, 2.0], [3.0, 4.0]], [0, 1])) == 1
+
+
+def test_a_grey_image_needs_no_axis_for_its_channel(backend):
+    net = nn.Network([(3, 4, 1), nn.Flatten(), 2], device=backend.device, seed=0)
+    image = np.random.default_rng(0).random((3, 4))
+    outputs = nn.to_numpy(net.feedforward(image))
+    assert outputs.shape == (2,)
+    np.testing.assert_array_equal(outputs, nn.to_numpy(net.feedforward(image[..., None])))

@@ -15,7 +15,7 @@ from nn_any import metrics
 from nn_any.cli import options
 from nn_any.cli.console import counted, error_console, output_width, print_line, print_text, render, spelled, to_json
 from nn_any.cli.models import class_names, find_model, open_model, output_names, target_name
-from nn_any.datasets.new_examples import Examples, read_examples
+from nn_any.datasets.new_examples import FileExamples, read_examples
 from nn_any.training.display import loss_text
 
 _MOST_CLASSES, _MOST_CONFUSIONS = 20, 10
@@ -68,7 +68,7 @@ def evaluate(
 
 def _load(
     net: nn.Network | nn.Ensemble, data: str, target: str | None, header: str | None, part: str | None
-) -> Examples:
+) -> FileExamples:
     """The examples to evaluate on."""
     if data not in ("digits", "mnist"):
         if Path(data).suffix.lower() not in (".csv", ".npz"):
@@ -89,7 +89,7 @@ def _load(
         notes = ("integers are taken as they are: the model knows no scale",)
     elif net.schema.scale is None:
         notes = (f"integers are divided by {chosen.scale:g}: the model knows no scale",)
-    return Examples(chosen, part, notes)
+    return FileExamples(chosen, part, notes)
 
 
 def _joined(sets: list[nn.Dataset]) -> nn.Dataset:

@@ -66,12 +66,33 @@ def network_data(specification: Specification, device: Device, name: str, data: 
     if not isinstance(data, Dataset) and dataset.class_names and name != "training_data":
         _known_names(specification, dataset.class_names[0])
     dataset = _with_targets_of(specification, _with_classes_of(specification, _with_features_of(schema, dataset)))
+    if not isinstance(data, Dataset):
+        _warn_of_numbers_as_names(schema, data, dataset)
     if dataset.scale is None and schema.scale is not None:
         if _is_scaled(dataset.x):
             return dataset.with_scale(schema.scale)
         if not isinstance(data, Dataset):
             _warn_of_stored_reals(schema.scale, dataset.x)
     return dataset
+
+
+def _warn_of_numbers_as_names(schema: Schema, data: Any, dataset: Dataset) -> None:
+    """Warn of integer labels that may be meant as names, where classes are called by other integers than their numbers.
+
+    They are looked at where the host has them.
+    """
+    names, y = schema.class_names, data[1] if isinstance(data, tuple) and len(data) == 2 else None
+    if names is None or not dataset.has_labels or not is_host(y) or text_labels(y) is not None:
+        return
+    labels = set(np.unique(check.as_array("y", y)).tolist())
+    whole = all(isinstance(name, int) and not isinstance(name, bool) for name in names)
+    if whole and names != (*range(len(names)),) and labels <= set(names):
+        warnings.warn(
+            f"y: expected numbers of classes from 0 on, got {min(labels)} … {max(labels)}, which may be the names "
+            f"{', '.join(map(str, names)):.200} and are taken for numbers; if they are names, pass "
+            "[net.class_names.index(label) for label in y]",
+            stacklevel=caller_level(),
+        )
 
 
 def _warn_of_stored_reals(scale: float, x: Any) -> None:

@@ -26,7 +26,7 @@ SUFFIXES = (".csv", ".npz", ".npy", *PICTURES)
 """How the names of files to predict end."""
 
 
-class Inputs(NamedTuple):
+class FileInputs(NamedTuple):
     """What a file holds to predict from."""
 
     x: np.ndarray
@@ -35,7 +35,7 @@ class Inputs(NamedTuple):
     """What was done to them."""
 
 
-class Examples(NamedTuple):
+class FileExamples(NamedTuple):
     """What a file holds to evaluate a network on."""
 
     data: Dataset
@@ -52,7 +52,7 @@ def read_inputs(
     header: bool | None = None,
     invert: bool = False,
     white: float | None = None,
-) -> Inputs:
+) -> FileInputs:
     """The inputs in a .csv, .npz, .npy, .png or .jpg file, as a network takes them.
 
     Parameters
@@ -80,7 +80,7 @@ def read_inputs(
     if kind == ".csv":
         columns = read_columns(path, _wanted(specification), target=target, header=header)
         x, notes = _as_stored(columns.x, specification)
-        return Inputs(x, (*columns.notes, *notes))
+        return FileInputs(x, (*columns.notes, *notes))
     x, others = _only_array(path) if kind == ".npz" else (read_npy(path), [])
     left_out = [f"array{'s' * (len(others) > 1)} {', '.join(others[:5])} left out"] if others else []
     with prefix_path(path):
@@ -88,7 +88,7 @@ def read_inputs(
         x, _ = check.check_example_or_inputs("x", x, specification.input_shape)
         if check.is_real(x):
             check.check_finite("x", x)
-    return Inputs(x, (*left_out, *_unscaled(x, specification)))
+    return FileInputs(x, (*left_out, *_unscaled(x, specification)))
 
 
 def read_examples(
@@ -99,7 +99,7 @@ def read_examples(
     target: str | int | None = None,
     header: bool | None = None,
     part: str | None = None,
-) -> Examples:
+) -> FileExamples:
     """The examples of a .csv or .npz file to evaluate a network on: all, or the part that training has held out.
 
     Classes are numbered as the network numbers them, whatever their order in the file.
@@ -123,9 +123,9 @@ def read_examples(
     with prefix_path(path):
         if part == "all":
             x, y = (np.concatenate(arrays) for arrays in zip(*pairs, strict=True))
-            return Examples(_as_dataset(x, y, specification, device), part, notes)
+            return FileExamples(_as_dataset(x, y, specification, device), part, notes)
         sets = [_as_dataset(x, y, specification, device) for x, y in pairs]
-        return Examples(split_table(*sets)[PARTS.index(part)], part, notes)
+        return FileExamples(split_table(*sets)[PARTS.index(part)], part, notes)
 
 
 def _only_array(path: Path) -> tuple[np.ndarray, list[str]]:
@@ -162,7 +162,7 @@ def _as_stored(x: np.ndarray, specification: Specification) -> tuple[np.ndarray,
     return x.astype(np.int32), (f"whole numbers are divided by {scale:g}, as when the network was trained",)
 
 
-def _read_pictures(path: Path, specification: Specification, invert: bool, white: float | None) -> Inputs:
+def _read_pictures(path: Path, specification: Specification, invert: bool, white: float | None) -> FileInputs:
     """A picture as one example. Reals of 0 … 1 are what the scale makes of the integers that are stored."""
     try:
         shape = picture_shape(specification.input_shape)
@@ -174,7 +174,7 @@ def _read_pictures(path: Path, specification: Specification, invert: bool, white
     if specification.schema.scale is None and white is None:
         notes += ["white is 1: the model does not say what it was in training; --white 255 if it was 255"]
     pixels = picture.pixels * np.float32(1 if white is None else white)
-    return Inputs(pixels.reshape(1, *specification.input_shape), (*picture.notes, *notes))
+    return FileInputs(pixels.reshape(1, *specification.input_shape), (*picture.notes, *notes))
 
 
 def _targets_of(path: Path, columns: Columns, specification: Specification) -> np.ndarray:

@@ -321,6 +321,8 @@ class Checkpoint(Callback):
             training[part]  # a KeyError before anything has changed
         own = json.loads(json.dumps(describe(snapshot)))
         mine, its = self._settings | _kind(own), training["settings"] | _kind(about)
+        if not ("scale" in mine and "scale" in its):  # real numbers have none, and older files do not say
+            mine.pop("scale", None), its.pop("scale", None)
         schemas = own.get("schema", {}), about.get("schema", {})
         columns = () if snapshot.specification.task == "classification" else ("target_names",)
         for name in ("scale", "class_names", "feature_names", *columns):

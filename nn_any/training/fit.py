@@ -115,6 +115,8 @@ def run_plan(
             "shuffle": plan.shuffle,
             "examples": plan.examples.size,
         }
+        if not options.dtype_name(plan.examples.arrays[0].dtype).startswith("float"):
+            settings["scale"] = plan.examples.prepare.scale
         start = checkpoint.open(start, device, settings, plan, epochs, callbacks, resume)
         callbacks = [*callbacks, checkpoint]
     run = TrainingRun(network, history, epochs, plan.columns, callbacks, plan.directions)
