@@ -1,5 +1,7 @@
 """nn_any: neural networks with one copy of the maths, on any array library."""
 
+from typing import TYPE_CHECKING, Any
+
 __version__ = "0.1.0"
 
 from nn_any import datasets, metrics
@@ -48,6 +50,9 @@ from nn_any.training import (
     train_steps,
 )
 
+if TYPE_CHECKING:
+    from nn_any.estimators import MLPClassifier, MLPRegressor
+
 __all__ = [
     "LBFGS",
     "SGD",
@@ -76,6 +81,8 @@ __all__ = [
     "InvalidTypeError",
     "InvalidValueError",
     "LayerNorm",
+    "MLPClassifier",
+    "MLPRegressor",
     "MaxPool2D",
     "ModelFileError",
     "Network",
@@ -108,3 +115,12 @@ __all__ = [
     "train_step",
     "train_steps",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """The estimators, which bring scikit-learn along, once they are asked for."""
+    if name in ("MLPClassifier", "MLPRegressor"):
+        from nn_any import estimators
+
+        return getattr(estimators, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

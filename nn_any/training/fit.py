@@ -98,11 +98,16 @@ def run_plan(
     checkpoint: Checkpoint | None,
     resume: bool,
     engine: str,
+    runner: EpochRunner | None = None,
 ) -> History:
-    """Run the epochs; if anything refuses the run before the first of them, the network is as it was."""
+    """Run the epochs; if anything refuses the run before the first of them, the network is as it was.
+
+    `runner` trains the epochs, by default as the optimizer and the network want it.
+    """
     device, specification = network.device, plan.specification
-    runner = WHOLE_BATCH if plan.optimizer.whole_batch else MINI_BATCHES
-    runner = runner if specification.members is None else MEMBERS
+    if runner is None:
+        runner = WHOLE_BATCH if plan.optimizer.whole_batch else MINI_BATCHES
+        runner = runner if specification.members is None else MEMBERS
     engines = network.training_engines(engine)
     history = History(engines[0].name, str(device))
     before: list[Snapshot] = [network.snapshot]
