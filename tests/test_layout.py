@@ -237,6 +237,8 @@ def test_public_names():
         "InvalidValueError",
         "LBFGS",
         "LayerNorm",
+        "MLPClassifier",
+        "MLPRegressor",
         "MaxPool2D",
         "ModelFileError",
         "Network",

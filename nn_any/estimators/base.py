@@ -1,8 +1,10 @@
 """What the multilayer perceptrons for classes and for numbers have in common."""
 
+import os
 import warnings
 from abc import ABC, abstractmethod
-from itertools import pairwise
+from collections.abc import Callable
+from dataclasses import replace
 from numbers import Integral, Real
 from typing import Any, ClassVar
 
@@ -14,77 +16,85 @@ from sklearn.utils._param_validation import Interval, Options, StrOptions
 from sklearn.utils.validation import _check_sample_weight
 
 from nn_any import evaluation
-from nn_any.backends import Device, is_host, select_device, to_numpy
-from nn_any.core import options, specification
+from nn_any.backends import MODES, Device, is_host, select_device, to_numpy
+from nn_any.core import activations, options, specification
 from nn_any.core.batches import Preparation
 from nn_any.core.errors import caller_level
 from nn_any.core.layers import Dense
 from nn_any.core.state import HostSnapshot, Progress, Snapshot
 from nn_any.datasets.network_input import Examples
-from nn_any.datasets.rows import as_rows, moved
+from nn_any.datasets.rows import Rows, as_rows, moved
+from nn_any.estimators import stack
 from nn_any.estimators.lbfgs import Objective, search
 from nn_any.estimators.steps import Measure
-from nn_any.estimators.stochastic import Convergence, Rates, as_random_state, runner, update_rule
+from nn_any.estimators.stochastic import Convergence, Order, Rates, as_random_state, runner, update_rule
+from nn_any.files import name_tensors
 from nn_any.network import Network
-from nn_any.training import TrainingInterrupted
-from nn_any.training.fit import run_plan
+from nn_any.training import Checkpoint, TrainingInterrupted
+from nn_any.training.fit import as_checkpoint, run_plan
+from nn_any.training.measured import with_measurements
 from nn_any.training.plan import Plan
-from nn_any.training.run import Callback, TrainingRun
+from nn_any.training.run import Callback, TrainingRun, as_callbacks
 from nn_any.training.segments import segment_length
-from nn_any.training.states import placed_snapshot
-
-try:  # scikit-learn 1.6 and later
-    from sklearn.utils.validation import validate_data
-except ImportError:  # pragma: no cover
-
-    def validate_data(estimator: Any, *args: Any, **kwargs: Any) -> Any:
-        """Check data as scikit-learn 1.5 does."""
-        return estimator._validate_data(*args, **kwargs)
-
-
-_ACTIVATIONS = {"identity": "linear", "logistic": "sigmoid", "tanh": "tanh", "relu": "relu"}
-"""What scikit-learn calls the activations of hidden layers, and what they are called here."""
+from nn_any.training.states import initial_snapshot, placed_snapshot, with_tensors
 
 _STOCHASTIC = ("sgd", "adam")
 
+Held = tuple[Any, np.ndarray, np.ndarray | None]
+"""Inputs, targets (n, outputs) and weights of examples that are scored after each epoch."""
 
-class BaseMultilayerPerceptron(BaseEstimator, ABC):
+PARAMETERS: dict[str, list[Any]] = {
+    "hidden_layer_sizes": ["array-like", Interval(Integral, 1, None, closed="left")],
+    "activation": [str, activations.Activation, "array-like"],
+    "solver": [StrOptions({"lbfgs", "sgd", "adam"})],
+    "alpha": [Interval(Real, 0, None, closed="left")],
+    "batch_size": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
+    "learning_rate": [StrOptions({"constant", "invscaling", "adaptive"})],
+    "learning_rate_init": [Interval(Real, 0, None, closed="neither")],
+    "power_t": [Interval(Real, 0, None, closed="left")],
+    "max_iter": [Interval(Integral, 1, None, closed="left")],
+    "shuffle": ["boolean"],
+    "random_state": ["random_state"],
+    "tol": [Interval(Real, 0, None, closed="left")],
+    "verbose": ["verbose"],
+    "warm_start": ["boolean"],
+    "momentum": [Interval(Real, 0, 1, closed="both")],
+    "nesterovs_momentum": ["boolean"],
+    "early_stopping": ["boolean"],
+    "validation_fraction": [Interval(Real, 0, 1, closed="left")],
+    "beta_1": [Interval(Real, 0, 1, closed="left")],
+    "beta_2": [Interval(Real, 0, 1, closed="left")],
+    "epsilon": [Interval(Real, 0, None, closed="neither")],
+    "n_iter_no_change": [Interval(Integral, 1, None, closed="left"), Options(Real, {np.inf})],
+    "max_fun": [Interval(Integral, 1, None, closed="left")],
+    "device": [str, Device, None],
+    "dtype": [StrOptions({"float32", "float64"}), type, np.dtype, None],
+    "engine": [StrOptions(set(MODES))],
+    "dropout": [Interval(Real, 0, 1, closed="left"), "array-like"],
+    "layers": ["array-like", None],
+    "callbacks": ["array-like"],
+    "checkpoint": [str, os.PathLike, Checkpoint, None],
+}
+"""What each parameter of both estimators may be, as scikit-learn checks it."""
+
+
+class BaseMultilayerPerceptron(BaseEstimator, ABC):  # type: ignore[misc]
     """A multilayer perceptron with the parameters and attributes of scikit-learn's.
 
     Subclasses say what the targets are: `_validated`, `_output` and `_validation_score`.
     """
 
-    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
-        "hidden_layer_sizes": ["array-like", Interval(Integral, 1, None, closed="left")],
-        "activation": [StrOptions(set(_ACTIVATIONS))],
-        "solver": [StrOptions({"lbfgs", "sgd", "adam"})],
-        "alpha": [Interval(Real, 0, None, closed="left")],
-        "batch_size": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
-        "learning_rate": [StrOptions({"constant", "invscaling", "adaptive"})],
-        "learning_rate_init": [Interval(Real, 0, None, closed="neither")],
-        "power_t": [Interval(Real, 0, None, closed="left")],
-        "max_iter": [Interval(Integral, 1, None, closed="left")],
-        "shuffle": ["boolean"],
-        "random_state": ["random_state"],
-        "tol": [Interval(Real, 0, None, closed="left")],
-        "verbose": ["verbose"],
-        "warm_start": ["boolean"],
-        "momentum": [Interval(Real, 0, 1, closed="both")],
-        "nesterovs_momentum": ["boolean"],
-        "early_stopping": ["boolean"],
-        "validation_fraction": [Interval(Real, 0, 1, closed="left")],
-        "beta_1": [Interval(Real, 0, 1, closed="left")],
-        "beta_2": [Interval(Real, 0, 1, closed="left")],
-        "epsilon": [Interval(Real, 0, None, closed="neither")],
-        "n_iter_no_change": [Interval(Integral, 1, None, closed="left"), Options(Real, {np.inf})],
-        "max_fun": [Interval(Integral, 1, None, closed="left")],
-    }
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = PARAMETERS
 
     # what subclasses say
 
     @abstractmethod
     def _validated(self, x: Any, y: Any, *, first: bool, incremental: bool) -> tuple[Any, np.ndarray]:
         """Inputs and targets that scikit-learn has checked; the targets, (n,) or (n, outputs), are on the host."""
+
+    @abstractmethod
+    def _validated_held_out(self, x: Any, y: Any) -> tuple[Any, np.ndarray]:
+        """The same of a validation set, once the data that it goes with are known."""
 
     @abstractmethod
     def _output(self) -> tuple[str, str, str, str, Measure]:
@@ -98,8 +108,9 @@ class BaseMultilayerPerceptron(BaseEstimator, ABC):
 
     @property
     def coefs_(self) -> list[np.ndarray]:
-        """The weights of each layer: (inputs, units), NumPy."""
-        return [np.ascontiguousarray(to_numpy(w).T) for w in self._fitted_network().weights]
+        """The weights of each layer: (inputs, units), NumPy; those of convolutions as the network has them."""
+        weights = map(to_numpy, self._fitted_network().weights)
+        return [np.ascontiguousarray(w.T) if w.ndim == 2 else w for w in weights]
 
     @property
     def intercepts_(self) -> list[np.ndarray]:
@@ -108,12 +119,14 @@ class BaseMultilayerPerceptron(BaseEstimator, ABC):
 
     def _fitted_network(self) -> Network:
         try:
-            network: Network = self.__dict__["network_"]
+            network: Network = vars(self)["network_"]
         except KeyError:
             raise AttributeError(f"this {type(self).__name__} is not fitted yet; call fit first") from None
         return network
 
-    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> "BaseMultilayerPerceptron":
+    def fit(
+        self, X: Any, y: Any, sample_weight: Any = None, *, validation_data: Any = None, resume: bool = False
+    ) -> "BaseMultilayerPerceptron":
         """Fit the model to inputs X and targets y.
 
         Parameters
@@ -123,27 +136,53 @@ class BaseMultilayerPerceptron(BaseEstimator, ABC):
             Labels, or numbers to predict.
         sample_weight : array, (n,), optional
             How much each example counts.
+        validation_data : tuple ``(X, y)`` or ``(X, y, sample_weight)``, optional
+            Examples that are scored after each epoch, in `validation_scores_`. With ``early_stopping=True`` they take
+            the place of those that would be split off, and `validation_fraction` does not count.
+        resume : bool
+            If the file of `checkpoint` is there, go on where it stands, until `max_iter` epochs are done in all: the
+            model is that of a fit that was never interrupted. If there is none, begin. It takes an estimator that is
+            not fitted, with an integer `random_state` and otherwise the parameters of the interrupted fit.
 
         Returns
         -------
-        self
+        self : the fitted estimator
+
+        Raises
+        ------
+        ValueError, TypeError
+            If a parameter is not one of those that the class describes, or the data do not fit it or each other.
         """
         self._validate_params()
-        return self._fit(X, y, sample_weight, incremental=False)
+        return self._fit(X, y, sample_weight, incremental=False, validation_data=validation_data, resume=resume)
 
-    def _fit(self, x: Any, y: Any, sample_weight: Any, *, incremental: bool) -> "BaseMultilayerPerceptron":
+    def _fit(
+        self,
+        x: Any,
+        y: Any,
+        sample_weight: Any,
+        *,
+        incremental: bool,
+        validation_data: Any = None,
+        resume: bool = False,
+    ) -> "BaseMultilayerPerceptron":
         sizes = self._hidden_sizes()
         first = not hasattr(self, "coefs_") or not (self.warm_start or incremental)
+        self._check_further(validation_data, resume=resume, first=first)
         x, targets = self._validated(x, y, first=first, incremental=incremental)
         if sample_weight is not None:
             sample_weight = _check_sample_weight(sample_weight, x)
         targets = targets.reshape(len(targets), -1)
         self.n_outputs_ = targets.shape[1]
+        sample_weight = self._weighted(targets, sample_weight, incremental=incremental)
+        held = None if validation_data is None else self._held_out(validation_data)
         random_state = as_random_state(self.random_state)
         if first:
             self._begin(x, sizes, random_state)
         if self.solver in _STOCHASTIC:
-            self._fit_stochastic(x, targets, sample_weight, random_state, incremental=incremental)
+            self._fit_stochastic(
+                x, targets, sample_weight, random_state, incremental=incremental, held=held, resume=resume
+            )
         else:
             self._fit_lbfgs(x, targets, sample_weight)
         if not evaluation.is_finite(self.network_.device, self.network_.params):
@@ -160,47 +199,101 @@ class BaseMultilayerPerceptron(BaseEstimator, ABC):
             raise ValueError(f"hidden_layer_sizes must be > 0, got {sizes}.")
         return [int(size) for size in sizes]
 
+    def _check_further(self, validation_data: Any, *, resume: bool, first: bool) -> None:
+        """Raise an error if parameters that scikit-learn does not have do not go with each other."""
+        stochastic_only = {
+            "validation_data": validation_data is not None,
+            "callbacks": len(self.callbacks) > 0,
+            "checkpoint": self.checkpoint is not None,
+            "dropout": self.layers is None and bool(np.any(np.asarray(self.dropout, dtype=float) > 0)),
+        }
+        given = [name for name, is_given in stochastic_only.items() if is_given]
+        if self.solver not in _STOCHASTIC and given:
+            raise ValueError(
+                f"{given[0]} needs epochs of random steps, and solver={self.solver!r} has none; use solver='adam' or "
+                "'sgd'"
+            )
+        if resume and not (first and isinstance(self.random_state, Integral)):
+            raise ValueError(
+                "resume=True needs an estimator that is not fitted, with an integer random_state, got "
+                f"random_state={self.random_state!r}; use clone(estimator).set_params(random_state=0)"
+            )
+
+    def _weighted(
+        self, targets: np.ndarray, sample_weight: np.ndarray | None, *, incremental: bool
+    ) -> np.ndarray | None:
+        """The weights of examples; classes may have a say in them."""
+        return sample_weight
+
+    def _held_out(self, given: Any) -> Held:
+        """A validation set of the user's own, checked."""
+        if not (isinstance(given, tuple | list) and len(given) in (2, 3)):
+            raise TypeError(f"validation_data must be a tuple (X, y), or (X, y, sample_weight), got {type(given)}")
+        x, targets = self._validated_held_out(*given[:2])
+        weights = _check_sample_weight(given[2], x) if len(given) > 2 else None
+        return x, targets.reshape(len(targets), -1), weights
+
     def _begin(self, x: Any, sizes: list[int], random_state: np.random.RandomState) -> None:
         """The network before the first step, with the weights that scikit-learn would draw."""
         self.n_iter_, self.t_ = 0, 0
         self.out_activation_, output, loss, task, _ = self._output()
-        device = select_device(None) if is_host(x) or _is_sparse(x) else Device.of(x)
+        if self.device is not None:
+            device = select_device(self.device)
+        else:
+            device = select_device(None) if is_host(x) or _is_sparse(x) else Device.of(x)
         dtype = options.dtype_name(x.dtype) if self.solver in _STOCHASTIC else "float64"
-        units = [int(x.shape[1]), *sizes, self.n_outputs_]
-        hidden = [Dense(size, _ACTIVATIONS[self.activation]) for size in sizes]
-        stack = [units[0], *hidden, Dense(self.n_outputs_, output)]
-        self.n_layers_ = len(units)
-        params = []
-        for fan_in, fan_out in pairwise(units):
-            bound = np.sqrt((2.0 if self.activation == "logistic" else 6.0) / (fan_in + fan_out))
-            weights = random_state.uniform(-bound, bound, (fan_in, fan_out))
-            params.append((weights.T, random_state.uniform(-bound, bound, fan_out)))
-        built = specification.build(stack, "linear", "zeros", loss, dtype, 0, task=task)
-        packed = tuple([layer.pack(*arrays) for layer, arrays in zip(built.layers, params, strict=True)])
-        host = HostSnapshot(built, packed, built.initial_layer_state(), Progress())
-        self.network_ = Network(placed_snapshot(host, device), device=device)
+        dtype = dtype if self.dtype is None else options.dtype(self.dtype)
+        owner, features = type(self).__name__, int(x.shape[1])
+        if self.layers is not None:
+            layers = stack.own_stack(owner, self.layers, features, self.n_outputs_, output)
+            seed = random_state.randint(np.iinfo(np.int32).max)
+            built = specification.build(layers, "relu", "glorot_uniform", loss, dtype, seed, task=task)
+            snapshot = initial_snapshot(self._named(built), device)
+        else:
+            kinds = stack.hidden_activations(owner, self.activation, len(sizes))
+            rates = stack.dropout_rates(owner, self.dropout, len(sizes))
+            layers = [features, *stack.hidden_stack(sizes, kinds, rates), Dense(self.n_outputs_, output)]
+            built = specification.build(layers, "linear", "zeros", loss, dtype, 0, task=task)
+            kinds = kinds or stack.hidden_activations(owner, self.activation, 1)
+            params = stack.first_params(built, kinds, random_state)
+            if any(rates):
+                built = replace(built, seed=random_state.randint(np.iinfo(np.int32).max))
+            host = HostSnapshot(self._named(built), params, built.initial_layer_state(), Progress())
+            snapshot = placed_snapshot(host, device)
+        self.network_ = Network(snapshot, device=device)
+        self.n_layers_ = len(self.network_.weights) + 1
         if self.solver in _STOCHASTIC:
             self.loss_curve_: list[float] = []
             self._convergence = Convergence(self.tol, self.n_iter_no_change)
             self.best_loss_ = None if self.early_stopping else np.inf
-            self.validation_scores_ = [] if self.early_stopping else None
-            self.best_validation_score_ = -np.inf if self.early_stopping else None
+            self.validation_scores_: list[float] | None = [] if self.early_stopping else None
+            self.best_validation_score_: float | None = -np.inf if self.early_stopping else None
+
+    def _named(self, built: specification.Specification) -> specification.Specification:
+        """The same network with the names of classes and features that the estimator knows."""
+        classes, features = getattr(self, "classes_", None), getattr(self, "feature_names_in_", None)
+        return built.with_schema(stack.known_names(built, classes, features))
 
     def _examples(self, x: Any, targets: np.ndarray, sample_weight: np.ndarray | None) -> Examples:
         """Data as steps take them."""
         net = self.network_
         device, dtype = net.device, net.dtype
-        rows = moved(as_rows("X", x) if _is_sparse(x) else x, device, dtype)
-        arrays = (rows, device.asarray(targets, dtype))
+        rows = _as_inputs(moved(as_rows("X", x) if _is_sparse(x) else x, device, dtype), net)
+        arrays: tuple[Any, ...] = (rows, device.asarray(targets, dtype))
         if sample_weight is not None:
             arrays = (*arrays, device.asarray(sample_weight, dtype))
         return Examples(arrays, Preparation(dtype, self.n_outputs_))
 
     def _fit_lbfgs(self, x: Any, targets: np.ndarray, sample_weight: np.ndarray | None) -> None:
         net = self.network_
-        objective = Objective(
-            net.snapshot, net.device, self._examples(x, targets, sample_weight), self.alpha, self._output()[4]
-        )
+        for layer, state in zip(net.layers, net.specification.initial_layer_state(), strict=True):
+            if layer.random or (state and layer.measures is None):
+                raise ValueError(
+                    f"layers: {layer!r} needs random steps, and solver='lbfgs' has none; use solver='adam' or 'sgd'"
+                )
+        examples = self._examples(x, targets, sample_weight)
+        net.snapshot = with_measurements(net.snapshot, net.device, examples)
+        objective = Objective(net.snapshot, net.device, examples, self.alpha, self._output()[4])
         result = search(objective, objective.start, maxfun=self.max_fun, maxiter=self.max_iter, gtol=self.tol)
         self.n_iter_, self.loss_ = result.nit, float(result.fun)
         net.snapshot = _with_params(net.snapshot, objective.params(result.x))
@@ -213,6 +306,8 @@ class BaseMultilayerPerceptron(BaseEstimator, ABC):
         random_state: np.random.RandomState,
         *,
         incremental: bool,
+        held: Held | None,
+        resume: bool,
     ) -> None:
         net = self.network_
         if not (incremental and hasattr(self, "_rates")):
@@ -223,20 +318,18 @@ class BaseMultilayerPerceptron(BaseEstimator, ABC):
             net.snapshot = _started_anew(net.snapshot)
         if self.early_stopping and incremental:
             raise ValueError("partial_fit does not support early_stopping=True")
-        kept = None
-        if self.early_stopping:
+        if self.early_stopping and held is None:
             training, validating = self._split(targets, random_state)
             if len(validating) < 2:
                 raise ValueError(
                     "The validation set is too small. Increase 'validation_fraction' or the size of your dataset."
                 )
             weights = sample_weight
-            kept = self._examples(
-                _rows(x, validating), targets[validating], None if weights is None else weights[validating]
-            )
-            kept_targets = targets[validating]
+            held = _rows(x, validating), targets[validating], None if weights is None else weights[validating]
             x, targets = _rows(x, training), targets[training]
             sample_weight = None if weights is None else weights[training]
+        if held is not None and self.validation_scores_ is None:
+            self.validation_scores_, self.best_validation_score_ = [], -np.inf
         examples = self._examples(x, targets, sample_weight)
         n = examples.size
         batch_size = min(200, n) if self.batch_size == "auto" else self.batch_size
@@ -252,19 +345,32 @@ class BaseMultilayerPerceptron(BaseEstimator, ABC):
             net.specification, examples, batch_size, self._rates.rule, self.shuffle, {}, {}, {}, columns, segment
         )
         score = None
-        if kept is not None:
-            held = None if len(kept.arrays) < 3 else to_numpy(kept.arrays[2])
+        if held is not None:
+            kept, kept_targets, kept_weights = self._examples(*held), *held[1:]
 
             def score() -> float:
                 outputs = to_numpy(evaluation.outputs(net.snapshot, net.device, kept.arrays[0]))
-                return self._validation_score(kept_targets, outputs, held)
+                return self._validation_score(kept_targets, outputs, kept_weights)
 
-        follower = _Follower(self, n, plan.steps, score, incremental)
+        checkpoint = None if incremental else as_checkpoint(self.checkpoint, resume)
+        order = Order(random_state)
+        follower = _Follower(
+            self,
+            self._convergence,
+            self._rates,
+            order,
+            n,
+            plan.steps,
+            score,
+            incremental=incremental,
+            remembers=checkpoint is not None,
+        )
         epochs = 1 if incremental else self.max_iter
-        own = runner(random_state, self._rates, self.alpha, self._output()[4])
+        own = runner(order, self._rates, self.alpha, self._output()[4])
         self.n_iter_ = 0
+        following = [follower, *as_callbacks(self.callbacks)]
         try:
-            run_plan(net, plan, epochs, [follower], None, False, "auto", own)
+            run_plan(net, plan, epochs, following, checkpoint, resume, self.engine, own)
         except TrainingInterrupted:
             warnings.warn("Training interrupted by user.", stacklevel=3)
         if follower.best is not None:
@@ -281,15 +387,8 @@ class BaseMultilayerPerceptron(BaseEstimator, ABC):
     def _outputs(self, x: Any) -> np.ndarray:
         """The outputs (n, outputs) for checked inputs."""
         net = self.network_
-        rows = moved(as_rows("X", x) if _is_sparse(x) else x, net.device, net.dtype)
+        rows = _as_inputs(moved(as_rows("X", x) if _is_sparse(x) else x, net.device, net.dtype), net)
         return to_numpy(evaluation.outputs(net.snapshot, net.device, rows))
-
-    def _check_solver(self) -> bool:
-        if self.solver not in ("sgd", "adam"):
-            raise AttributeError(
-                f"partial_fit is only available for stochastic optimizers. {self.solver} is not stochastic."
-            )
-        return True
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
@@ -297,40 +396,102 @@ class BaseMultilayerPerceptron(BaseEstimator, ABC):
         return tags
 
 
+def takes_steps(estimator: Any) -> bool:
+    """Whether an estimator has `partial_fit`; scikit-learn's reason if it has not."""
+    if estimator.solver not in _STOCHASTIC:
+        raise AttributeError(
+            f"partial_fit is only available for stochastic optimizers. {estimator.solver} is not stochastic."
+        )
+    return True
+
+
 class _Follower(Callback):
     """Keeps the curves of a fit, and ends it as scikit-learn does."""
 
-    def __init__(self, estimator: Any, n: int, steps: int, score: Any, incremental: bool) -> None:
+    def __init__(
+        self,
+        estimator: Any,
+        convergence: Convergence,
+        rates: Rates,
+        order: Order,
+        n: int,
+        steps: int,
+        score: Callable[[], float] | None,
+        *,
+        incremental: bool,
+        remembers: bool,
+    ) -> None:
         self._estimator, self._n, self._steps, self._score = estimator, n, steps, score
-        self._incremental = incremental
+        self._convergence, self._rates, self._order, self._incremental = convergence, rates, order, incremental
+        self._remembers, self._kept = remembers, dict[str, Any]()
         self.best: Snapshot | None = None
 
     def on_train_begin(self, run: TrainingRun) -> None:
-        if self._score is not None:
+        if self._score is not None and self._estimator.early_stopping:
             self.best = run.network.snapshot
+        self._remember()
+
+    def state(self) -> dict[str, Any]:
+        """What the estimator was after the last epoch."""
+        return self._kept | (name_tensors(self.best) if self.best is not None else {})
+
+    def restore(self, run: TrainingRun, state: dict[str, Any]) -> None:
+        """Let the estimator be as it was."""
+        own, mine = self._estimator, _settings(self._estimator)
+        for name, its in state.pop("settings").items():
+            if mine.get(name) != its:
+                raise ValueError(
+                    f"resume=True needs the parameters of the interrupted fit, {name}={its}, got {mine.get(name)}; "
+                    "use the same, or another checkpoint"
+                )
+        for name in _CURVES:
+            setattr(own, name, state.pop(name))
+        self._convergence.restore(state.pop("convergence"))
+        self._rates.restore(state.pop("rates"))
+        self._order.restore(state.pop("order"), state.pop("generator"), state.pop("drawn"))
+        if state:
+            self.best = with_tensors("checkpoint", run.network.snapshot, run.network.device, state)
+        self._remember()
+
+    def _remember(self) -> None:
+        """Put down what a checkpoint needs; in mid-epoch the order has been drawn already."""
+        if not self._remembers:
+            return
+        own = self._estimator
+        kept = {name: getattr(own, name, None) for name in _CURVES}
+        kept = {name: list(value) if isinstance(value, list) else value for name, value in kept.items()}
+        self._kept = kept | self._order.state() | {"settings": _settings(own)}
+        self._kept |= {"convergence": self._convergence.state(), "rates": self._rates.state()}
 
     def on_epoch_end(self, run: TrainingRun) -> None:
+        self._hear(run)
+        self._remember()
+
+    def _hear(self, run: TrainingRun) -> None:
         own = self._estimator
-        convergence, rates = own._convergence, own._rates
+        convergence, rates = self._convergence, self._rates
         loss = run.record["loss"]
         own.n_iter_ += 1
         own.loss_, own.t_ = loss, own.t_ + self._n
         own.loss_curve_.append(loss)
         if own.verbose:
             print(f"Iteration {own.n_iter_}, loss = {loss:.8f}")
-        if self._score is None:
-            convergence.hear_loss(loss)
-            own.best_loss_ = convergence.best_loss
-        else:
+        if self._score is not None:
             score = self._score()
             own.validation_scores_.append(score)
             if own.verbose:
                 print(f"Validation score: {score:f}")
+            if score > own.best_validation_score_:
+                own.best_validation_score_ = score
+        if own.early_stopping and self._score is not None:
             if convergence.hear_score(score):
-                own.best_validation_score_, self.best = score, run.network.snapshot
+                self.best = run.network.snapshot
+        else:
+            convergence.hear_loss(loss)
+            own.best_loss_ = convergence.best_loss
         rates.end_epoch(self._steps, own.t_)
         if convergence.is_over:
-            what = "Validation score" if self._score is not None else "Training loss"
+            what = "Validation score" if own.early_stopping else "Training loss"
             message = f"{what} did not improve more than tol={own.tol:f} for {own.n_iter_no_change} consecutive epochs."
             lowered = rates.stop_or_lower()
             if own.verbose:
@@ -349,6 +510,36 @@ class _Follower(Callback):
                 ConvergenceWarning,
                 stacklevel=caller_level(),
             )
+
+
+_CURVES = (
+    "n_iter_",
+    "t_",
+    "loss_",
+    "loss_curve_",
+    "best_loss_",
+    "validation_scores_",
+    "best_validation_score_",
+)
+
+_MAY_DIFFER = {"max_iter", "verbose", "warm_start", "device", "engine", "layers", "callbacks", "checkpoint"}
+"""Parameters that a fit may have otherwise than the one that it resumes; layers are compared by the checkpoint."""
+
+
+def _settings(estimator: Any) -> dict[str, str]:
+    """The parameters that a fit must have in common with the one that it resumes."""
+    return {name: repr(value) for name, value in estimator.get_params().items() if name not in _MAY_DIFFER}
+
+
+def _as_inputs(rows: Any, net: Network) -> Any:
+    """Rows (n, features) as the network takes them; images have their shape."""
+    shape = net.input_shape
+    if len(shape) == 1:
+        return rows
+    if isinstance(rows, Rows):
+        return rows.reshaped(shape)
+    with net.device.scope():
+        return net.device.xp.reshape(rows, (rows.shape[0], *shape))
 
 
 def _is_sparse(x: Any) -> bool:

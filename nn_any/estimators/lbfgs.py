@@ -60,7 +60,8 @@ class Objective:
         return tuple([new or old for new, old in zip(placed, self._state.params, strict=True)])
 
     def _vector(self, tree: Any) -> np.ndarray:
-        return to_numpy(self._flattened(tree)).astype(np.float64)[self._order]
+        vector: np.ndarray = to_numpy(self._flattened(tree)).astype(np.float64)[self._order]
+        return vector
 
 
 def _order(trainable: Any, mask: Any) -> tuple[np.ndarray, np.ndarray]:

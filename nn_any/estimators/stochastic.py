@@ -49,13 +49,22 @@ class Rates:
         if not isinstance(self.rule, AdamRule):
             return np.full(steps, self.rate)
         t = self.updates + 1 + np.arange(steps)
-        return self.initial * np.sqrt(1 - self.rule.beta_2**t) / (1 - self.rule.beta_1**t)
+        rates: np.ndarray = self.initial * np.sqrt(1 - self.rule.beta_2**t) / (1 - self.rule.beta_1**t)
+        return rates
 
     def end_epoch(self, steps: int, examples_seen: int) -> None:
         """Count the steps, and lower the rate if it is scaled by the examples seen so far."""
         self.updates += steps
         if self.schedule == "invscaling":
             self.rate = self.initial / (examples_seen + 1) ** self.power
+
+    def state(self) -> dict[str, float]:
+        """What a checkpoint is to remember of it."""
+        return {"rate": self.rate, "updates": self.updates}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on where `state` has left off."""
+        self.rate, self.updates = state["rate"], state["updates"]
 
     def stop_or_lower(self) -> str | None:
         """What happens when the loss improves no more: None if the solver ends, else what to say of the new rate."""
@@ -70,22 +79,54 @@ def update_rule(solver: str, momentum: float, nesterov: bool, betas: tuple[float
     return SGDRule(momentum, nesterov) if solver == "sgd" else AdamRule(*betas, epsilon)
 
 
-def runner(random_state: np.random.RandomState, rates: Rates, alpha: float, measure: Measure) -> EpochRunner:
+class Order:
+    """The order of the examples, which each epoch shuffles further, as scikit-learn does.
+
+    Parameters
+    ----------
+    random_state : numpy.random.RandomState
+        What all draws come from.
+    """
+
+    def __init__(self, random_state: np.random.RandomState) -> None:
+        self._random_state, self._rows = random_state, np.arange(0)
+
+    def begin(self, n: int) -> None:
+        """Put n examples into their own order."""
+        self._rows = np.arange(n, dtype=int)
+
+    def draw(self, *, shuffled: bool) -> np.ndarray:
+        """The order of the next epoch, integers (n,)."""
+        if shuffled:
+            from sklearn.utils import shuffle
+
+            self._rows = shuffle(self._rows, random_state=self._random_state)
+        return self._rows
+
+    def state(self) -> dict[str, Any]:
+        """What a checkpoint is to remember of it."""
+        given: Any = self._random_state.get_state()
+        name, words, *drawn = given
+        return {"order": self._rows, "generator": words.astype("int64"), "drawn": [name, *drawn]}
+
+    def restore(self, order: np.ndarray, generator: np.ndarray, drawn: list[Any]) -> None:
+        """Go on where `state` has left off."""
+        self._rows = order
+        self._random_state.set_state((drawn[0], generator.astype("uint32"), *drawn[1:]))
+
+
+def runner(order: Order, rates: Rates, alpha: float, measure: Measure) -> EpochRunner:
     """What trains epochs; the orders of the examples are drawn as scikit-learn draws them, one after another."""
-    rows: list[np.ndarray] = []
 
     def begin(snapshot: Snapshot, device: Device, plan: Plan) -> Snapshot:
-        rows[:] = [np.arange(plan.examples.size, dtype=int)]
+        order.begin(plan.examples.size)
         return snapshot
 
     def run_epoch(snapshot: Snapshot, device: Device, engines: list[Engine], plan: Plan) -> Pauses:
-        from sklearn.utils import shuffle
-
         snapshot = with_optimizer_state(snapshot, device)
         specification, progress = snapshot.specification, snapshot.progress
         step = solver_step(specification.layers, specification.loss, rates.rule, plan.examples.prepare, alpha, measure)
-        if plan.shuffle:
-            rows[0] = shuffle(rows[0], random_state=random_state)
+        rows = order.draw(shuffled=plan.shuffle)
         finite = device.engine.compile(pure.all_finite)
         of_epoch = rates.of_epoch(plan.steps)
         segments = run_segments(
@@ -94,7 +135,7 @@ def runner(random_state: np.random.RandomState, rates: Rates, alpha: float, meas
             step,
             snapshot.blocks[0],
             plan.examples.arrays,
-            rows[0],
+            rows,
             place_rates(of_epoch, device, specification.dtype),
             plan.batch_size,
             lambda state: finite(pure.learned(specification.layers, state)),
@@ -139,6 +180,14 @@ class Convergence:
         if best := score > self.best_score:
             self.best_score = score
         return best
+
+    def state(self) -> dict[str, float]:
+        """What a checkpoint is to remember of it."""
+        return {"misses": self.misses, "best_loss": self.best_loss, "best_score": self.best_score}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on where `state` has left off."""
+        self.misses, self.best_loss, self.best_score = state["misses"], state["best_loss"], state["best_score"]
 
     @property
     def is_over(self) -> bool:
