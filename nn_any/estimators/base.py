@@ -205,7 +205,7 @@ class BaseMultilayerPerceptron(BaseEstimator, ABC):  # type: ignore[misc]
             "validation_data": validation_data is not None,
             "callbacks": len(self.callbacks) > 0,
             "checkpoint": self.checkpoint is not None,
-            "dropout": self.layers is None and bool(np.any(np.asarray(self.dropout, dtype=float) > 0)),
+            "dropout": self.layers is None and any(self._dropout_rates()),
         }
         given = [name for name, is_given in stochastic_only.items() if is_given]
         if self.solver not in _STOCHASTIC and given:
@@ -218,6 +218,9 @@ class BaseMultilayerPerceptron(BaseEstimator, ABC):  # type: ignore[misc]
                 "resume=True needs an estimator that is not fitted, with an integer random_state, got "
                 f"random_state={self.random_state!r}; use clone(estimator).set_params(random_state=0)"
             )
+
+    def _dropout_rates(self) -> list[float]:
+        return stack.dropout_rates(type(self).__name__, self.dropout, len(self._hidden_sizes()))
 
     def _weighted(
         self, targets: np.ndarray, sample_weight: np.ndarray | None, *, incremental: bool
@@ -251,7 +254,7 @@ class BaseMultilayerPerceptron(BaseEstimator, ABC):  # type: ignore[misc]
             snapshot = initial_snapshot(self._named(built), device)
         else:
             kinds = stack.hidden_activations(owner, self.activation, len(sizes))
-            rates = stack.dropout_rates(owner, self.dropout, len(sizes))
+            rates = self._dropout_rates()
             layers = [features, *stack.hidden_stack(sizes, kinds, rates), Dense(self.n_outputs_, output)]
             built = specification.build(layers, "linear", "zeros", loss, dtype, 0, task=task)
             kinds = kinds or stack.hidden_activations(owner, self.activation, 1)
@@ -312,9 +315,9 @@ class BaseMultilayerPerceptron(BaseEstimator, ABC):  # type: ignore[misc]
         net = self.network_
         if not (incremental and hasattr(self, "_rates")):
             betas = self.beta_1, self.beta_2
-            rule = update_rule(self.solver, self.momentum, self.nesterovs_momentum, betas, self.epsilon)
+            optimizer = update_rule(self.solver, self.momentum, self.nesterovs_momentum, betas, self.epsilon)
             schedule = self.learning_rate if self.solver == "sgd" else "constant"
-            self._rates = Rates(rule, self.learning_rate_init, schedule, self.power_t)
+            self._rates = Rates(optimizer, self.learning_rate_init, schedule, self.power_t)
             net.snapshot = _started_anew(net.snapshot)
         if self.early_stopping and incremental:
             raise ValueError("partial_fit does not support early_stopping=True")
@@ -342,7 +345,7 @@ class BaseMultilayerPerceptron(BaseEstimator, ABC):  # type: ignore[misc]
         work = batch_size * net.specification.multiplications(net.snapshot.blocks[0].params)
         segment = segment_length(max(1, n // batch_size), work, net.device)
         plan = Plan(
-            net.specification, examples, batch_size, self._rates.rule, self.shuffle, {}, {}, {}, columns, segment
+            net.specification, examples, batch_size, self._rates.optimizer, self.shuffle, {}, {}, {}, columns, segment
         )
         score = None
         if held is not None:

@@ -95,7 +95,7 @@ def differentiator(
 
 @lru_cache(maxsize=256)
 def solver_step(
-    layers: tuple[Layer, ...], loss: Loss, rule: Optimizer, prepare: Preparation, alpha: float, measure: Measure
+    layers: tuple[Layer, ...], loss: Loss, optimizer: Optimizer, prepare: Preparation, alpha: float, measure: Measure
 ) -> Step:
     """The pure function that engines run: ``step(state, batch, learning_rate) -> (state, loss)``."""
     differentiate = differentiator(layers, loss, prepare, alpha, measure, training=True)
@@ -103,7 +103,7 @@ def solver_step(
     def step(state: TrainState, batch: Batch, learning_rate: Array) -> tuple[TrainState, Array]:
         average, gradients, layer_state = differentiate(state, batch)
         trainable = functional.trainable_params(layers, state.params)
-        updated, optimizer_state = rule.update(gradients, state.optimizer_state, trainable, learning_rate)
+        updated, optimizer_state = optimizer.update(gradients, state.optimizer_state, trainable, learning_rate)
         params = tuple([new or old for new, old in zip(updated, state.params, strict=True)])
         return TrainState(params, layer_state, optimizer_state, state.step + 1, state.key), average
 

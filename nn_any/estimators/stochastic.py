@@ -34,7 +34,7 @@ class Rates:
         How many steps were taken, which corrects the bias of Adam.
     """
 
-    rule: Optimizer
+    optimizer: Optimizer
     initial: float
     schedule: str = "constant"
     power: float = 0.5
@@ -46,10 +46,10 @@ class Rates:
 
     def of_epoch(self, steps: int) -> np.ndarray:
         """The rates of the steps of the next epoch: float64, (steps,)."""
-        if not isinstance(self.rule, AdamRule):
+        if not isinstance(self.optimizer, AdamRule):
             return np.full(steps, self.rate)
         t = self.updates + 1 + np.arange(steps)
-        rates: np.ndarray = self.initial * np.sqrt(1 - self.rule.beta_2**t) / (1 - self.rule.beta_1**t)
+        rates: np.ndarray = self.initial * np.sqrt(1 - self.optimizer.beta_2**t) / (1 - self.optimizer.beta_1**t)
         return rates
 
     def end_epoch(self, steps: int, examples_seen: int) -> None:
@@ -125,7 +125,9 @@ def runner(order: Order, rates: Rates, alpha: float, measure: Measure) -> EpochR
     def run_epoch(snapshot: Snapshot, device: Device, engines: list[Engine], plan: Plan) -> Pauses:
         snapshot = with_optimizer_state(snapshot, device)
         specification, progress = snapshot.specification, snapshot.progress
-        step = solver_step(specification.layers, specification.loss, rates.rule, plan.examples.prepare, alpha, measure)
+        step = solver_step(
+            specification.layers, specification.loss, rates.optimizer, plan.examples.prepare, alpha, measure
+        )
         rows = order.draw(shuffled=plan.shuffle)
         finite = device.engine.compile(pure.all_finite)
         of_epoch = rates.of_epoch(plan.steps)
