@@ -526,6 +526,25 @@ USE = [
         "sorted(shown.index(name) for name in names)",
         "columns of new files keep the order of the file",
     ),
+    Mutant(
+        "estimators/rules.py",
+        "self.momentum * velocity - learning_rate * gradient",
+        "self.momentum * velocity + learning_rate * gradient",
+        "the estimators' steps go uphill",
+    ),
+    Mutant(
+        "estimators/stack.py",
+        "(weights.T, random_state",
+        "(weights.reshape(weights.T.shape), random_state",
+        "the estimators begin with weights that are not turned",
+    ),
+    Mutant("estimators/base.py", "own.t_ + self._n", "own.t_ + 1", "examples seen are not counted"),
+    Mutant(
+        "estimators/classifier.py",
+        "weights * sample_weight",
+        "weights",
+        "class weights take the place of sample weights",
+    ),
 ]
 
 MUTANTS = [*CORE, *BACKENDS, *DATA, *RUNS, *MODELS, *DOORS, *CUDA, *USE]
