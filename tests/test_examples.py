@@ -55,7 +55,7 @@ def blocks(path):
 LONG = [pytest.param(f"docs/{name}.md", marks=pytest.mark.slow) for name in ("extending", "guide", "exchange")]
 
 
-@pytest.mark.parametrize("path", ["README.md", "docs/data.md", *LONG])
+@pytest.mark.parametrize("path", ["README.md", "docs/data.md", "docs/estimators.md", *LONG])
 def test_blocks_of_the_documents(path, tmp_path):
     """All Python blocks of a page as one program; the book's cells, which need MNIST, are tested elsewhere."""
     code = "\n".join(block for block in blocks(path) if "mnist_loader" not in block)

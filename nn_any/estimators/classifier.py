@@ -21,9 +21,9 @@ from nn_any.estimators.steps import Measure, binary_log_loss, log_loss
 class MLPClassifier(ClassifierMixin, BaseMultilayerPerceptron):  # type: ignore[misc]
     """A classifier with scikit-learn's parameters and attributes: a multilayer perceptron on any array library.
 
-    The parameters up to `max_fun` are those of ``sklearn.neural_network.MLPClassifier``, and mean the same. What follows
-    them goes further, and its defaults change nothing. It minimises the log-loss, averaged over the examples, and
-    ½ α Σ w² / n.
+    The parameters up to `max_fun` are those of ``sklearn.neural_network.MLPClassifier``, with its meanings. What
+    follows them goes further, and its defaults change nothing. It minimises the log-loss, averaged over the examples,
+    and ½ α Σ w² / n.
 
     Parameters
     ----------
@@ -39,8 +39,8 @@ class MLPClassifier(ClassifierMixin, BaseMultilayerPerceptron):  # type: ignore[
     batch_size : int or "auto", default="auto"
         Examples a step; ``"auto"`` is 200, or all if there are fewer.
     learning_rate : {"constant", "invscaling", "adaptive"}, default="constant"
-        How the rate of ``"sgd"`` changes: not at all, as 1 / t ** `power_t` with the t examples seen, or to a fifth each
-        time when `n_iter_no_change` epochs have not improved.
+        How the rate of ``"sgd"`` changes: not at all, as 1 / t ** `power_t` with the t examples seen, or to a fifth of
+        it whenever `n_iter_no_change` epochs have not improved.
     learning_rate_init : float, default=0.001
         The rate of the first step.
     power_t : float, default=0.5
@@ -146,7 +146,7 @@ class MLPClassifier(ClassifierMixin, BaseMultilayerPerceptron):  # type: ignore[
     >>> from sklearn.datasets import load_iris
     >>> from nn_any import MLPClassifier
     >>> X, y = load_iris(return_X_y=True)
-    >>> mlp = MLPClassifier((20,), max_iter=2000, dropout=0.1, random_state=0).fit(X, y)
+    >>> mlp = MLPClassifier((20,), max_iter=500, learning_rate_init=0.01, dropout=0.1, random_state=0).fit(X, y)
     >>> mlp.predict(X[:3])
     array([0, 0, 0])
     >>> mlp.score(X, y) > 0.9

@@ -18,9 +18,9 @@ from nn_any.estimators.steps import Measure, poisson, squared_error
 class MLPRegressor(RegressorMixin, BaseMultilayerPerceptron):  # type: ignore[misc]
     """A regressor with scikit-learn's parameters and attributes: a multilayer perceptron on any array library.
 
-    The parameters up to `max_fun` are those of ``sklearn.neural_network.MLPRegressor``, and mean the same. What follows
-    them goes further, and its defaults change nothing. It minimises half the squared error, or the deviance of Poisson's
-    distribution, averaged over the examples, and ½ α Σ w² / n.
+    The parameters up to `max_fun` are those of ``sklearn.neural_network.MLPRegressor``, with its meanings. What
+    follows them goes further, and its defaults change nothing. It minimises half the squared error, or the Poisson
+    deviance, averaged over the examples, and ½ α Σ w² / n.
 
     Parameters
     ----------
@@ -38,8 +38,8 @@ class MLPRegressor(RegressorMixin, BaseMultilayerPerceptron):  # type: ignore[mi
     batch_size : int or "auto", default="auto"
         Examples a step; ``"auto"`` is 200, or all if there are fewer.
     learning_rate : {"constant", "invscaling", "adaptive"}, default="constant"
-        How the rate of ``"sgd"`` changes: not at all, as 1 / t ** `power_t` with the t examples seen, or to a fifth each
-        time when `n_iter_no_change` epochs have not improved.
+        How the rate of ``"sgd"`` changes: not at all, as 1 / t ** `power_t` with the t examples seen, or to a fifth of
+        it whenever `n_iter_no_change` epochs have not improved.
     learning_rate_init : float, default=0.001
         The rate of the first step.
     power_t : float, default=0.5
