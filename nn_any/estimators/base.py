@@ -1,6 +1,7 @@
 """What the multilayer perceptrons for classes and for numbers have in common."""
 
 import os
+import signal
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable
@@ -257,7 +258,7 @@ class BaseMultilayerPerceptron(BaseEstimator, ABC):  # type: ignore[misc]
             rates = self._dropout_rates()
             layers = [features, *stack.hidden_stack(sizes, kinds, rates), Dense(self.n_outputs_, output)]
             built = specification.build(layers, "linear", "zeros", loss, dtype, 0, task=task)
-            kinds = kinds or stack.hidden_activations(owner, self.activation, 1)
+            kinds = kinds or stack.hidden_activations(owner, self.activation if self.activation else "relu", 1)
             params = stack.first_params(built, kinds, random_state)
             if any(rates):
                 built = replace(built, seed=random_state.randint(np.iinfo(np.int32).max))
@@ -374,7 +375,9 @@ class BaseMultilayerPerceptron(BaseEstimator, ABC):  # type: ignore[misc]
         following = [follower, *as_callbacks(self.callbacks)]
         try:
             run_plan(net, plan, epochs, following, checkpoint, resume, self.engine, own)
-        except TrainingInterrupted:
+        except TrainingInterrupted as interruption:
+            if interruption.signal != signal.SIGINT:  # whoever sends SIGTERM wants the process to end
+                raise
             warnings.warn("Training interrupted by user.", stacklevel=3)
         if follower.best is not None:
             net.snapshot = follower.best
