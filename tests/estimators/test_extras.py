@@ -371,7 +371,8 @@ def test_clones_and_searches():
     mlp = classifier(**own, class_weight={0: 2.0})
     same(clone(mlp).fit(X, Y), mlp.fit(X, Y))
     search = GridSearchCV(classifier(), {"dropout": [0.0, 0.2], "activation": [["tanh", "gelu"]]}, cv=2)
-    assert search.fit(X, Y).best_estimator_.score(X, Y) > 0.2
+    search.fit(X, Y)
+    same(search.best_estimator_, classifier(**search.best_params_).fit(X, Y))
 
 
 # the network
