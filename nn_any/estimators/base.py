@@ -1,5 +1,6 @@
 """What the multilayer perceptrons for classes and for numbers have in common."""
 
+import copy
 import warnings
 from abc import ABC, abstractmethod
 from itertools import pairwise
@@ -11,7 +12,7 @@ from sklearn.base import BaseEstimator, is_classifier
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import train_test_split
 from sklearn.utils._param_validation import Interval, Options, StrOptions
-from sklearn.utils.validation import _check_sample_weight
+from sklearn.utils.validation import _check_sample_weight, check_is_fitted
 
 from nn_any import evaluation
 from nn_any.backends import Device, is_host, select_device, to_numpy
@@ -20,8 +21,10 @@ from nn_any.core.batches import Preparation
 from nn_any.core.errors import caller_level
 from nn_any.core.layers import Dense
 from nn_any.core.state import HostSnapshot, Progress, Snapshot
+from nn_any.core.typing import Array
 from nn_any.datasets.network_input import Examples
-from nn_any.datasets.rows import as_rows, moved
+from nn_any.datasets.rows import as_rows, moved, taken
+from nn_any.estimators.arrays import answer, beside, check_home, home_of, is_sparse
 from nn_any.estimators.lbfgs import Objective, search
 from nn_any.estimators.steps import Measure
 from nn_any.estimators.stochastic import Convergence, Rates, as_random_state, runner, update_rule
@@ -83,28 +86,32 @@ class BaseMultilayerPerceptron(BaseEstimator, ABC):
     # what subclasses say
 
     @abstractmethod
-    def _validated(self, x: Any, y: Any, *, first: bool, incremental: bool) -> tuple[Any, np.ndarray]:
-        """Inputs and targets that scikit-learn has checked; the targets, (n,) or (n, outputs), are on the host."""
+    def _validated(self, x: Any, y: Any, *, first: bool, incremental: bool) -> tuple[Any, Array]:
+        """Inputs and targets that scikit-learn has checked; targets, (n,) or (n, outputs), may be on the host."""
 
     @abstractmethod
     def _output(self) -> tuple[str, str, str, str, Measure]:
         """scikit-learn's name of the last activation, its name here, the loss and the task here, and what is told."""
 
     @abstractmethod
-    def _validation_score(self, targets: np.ndarray, outputs: np.ndarray, sample_weight: np.ndarray | None) -> float:
+    def _validation_score(self, targets: Array, outputs: Array, sample_weight: Array | None) -> float:
         """The score of a validation set."""
 
     # what scikit-learn's estimators have
 
     @property
-    def coefs_(self) -> list[np.ndarray]:
-        """The weights of each layer: (inputs, units), NumPy."""
-        return [np.ascontiguousarray(to_numpy(w).T) for w in self._fitted_network().weights]
+    def coefs_(self) -> list[Array]:
+        """The weights of each layer: (inputs, units), where X was, else NumPy."""
+        weights = self._fitted_network().weights
+        if self._home is None:
+            return [np.ascontiguousarray(to_numpy(w).T) for w in weights]
+        with self._home.scope():
+            return [answer(w, self._home).mT for w in weights]
 
     @property
-    def intercepts_(self) -> list[np.ndarray]:
-        """The biases of each layer: (units,), NumPy."""
-        return [to_numpy(b) for b in self._fitted_network().biases]
+    def intercepts_(self) -> list[Array]:
+        """The biases of each layer: (units,), where X was, else NumPy."""
+        return [answer(b, self._home) for b in self._fitted_network().biases]
 
     def _fitted_network(self) -> Network:
         try:
@@ -136,9 +143,9 @@ class BaseMultilayerPerceptron(BaseEstimator, ABC):
         first = not hasattr(self, "coefs_") or not (self.warm_start or incremental)
         x, targets = self._validated(x, y, first=first, incremental=incremental)
         if sample_weight is not None:
-            sample_weight = _check_sample_weight(sample_weight, x)
-        targets = targets.reshape(len(targets), -1)
-        self.n_outputs_ = targets.shape[1]
+            sample_weight = _check_sample_weight(beside(sample_weight, x), x)
+        targets = targets[:, None] if targets.ndim == 1 else targets
+        self.n_outputs_ = int(targets.shape[1])
         random_state = as_random_state(self.random_state)
         if first:
             self._begin(x, sizes, random_state)
@@ -164,7 +171,8 @@ class BaseMultilayerPerceptron(BaseEstimator, ABC):
         """The network before the first step, with the weights that scikit-learn would draw."""
         self.n_iter_, self.t_ = 0, 0
         self.out_activation_, output, loss, task, _ = self._output()
-        device = select_device(None) if is_host(x) or _is_sparse(x) else Device.of(x)
+        self._home = home_of(x)
+        device = self._home or select_device("numpy")
         dtype = options.dtype_name(x.dtype) if self.solver in _STOCHASTIC else "float64"
         units = [int(x.shape[1]), *sizes, self.n_outputs_]
         hidden = [Dense(size, _ACTIVATIONS[self.activation]) for size in sizes]
@@ -186,17 +194,17 @@ class BaseMultilayerPerceptron(BaseEstimator, ABC):
             self.validation_scores_ = [] if self.early_stopping else None
             self.best_validation_score_ = -np.inf if self.early_stopping else None
 
-    def _examples(self, x: Any, targets: np.ndarray, sample_weight: np.ndarray | None) -> Examples:
+    def _examples(self, x: Any, targets: Array, sample_weight: Array | None) -> Examples:
         """Data as steps take them."""
         net = self.network_
         device, dtype = net.device, net.dtype
-        rows = moved(as_rows("X", x) if _is_sparse(x) else x, device, dtype)
+        rows = moved(as_rows("X", x) if is_sparse(x) else x, device, dtype)
         arrays = (rows, device.asarray(targets, dtype))
         if sample_weight is not None:
             arrays = (*arrays, device.asarray(sample_weight, dtype))
         return Examples(arrays, Preparation(dtype, self.n_outputs_))
 
-    def _fit_lbfgs(self, x: Any, targets: np.ndarray, sample_weight: np.ndarray | None) -> None:
+    def _fit_lbfgs(self, x: Any, targets: Array, sample_weight: Array | None) -> None:
         net = self.network_
         objective = Objective(
             net.snapshot, net.device, self._examples(x, targets, sample_weight), self.alpha, self._output()[4]
@@ -208,8 +216,8 @@ class BaseMultilayerPerceptron(BaseEstimator, ABC):
     def _fit_stochastic(
         self,
         x: Any,
-        targets: np.ndarray,
-        sample_weight: np.ndarray | None,
+        targets: Array,
+        sample_weight: Array | None,
         random_state: np.random.RandomState,
         *,
         incremental: bool,
@@ -230,13 +238,9 @@ class BaseMultilayerPerceptron(BaseEstimator, ABC):
                 raise ValueError(
                     "The validation set is too small. Increase 'validation_fraction' or the size of your dataset."
                 )
-            weights = sample_weight
-            kept = self._examples(
-                _rows(x, validating), targets[validating], None if weights is None else weights[validating]
-            )
-            kept_targets = targets[validating]
-            x, targets = _rows(x, training), targets[training]
-            sample_weight = None if weights is None else weights[training]
+            kept_targets, kept_weight = _rows(targets, validating), _rows(sample_weight, validating)
+            kept = self._examples(_rows(x, validating), kept_targets, kept_weight)
+            x, targets, sample_weight = (_rows(part, training) for part in (x, targets, sample_weight))
         examples = self._examples(x, targets, sample_weight)
         n = examples.size
         batch_size = min(200, n) if self.batch_size == "auto" else self.batch_size
@@ -253,11 +257,13 @@ class BaseMultilayerPerceptron(BaseEstimator, ABC):
         )
         score = None
         if kept is not None:
-            held = None if len(kept.arrays) < 3 else to_numpy(kept.arrays[2])
+            held = kept.arrays if home_of(x) is not None else (None, kept_targets, kept_weight)
 
             def score() -> float:
-                outputs = to_numpy(evaluation.outputs(net.snapshot, net.device, kept.arrays[0]))
-                return self._validation_score(kept_targets, outputs, held)
+                outputs = evaluation.outputs(net.snapshot, net.device, kept.arrays[0])
+                with net.device.scope():
+                    own = to_numpy(outputs) if held[0] is None else outputs
+                    return self._validation_score(held[1], own, held[2] if len(held) > 2 else None)
 
         follower = _Follower(self, n, plan.steps, score, incremental)
         epochs = 1 if incremental else self.max_iter
@@ -270,19 +276,32 @@ class BaseMultilayerPerceptron(BaseEstimator, ABC):
         if follower.best is not None:
             net.snapshot = follower.best
 
-    def _split(self, targets: np.ndarray, random_state: np.random.RandomState) -> tuple[np.ndarray, np.ndarray]:
+    def _split(self, targets: Array, random_state: np.random.RandomState) -> tuple[np.ndarray, np.ndarray]:
         """The rows to train with and those to validate with."""
         stratify = targets.astype(bool) if is_classifier(self) and self.n_outputs_ == 1 else None
+        n = int(targets.shape[0])
         parts = train_test_split(
-            np.arange(len(targets)), random_state=random_state, test_size=self.validation_fraction, stratify=stratify
+            np.arange(n), random_state=random_state, test_size=self.validation_fraction, stratify=stratify
         )
         return parts[0], parts[1]
 
-    def _outputs(self, x: Any) -> np.ndarray:
-        """The outputs (n, outputs) for checked inputs."""
-        net = self.network_
-        rows = moved(as_rows("X", x) if _is_sparse(x) else x, net.device, net.dtype)
-        return to_numpy(evaluation.outputs(net.snapshot, net.device, rows))
+    def _outputs(self, X: Any, method: str) -> tuple[Array, Device | None]:
+        """The outputs (n, outputs) for inputs that scikit-learn checks first, and where they lie: None for NumPy."""
+        check_is_fitted(self)
+        x = validate_data(self, X, accept_sparse=["csr", "csc"], reset=False)
+        home, net = home_of(x), self.network_
+        check_home(home, self._home, f"{type(self).__name__}.{method}")
+        rows = moved(as_rows("X", x) if is_sparse(x) else x, net.device, net.dtype)
+        return answer(evaluation.outputs(net.snapshot, net.device, rows), home), home
+
+    def __sklearn_array_api_convert__(self, converter: Any) -> "BaseMultilayerPerceptron":
+        """What scikit-learn moves to where `converter` brings an array."""
+        moved_one = copy.copy(self)
+        if "network_" in self.__dict__:
+            placed = converter(self.network_.biases[0])
+            moved_one.network_ = self.network_.copy().to(Device.of(placed))
+            moved_one._home = None if is_host(placed) else Device.of(placed)
+        return moved_one
 
     def _check_solver(self) -> bool:
         if self.solver not in ("sgd", "adam"):
@@ -294,6 +313,7 @@ class BaseMultilayerPerceptron(BaseEstimator, ABC):
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
         tags.input_tags.sparse = True
+        tags.array_api_support = True
         return tags
 
 
@@ -351,17 +371,11 @@ class _Follower(Callback):
             )
 
 
-def _is_sparse(x: Any) -> bool:
-    return hasattr(x, "toarray")
-
-
 def _rows(x: Any, rows: np.ndarray) -> Any:
-    """Some rows of an array, or of a sparse matrix."""
-    if is_host(x) or _is_sparse(x):
-        return x[rows]
-    device = Device.of(x)
-    with device.scope():
-        return device.xp.take(x, device.asarray(rows, device.integer_dtype), axis=0)
+    """Some rows of an array, or of a sparse matrix; None of None."""
+    if x is None or is_host(x) or is_sparse(x):
+        return None if x is None else x[rows]
+    return taken(x, rows, Device.of(x))
 
 
 def _with_params(snapshot: Snapshot, params: Any) -> Snapshot:
