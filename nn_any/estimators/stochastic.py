@@ -79,13 +79,13 @@ def runner(random_state: np.random.RandomState, rates: Rates, alpha: float, meas
         return snapshot
 
     def run_epoch(snapshot: Snapshot, device: Device, engines: list[Engine], plan: Plan) -> Pauses:
-        from sklearn.utils import shuffle
-
         snapshot = with_optimizer_state(snapshot, device)
         specification, progress = snapshot.specification, snapshot.progress
         step = solver_step(specification.layers, specification.loss, rates.rule, plan.examples.prepare, alpha, measure)
         if plan.shuffle:
-            rows[0] = shuffle(rows[0], random_state=random_state)
+            moves = np.arange(plan.examples.size)
+            random_state.shuffle(moves)
+            rows[0] = rows[0][moves]
         finite = device.engine.compile(pure.all_finite)
         of_epoch = rates.of_epoch(plan.steps)
         segments = run_segments(
