@@ -85,9 +85,7 @@ def differentiator(
         average = xp.mean(losses) if weights is None else xp.sum(losses * weights) / total
         if alpha:
             share = alpha / total
-            gradients = tree_map(
-                lambda g, w, is_weight: g + share * w if is_weight else g, gradients, trainable, mask
-            )
+            gradients = tree_map(lambda g, w, is_weight: g + share * w if is_weight else g, gradients, trainable, mask)
             average = average + (0.5 * share) * squares(trainable, mask)
         return average, gradients, layer_state
 
