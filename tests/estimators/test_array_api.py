@@ -109,9 +109,7 @@ KINDS = [
     [
         *((place, kind) for kind in KINDS for place in PLACES[:1]),
         *(pytest.param("torch:cpu", kind, marks=pytest.mark.slow) for kind in KINDS),
-        pytest.param(
-            "cupy", "numbers", marks=pytest.mark.slow
-        ),  # scikit-learn sorts labels, for which CuPy needs a GPU
+        pytest.param("cupy", "numbers", marks=pytest.mark.slow),  # CuPy sorts labels on GPUs only
     ],
 )
 def test_answers_are_those_of_numpy_and_lie_where_x_does(kind, place):
