@@ -129,7 +129,7 @@ def test_tags_and_requests_are_those_of_scikit_learns(name):
     mine.array_api_support = expected.array_api_support
     assert mine == expected
     assert str(ours.get_metadata_routing()) == str(theirs.get_metadata_routing())
-    for method in ("set_output", "transform", "partial_fit", "predict_proba", "set_predict_request"):
+    for method in ("set_output", "transform", "predict_proba", "set_predict_request"):
         assert hasattr(ours, method) == hasattr(theirs, method)
 
 
