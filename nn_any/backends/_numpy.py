@@ -7,10 +7,9 @@ from typing import Any
 
 import array_api_compat.numpy as xp
 import numpy as np
-from scipy.special import expit
 
 from nn_any.backends import _numpy_windows as windows
-from nn_any.backends._numpy_sigmoid import sigmoid
+from nn_any.backends._numpy_sigmoid import expit, sigmoid
 from nn_any.backends._standard import StandardBackend, for_images
 from nn_any.backends.engine import Engine
 from nn_any.backends.programs import ProgramCache

@@ -6,7 +6,10 @@ SciPy's is the most exact, and the quickest for few numbers. For many, NumPy's e
 from collections.abc import Callable, Iterator
 
 import numpy as np
-from scipy.special import expit
+from scipy import special
+
+expit: np.ufunc = getattr(special.expit, "__wrapped__", special.expit)
+"""SciPy's own function; with SCIPY_ARRAY_API=1, as scikit-learn's dispatch wants it, SciPy wraps it in another."""
 
 MANY = 512  # numbers
 _PORTION = 2**15  # numbers, which stay in the cache from one call to the next

@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from scipy.special import expit
 
+from nn_any.backends._numpy_sigmoid import expit
 from nn_any.backends._torch_engine import TorchEngine
 from nn_any.backends.engine import one_line
 from nn_any.backends.programs import ProgramCache

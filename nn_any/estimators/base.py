@@ -1,5 +1,6 @@
 """What the multilayer perceptrons for classes and for numbers have in common."""
 
+import copy
 import os
 import signal
 import warnings
@@ -14,7 +15,7 @@ from sklearn.base import BaseEstimator, is_classifier
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import train_test_split
 from sklearn.utils._param_validation import Interval, Options, StrOptions
-from sklearn.utils.validation import _check_sample_weight
+from sklearn.utils.validation import _check_sample_weight, check_is_fitted
 
 from nn_any import evaluation
 from nn_any.backends import MODES, Device, is_host, select_device, to_numpy
@@ -23,9 +24,12 @@ from nn_any.core.batches import Preparation
 from nn_any.core.errors import caller_level
 from nn_any.core.layers import Dense
 from nn_any.core.state import HostSnapshot, Progress, Snapshot
+from nn_any.core.typing import Array
 from nn_any.datasets.network_input import Examples
-from nn_any.datasets.rows import Rows, as_rows, moved
+from nn_any.datasets.rows import Rows, as_rows, moved, taken
 from nn_any.estimators import stack
+from nn_any.estimators.arrays import answer, beside, check_home, home_of, is_sparse
+from nn_any.estimators.compat import validate_data
 from nn_any.estimators.lbfgs import Objective, search
 from nn_any.estimators.steps import Measure
 from nn_any.estimators.stochastic import Convergence, Order, Rates, as_random_state, runner, update_rule
@@ -90,8 +94,8 @@ class BaseMultilayerPerceptron(BaseEstimator, ABC):  # type: ignore[misc]
     # what subclasses say
 
     @abstractmethod
-    def _validated(self, x: Any, y: Any, *, first: bool, incremental: bool) -> tuple[Any, np.ndarray]:
-        """Inputs and targets that scikit-learn has checked; the targets, (n,) or (n, outputs), are on the host."""
+    def _validated(self, x: Any, y: Any, *, first: bool, incremental: bool) -> tuple[Any, Array]:
+        """Inputs and targets that scikit-learn has checked; targets, (n,) or (n, outputs), may be on the host."""
 
     @abstractmethod
     def _validated_held_out(self, x: Any, y: Any) -> tuple[Any, np.ndarray]:
@@ -102,21 +106,25 @@ class BaseMultilayerPerceptron(BaseEstimator, ABC):  # type: ignore[misc]
         """scikit-learn's name of the last activation, its name here, the loss and the task here, and what is told."""
 
     @abstractmethod
-    def _validation_score(self, targets: np.ndarray, outputs: np.ndarray, sample_weight: np.ndarray | None) -> float:
+    def _validation_score(self, targets: Array, outputs: Array, sample_weight: Array | None) -> float:
         """The score of a validation set."""
 
     # what scikit-learn's estimators have
 
     @property
-    def coefs_(self) -> list[np.ndarray]:
-        """The weights of each layer: (inputs, units), NumPy; those of convolutions as the network has them."""
-        weights = map(to_numpy, self._fitted_network().weights)
-        return [np.ascontiguousarray(w.T) if w.ndim == 2 else w for w in weights]
+    def coefs_(self) -> list[Array]:
+        """The weights of each layer, (inputs, units), where X was, else NumPy; a convolution's as the network has them."""
+        weights = self._fitted_network().weights
+        if self._home is None:
+            found = map(to_numpy, weights)
+            return [np.ascontiguousarray(w.T) if w.ndim == 2 else w for w in found]
+        with self._home.scope():
+            return [answer(w, self._home).mT if w.ndim == 2 else answer(w, self._home) for w in weights]
 
     @property
-    def intercepts_(self) -> list[np.ndarray]:
-        """The biases of each layer: (units,), NumPy."""
-        return [to_numpy(b) for b in self._fitted_network().biases]
+    def intercepts_(self) -> list[Array]:
+        """The biases of each layer: (units,), where X was, else NumPy."""
+        return [answer(b, self._home) for b in self._fitted_network().biases]
 
     def _fitted_network(self) -> Network:
         try:
@@ -172,9 +180,9 @@ class BaseMultilayerPerceptron(BaseEstimator, ABC):  # type: ignore[misc]
         self._check_further(validation_data, resume=resume, first=first)
         x, targets = self._validated(x, y, first=first, incremental=incremental)
         if sample_weight is not None:
-            sample_weight = _check_sample_weight(sample_weight, x)
-        targets = targets.reshape(len(targets), -1)
-        self.n_outputs_ = targets.shape[1]
+            sample_weight = _check_sample_weight(beside(sample_weight, x), x)
+        targets = targets[:, None] if targets.ndim == 1 else targets
+        self.n_outputs_ = int(targets.shape[1])
         sample_weight = self._weighted(targets, sample_weight, incremental=incremental)
         held = None if validation_data is None else self._held_out(validation_data)
         random_state = as_random_state(self.random_state)
@@ -241,10 +249,8 @@ class BaseMultilayerPerceptron(BaseEstimator, ABC):  # type: ignore[misc]
         """The network before the first step, with the weights that scikit-learn would draw."""
         self.n_iter_, self.t_ = 0, 0
         self.out_activation_, output, loss, task, _ = self._output()
-        if self.device is not None:
-            device = select_device(self.device)
-        else:
-            device = select_device(None) if is_host(x) or _is_sparse(x) else Device.of(x)
+        self._home = home_of(x)
+        device = (self._home or select_device(None)) if self.device is None else select_device(self.device)
         dtype = options.dtype_name(x.dtype) if self.solver in _STOCHASTIC else "float64"
         dtype = dtype if self.dtype is None else options.dtype(self.dtype)
         owner, features = type(self).__name__, int(x.shape[1])
@@ -278,17 +284,17 @@ class BaseMultilayerPerceptron(BaseEstimator, ABC):  # type: ignore[misc]
         classes, features = getattr(self, "classes_", None), getattr(self, "feature_names_in_", None)
         return built.with_schema(stack.known_names(built, classes, features))
 
-    def _examples(self, x: Any, targets: np.ndarray, sample_weight: np.ndarray | None) -> Examples:
+    def _examples(self, x: Any, targets: Array, sample_weight: Array | None) -> Examples:
         """Data as steps take them."""
         net = self.network_
         device, dtype = net.device, net.dtype
-        rows = _as_inputs(moved(as_rows("X", x) if _is_sparse(x) else x, device, dtype), net)
+        rows = _as_inputs(moved(as_rows("X", x) if is_sparse(x) else x, device, dtype), net)
         arrays: tuple[Any, ...] = (rows, device.asarray(targets, dtype))
         if sample_weight is not None:
             arrays = (*arrays, device.asarray(sample_weight, dtype))
         return Examples(arrays, Preparation(dtype, self.n_outputs_))
 
-    def _fit_lbfgs(self, x: Any, targets: np.ndarray, sample_weight: np.ndarray | None) -> None:
+    def _fit_lbfgs(self, x: Any, targets: Array, sample_weight: Array | None) -> None:
         net = self.network_
         for layer, state in zip(net.layers, net.specification.initial_layer_state(), strict=True):
             if layer.random or (state and layer.measures is None):
@@ -305,8 +311,8 @@ class BaseMultilayerPerceptron(BaseEstimator, ABC):  # type: ignore[misc]
     def _fit_stochastic(
         self,
         x: Any,
-        targets: np.ndarray,
-        sample_weight: np.ndarray | None,
+        targets: Array,
+        sample_weight: Array | None,
         random_state: np.random.RandomState,
         *,
         incremental: bool,
@@ -328,10 +334,8 @@ class BaseMultilayerPerceptron(BaseEstimator, ABC):  # type: ignore[misc]
                 raise ValueError(
                     "The validation set is too small. Increase 'validation_fraction' or the size of your dataset."
                 )
-            weights = sample_weight
-            held = _rows(x, validating), targets[validating], None if weights is None else weights[validating]
-            x, targets = _rows(x, training), targets[training]
-            sample_weight = None if weights is None else weights[training]
+            held = tuple(_rows(part, validating) for part in (x, targets, sample_weight))
+            x, targets, sample_weight = (_rows(part, training) for part in (x, targets, sample_weight))
         if held is not None and self.validation_scores_ is None:
             self.validation_scores_, self.best_validation_score_ = [], -np.inf
         examples = self._examples(x, targets, sample_weight)
@@ -350,11 +354,14 @@ class BaseMultilayerPerceptron(BaseEstimator, ABC):  # type: ignore[misc]
         )
         score = None
         if held is not None:
-            kept, kept_targets, kept_weights = self._examples(*held), *held[1:]
+            kept, (_, asked, weights) = self._examples(*held), held
+            stays = self._home is not None
+            compared = (kept.arrays[1], *(kept.arrays[2:] or (None,))) if stays else (asked, weights)
 
             def score() -> float:
-                outputs = to_numpy(evaluation.outputs(net.snapshot, net.device, kept.arrays[0]))
-                return self._validation_score(kept_targets, outputs, kept_weights)
+                outputs = evaluation.outputs(net.snapshot, net.device, kept.arrays[0])
+                with net.device.scope():
+                    return self._validation_score(compared[0], outputs if stays else to_numpy(outputs), compared[1])
 
         checkpoint = None if incremental else as_checkpoint(self.checkpoint, resume)
         order = Order(random_state)
@@ -382,23 +389,37 @@ class BaseMultilayerPerceptron(BaseEstimator, ABC):  # type: ignore[misc]
         if follower.best is not None:
             net.snapshot = follower.best
 
-    def _split(self, targets: np.ndarray, random_state: np.random.RandomState) -> tuple[np.ndarray, np.ndarray]:
+    def _split(self, targets: Array, random_state: np.random.RandomState) -> tuple[np.ndarray, np.ndarray]:
         """The rows to train with and those to validate with."""
         stratify = targets.astype(bool) if is_classifier(self) and self.n_outputs_ == 1 else None
+        n = int(targets.shape[0])
         parts = train_test_split(
-            np.arange(len(targets)), random_state=random_state, test_size=self.validation_fraction, stratify=stratify
+            np.arange(n), random_state=random_state, test_size=self.validation_fraction, stratify=stratify
         )
         return parts[0], parts[1]
 
-    def _outputs(self, x: Any) -> np.ndarray:
-        """The outputs (n, outputs) for checked inputs."""
-        net = self.network_
-        rows = _as_inputs(moved(as_rows("X", x) if _is_sparse(x) else x, net.device, net.dtype), net)
-        return to_numpy(evaluation.outputs(net.snapshot, net.device, rows))
+    def _outputs(self, X: Any, method: str) -> tuple[Array, Device | None]:
+        """The outputs (n, outputs) for inputs that scikit-learn checks first, and where they lie: None for NumPy."""
+        check_is_fitted(self)
+        x = validate_data(self, X, accept_sparse=["csr", "csc"], reset=False)
+        home, net = home_of(x), self.network_
+        check_home(home, self._home, f"{type(self).__name__}.{method}")
+        rows = _as_inputs(moved(as_rows("X", x) if is_sparse(x) else x, net.device, net.dtype), net)
+        return answer(evaluation.outputs(net.snapshot, net.device, rows), home), home
+
+    def __sklearn_array_api_convert__(self, converter: Any) -> "BaseMultilayerPerceptron":
+        """What scikit-learn moves to where `converter` brings an array."""
+        moved_one = copy.copy(self)
+        if "network_" in self.__dict__:
+            placed = converter(self.network_.biases[0])
+            moved_one.network_ = self.network_.copy().to(Device.of(placed))
+            moved_one._home = None if is_host(placed) else Device.of(placed)
+        return moved_one
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
         tags.input_tags.sparse = True
+        tags.array_api_support = True
         return tags
 
 
@@ -548,17 +569,11 @@ def _as_inputs(rows: Any, net: Network) -> Any:
         return net.device.xp.reshape(rows, (rows.shape[0], *shape))
 
 
-def _is_sparse(x: Any) -> bool:
-    return hasattr(x, "toarray")
-
-
 def _rows(x: Any, rows: np.ndarray) -> Any:
-    """Some rows of an array, or of a sparse matrix."""
-    if is_host(x) or _is_sparse(x):
-        return x[rows]
-    device = Device.of(x)
-    with device.scope():
-        return device.xp.take(x, device.asarray(rows, device.integer_dtype), axis=0)
+    """Some rows of an array, or of a sparse matrix; None of None."""
+    if x is None or is_host(x) or is_sparse(x):
+        return None if x is None else x[rows]
+    return taken(x, rows, Device.of(x))
 
 
 def _with_params(snapshot: Snapshot, params: Any) -> Snapshot:

@@ -3,16 +3,19 @@
 from typing import Any, ClassVar
 
 import numpy as np
+from array_api_compat import array_namespace
 from sklearn.base import ClassifierMixin
-from sklearn.metrics import accuracy_score
 from sklearn.preprocessing import LabelBinarizer
 from sklearn.utils import column_or_1d
 from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.class_weight import compute_sample_weight
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import _check_partial_fit_first_call, type_of_target, unique_labels
-from sklearn.utils.validation import check_is_fitted
 
+from nn_any.backends import Device, to_numpy
+from nn_any.core import options
+from nn_any.core.typing import Array
+from nn_any.estimators.arrays import on_host, real_dtypes
 from nn_any.estimators.base import PARAMETERS, BaseMultilayerPerceptron, takes_steps
 from nn_any.estimators.compat import validate_data
 from nn_any.estimators.steps import Measure, binary_log_loss, log_loss
@@ -226,8 +229,9 @@ class MLPClassifier(ClassifierMixin, BaseMultilayerPerceptron):  # type: ignore[
         self.checkpoint = checkpoint
 
     def _validated(self, x: Any, y: Any, *, first: bool, incremental: bool) -> tuple[Any, np.ndarray]:
+        y = on_host(y)
         x, y = validate_data(
-            self, x, y, accept_sparse=["csr", "csc"], multi_output=True, dtype=(np.float64, np.float32), reset=first
+            self, x, y, accept_sparse=["csr", "csc"], multi_output=True, dtype=real_dtypes(x), reset=first
         )
         if y.ndim == 2 and y.shape[1] == 1:
             y = column_or_1d(y, warn=True)
@@ -246,7 +250,7 @@ class MLPClassifier(ClassifierMixin, BaseMultilayerPerceptron):  # type: ignore[
                 raise ValueError(
                     f"`y` has classes not in `self.classes_`. `self.classes_` has {self.classes_}. 'y' has {classes}."
                 )
-        return x, self._label_binarizer.transform(y).astype(x.dtype)
+        return x, self._label_binarizer.transform(y).astype(options.dtype_name(x.dtype))
 
     def _validated_held_out(self, x: Any, y: Any) -> tuple[Any, np.ndarray]:
         x, y = validate_data(
@@ -277,13 +281,16 @@ class MLPClassifier(ClassifierMixin, BaseMultilayerPerceptron):  # type: ignore[
         task = "classification" if self.n_outputs_ == 1 else "multilabel"
         return "logistic", "sigmoid", "cross_entropy", task, binary_log_loss
 
-    def _validation_score(self, targets: np.ndarray, outputs: np.ndarray, sample_weight: np.ndarray | None) -> float:
-        answers = self._answers(outputs)
-        asked = self._label_binarizer.inverse_transform(targets)
-        return float(accuracy_score(asked, answers, sample_weight=sample_weight))
-
-    def _answers(self, outputs: np.ndarray) -> Any:
-        return self._label_binarizer.inverse_transform(outputs.ravel() if self.n_outputs_ == 1 else outputs)
+    def _validation_score(self, targets: Array, outputs: Array, sample_weight: Array | None) -> float:
+        xp = array_namespace(outputs)
+        if self.out_activation_ == "softmax":
+            right = xp.argmax(outputs, axis=1) == xp.argmax(targets, axis=1)
+        else:
+            right = xp.all((outputs > 0.5) == (targets > 0.5), axis=1)
+        if sample_weight is None:
+            return float(int(xp.count_nonzero(right)) / right.shape[0])
+        weights = xp.astype(sample_weight, xp.float64) if Device.of(outputs).supports("float64") else sample_weight
+        return float(xp.sum(weights * xp.astype(right, weights.dtype)) / xp.sum(weights))
 
     def predict(self, X: Any) -> Any:
         """The predicted classes.
@@ -295,11 +302,25 @@ class MLPClassifier(ClassifierMixin, BaseMultilayerPerceptron):  # type: ignore[
         Returns
         -------
         y : array, (n,), or for multilabel targets (n, classes)
+            Where X lies, if scikit-learn lets arrays of other libraries through; else NumPy.
         """
-        check_is_fitted(self)
-        return self._answers(self._outputs(self._inputs(X)))
+        outputs, home = self._outputs(X, "predict")
+        if home is None:
+            return self._label_binarizer.inverse_transform(outputs.ravel() if self.n_outputs_ == 1 else outputs)
+        with home.scope():
+            xp = home.xp
+            if self.out_activation_ == "softmax":
+                numbers = xp.argmax(outputs, axis=1)
+            else:
+                numbers = xp.astype(outputs > 0.5, getattr(xp, home.integer_dtype))
+                if self.n_outputs_ > 1:
+                    return numbers
+                numbers = xp.clip(numbers[:, 0], 0, len(self.classes_) - 1)
+            if self.classes_.dtype.kind not in "biuf":  # names, which only the host has
+                return self.classes_[to_numpy(numbers)]
+            return xp.take(home.asarray(self.classes_), numbers, axis=0)
 
-    def predict_proba(self, X: Any) -> Any:
+    def predict_proba(self, X: Any) -> Array:
         """The probability of each class.
 
         Parameters
@@ -311,11 +332,9 @@ class MLPClassifier(ClassifierMixin, BaseMultilayerPerceptron):  # type: ignore[
         probabilities : array, (n, classes), of the network's dtype
             In the order of `classes_`. Each row sums to 1, but for multilabel targets.
         """
-        check_is_fitted(self)
-        outputs = self._outputs(self._inputs(X))
-        return np.hstack([1 - outputs, outputs]) if self.n_outputs_ == 1 else outputs
+        return self._probabilities(X, "predict_proba")[0]
 
-    def predict_log_proba(self, X: Any) -> Any:
+    def predict_log_proba(self, X: Any) -> Array:
         """The logarithms of the probabilities.
 
         Parameters
@@ -326,10 +345,20 @@ class MLPClassifier(ClassifierMixin, BaseMultilayerPerceptron):  # type: ignore[
         -------
         logarithms : array, (n, classes), of the network's dtype
         """
-        return np.log(self.predict_proba(X))
+        found, home = self._probabilities(X, "predict_log_proba")
+        if home is None:
+            return np.log(found)
+        with home.scope():
+            return home.xp.log(found)
 
-    def _inputs(self, X: Any) -> Any:
-        return validate_data(self, X, accept_sparse=["csr", "csc"], reset=False)
+    def _probabilities(self, X: Any, method: str) -> tuple[Array, Device | None]:
+        outputs, home = self._outputs(X, method)
+        if self.n_outputs_ > 1:
+            return outputs, home
+        if home is None:
+            return np.hstack([1 - outputs, outputs]), home
+        with home.scope():
+            return home.xp.concat([1 - outputs, outputs], axis=1), home
 
     @available_if(takes_steps)  # type: ignore[untyped-decorator]
     def partial_fit(self, X: Any, y: Any, sample_weight: Any = None, classes: Any = None) -> "BaseMultilayerPerceptron":
@@ -349,6 +378,7 @@ class MLPClassifier(ClassifierMixin, BaseMultilayerPerceptron):  # type: ignore[
         self : the estimator after one epoch
         """
         self._validate_params()
+        y, classes = on_host(y), on_host(classes)
         if _check_partial_fit_first_call(self, classes):
             self._label_binarizer = LabelBinarizer()
             self._label_binarizer.fit(y if type_of_target(y).startswith("multilabel") else classes)

@@ -1,15 +1,18 @@
 """MLPRegressor: scikit-learn's, on any array library."""
 
+from contextlib import nullcontext
 from typing import Any, ClassVar
 
 import numpy as np
+from array_api_compat import array_namespace
 from sklearn.base import RegressorMixin
 from sklearn.metrics import r2_score
 from sklearn.utils import column_or_1d
 from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.metaestimators import available_if
-from sklearn.utils.validation import check_is_fitted
 
+from nn_any.core.typing import Array
+from nn_any.estimators.arrays import beside, real_dtypes
 from nn_any.estimators.base import PARAMETERS, BaseMultilayerPerceptron, takes_steps
 from nn_any.estimators.compat import validate_data
 from nn_any.estimators.steps import Measure, poisson, squared_error
@@ -222,16 +225,16 @@ class MLPRegressor(RegressorMixin, BaseMultilayerPerceptron):  # type: ignore[mi
         x, y = validate_data(
             self,
             x,
-            y,
+            beside(y, x),
             accept_sparse=["csr", "csc"],
             multi_output=True,
             y_numeric=True,
-            dtype=(np.float64, np.float32),
+            dtype=real_dtypes(x),
             reset=first,
         )
         if y.ndim == 2 and y.shape[1] == 1:
             y = column_or_1d(y, warn=True)
-        return x, y.astype(x.dtype, copy=False)
+        return x, array_namespace(y).astype(y, x.dtype, copy=False)
 
     def _validated_held_out(self, x: Any, y: Any) -> tuple[Any, np.ndarray]:
         x, targets = self._validated(x, y, first=False, incremental=True)
@@ -246,14 +249,13 @@ class MLPRegressor(RegressorMixin, BaseMultilayerPerceptron):  # type: ignore[mi
             return "exp", "exponential", "poisson", "regression", poisson
         return "identity", "linear", "quadratic", "regression", squared_error
 
-    def _validation_score(self, targets: np.ndarray, outputs: np.ndarray, sample_weight: np.ndarray | None) -> float:
-        if not np.isfinite(outputs).all():
+    def _validation_score(self, targets: Array, outputs: Array, sample_weight: Array | None) -> float:
+        xp = array_namespace(outputs)
+        if not xp.all(xp.isfinite(outputs)):
             return np.nan
-        answers = outputs.ravel() if outputs.shape[1] == 1 else outputs
-        asked = targets.ravel() if targets.shape[1] == 1 else targets
-        return float(r2_score(asked, answers, sample_weight=sample_weight))
+        return float(r2_score(_squeezed(targets), _squeezed(outputs), sample_weight=sample_weight))
 
-    def predict(self, X: Any) -> Any:
+    def predict(self, X: Any) -> Array:
         """The predicted numbers.
 
         Parameters
@@ -263,10 +265,11 @@ class MLPRegressor(RegressorMixin, BaseMultilayerPerceptron):  # type: ignore[mi
         Returns
         -------
         y : array, (n,) or (n, outputs), of the network's dtype
+            Where X lies, if scikit-learn lets arrays of other libraries through; else NumPy.
         """
-        check_is_fitted(self)
-        outputs = self._outputs(validate_data(self, X, accept_sparse=["csr", "csc"], reset=False))
-        return outputs.ravel() if outputs.shape[1] == 1 else outputs
+        outputs, home = self._outputs(X, "predict")
+        with nullcontext() if home is None else home.scope():
+            return _squeezed(outputs)
 
     @available_if(takes_steps)  # type: ignore[untyped-decorator]
     def partial_fit(self, X: Any, y: Any, sample_weight: Any = None) -> "BaseMultilayerPerceptron":
@@ -285,3 +288,8 @@ class MLPRegressor(RegressorMixin, BaseMultilayerPerceptron):  # type: ignore[mi
         """
         self._validate_params()
         return self._fit(X, y, sample_weight, incremental=True)
+
+
+def _squeezed(a: Array) -> Array:
+    """The numbers of a single output as (n,)."""
+    return a[:, 0] if a.shape[1] == 1 else a

@@ -10,12 +10,13 @@ from typing import Any
 from array_api_compat import array_namespace
 
 from nn_any.core.optimizers import Optimizer
-from nn_any.core.trees import tree_map
+from nn_any.core.trees import filled, flattened, tree_map
 from nn_any.core.typing import Array, Params
 
 
-def _zeros(params: Params) -> Any:
-    return tree_map(lambda w: array_namespace(w).zeros_like(w), params)
+def _zeros(params: Params) -> Array:
+    numbers = flattened(params)
+    return array_namespace(numbers).zeros_like(numbers)
 
 
 @dataclass(frozen=True)
@@ -27,18 +28,15 @@ class SGDRule(Optimizer):
     learning_rate = 1.0
 
     def init(self, params: Params) -> Any:
-        """Velocities v = 0."""
+        """Velocities v = 0, of all parameters one after another: few long calls take less time than many short ones."""
         return _zeros(params)
 
     def update(self, gradients: Params, state: Any, params: Params, learning_rate: Array) -> tuple[Params, Any]:
         """The parameters and velocities after a step."""
-
-        def move(velocity: Array, gradient: Array) -> Array:
-            return self.momentum * velocity - learning_rate * gradient
-
-        velocities = tree_map(move, state, gradients)
-        moves = tree_map(move, velocities, gradients) if self.nesterov else velocities
-        return tree_map(lambda w, v: w + v, params, moves), velocities
+        falls = learning_rate * flattened(gradients)
+        velocities = self.momentum * state - falls
+        moves = self.momentum * velocities - falls if self.nesterov else velocities
+        return tree_map(lambda w, v: w + v, params, filled(params, moves)), velocities
 
 
 @dataclass(frozen=True)
@@ -54,16 +52,14 @@ class AdamRule(Optimizer):
     learning_rate = 1.0
 
     def init(self, params: Params) -> Any:
-        """The running means m = 0 of gradients and v = 0 of their squares."""
+        """The running means m = 0 of gradients and v = 0 of their squares, of all parameters one after another."""
         return _zeros(params), _zeros(params)
 
     def update(self, gradients: Params, state: Any, params: Params, learning_rate: Array) -> tuple[Params, Any]:
         """The parameters and means after a step."""
         xp = array_namespace(learning_rate)
-        means = tree_map(lambda m, g: self.beta_1 * m + (1 - self.beta_1) * g, state[0], gradients)
-        squares = tree_map(lambda v, g: self.beta_2 * v + (1 - self.beta_2) * (g * g), state[1], gradients)
-
-        def move(w: Array, m: Array, v: Array) -> Array:
-            return w - learning_rate * m / (xp.sqrt(v) + self.epsilon)
-
-        return tree_map(move, params, means, squares), (means, squares)
+        g = flattened(gradients)
+        means = self.beta_1 * state[0] + (1 - self.beta_1) * g
+        squares = self.beta_2 * state[1] + (1 - self.beta_2) * (g * g)
+        moves = learning_rate * means / (xp.sqrt(squares) + self.epsilon)
+        return tree_map(lambda w, move: w - move, params, filled(params, moves)), (means, squares)

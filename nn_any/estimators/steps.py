@@ -50,11 +50,11 @@ def poisson(y: Array, a: Array, xp: Namespace) -> Array:
     return xp.sum(y * logarithms - y + a, axis=-1)
 
 
-def penalty(params: Params, mask: Any, total: float | Array) -> Array:
-    """½ Σ w² / total over all weights."""
+def squares(params: Params, mask: Any) -> Array:
+    """Σ w² over all weights."""
     pairs = zip(tree_leaves(params), tree_leaves(mask), strict=True)
-    squares = [array_namespace(w).sum(w * w) for w, is_weight in pairs if is_weight]
-    return 0.5 * sum(squares) / total
+    first, *others = [array_namespace(w).sum(w * w) for w, is_weight in pairs if is_weight]
+    return sum(others, start=first)
 
 
 @lru_cache(maxsize=256)
@@ -84,10 +84,9 @@ def differentiator(
         losses = measure(y, traces[-1].a, xp)
         average = xp.mean(losses) if weights is None else xp.sum(losses * weights) / total
         if alpha:
-            gradients = tree_map(
-                lambda g, w, is_weight: g + (alpha / total) * w if is_weight else g, gradients, trainable, mask
-            )
-            average = average + alpha * penalty(trainable, mask, total)
+            share = alpha / total
+            gradients = tree_map(lambda g, w, is_weight: g + share * w if is_weight else g, gradients, trainable, mask)
+            average = average + (0.5 * share) * squares(trainable, mask)
         return average, gradients, layer_state
 
     return differentiate

@@ -7,9 +7,8 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
-from scipy.special import expit
 
-from nn_any.backends._numpy_sigmoid import sigmoid
+from nn_any.backends._numpy_sigmoid import expit, sigmoid
 from nn_any.backends.replay.buffers import Pool
 from nn_any.backends.replay.nodes import Layout
 

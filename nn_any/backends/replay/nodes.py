@@ -61,7 +61,19 @@ class Node:
         What a constant is filled with, if all its elements are the same.
     """
 
-    __slots__ = ("args", "fill", "function", "kwargs", "layout", "layouts", "name", "several", "source", "value")
+    __slots__ = (
+        "_inputs",
+        "args",
+        "fill",
+        "function",
+        "kwargs",
+        "layout",
+        "layouts",
+        "name",
+        "several",
+        "source",
+        "value",
+    )
 
     def __init__(self, name: str, value: Any, function: Any = None, args: Any = (), kwargs: Any = None) -> None:
         self.name, self.function, self.args, self.kwargs = name, function, args, kwargs or {}
@@ -71,6 +83,7 @@ class Node:
         self.source: Node | None = None
         self.value: Any = None
         self.fill: float | None = None
+        self._inputs: tuple[Any, list[Node]] = (None, [])
 
     @property
     def ufunc(self) -> np.ufunc | None:
@@ -79,7 +92,9 @@ class Node:
 
     def inputs(self) -> list["Node"]:
         """The nodes among the arguments, however deep."""
-        return [leaf for leaf in leaves((self.args, self.kwargs)) if isinstance(leaf, Node)]
+        if self._inputs[0] is not self.args:  # which a call that is moved gets anew
+            self._inputs = self.args, [leaf for leaf in leaves((self.args, self.kwargs)) if isinstance(leaf, Node)]
+        return self._inputs[1]
 
     @property
     def root(self) -> "Node":
