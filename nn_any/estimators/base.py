@@ -1,5 +1,6 @@
 """What the multilayer perceptrons for classes and for numbers have in common."""
 
+import signal
 import warnings
 from abc import ABC, abstractmethod
 from itertools import pairwise
@@ -25,6 +26,7 @@ from nn_any.datasets.rows import as_rows, moved
 from nn_any.estimators.lbfgs import Objective, search
 from nn_any.estimators.steps import Measure
 from nn_any.estimators.stochastic import Convergence, Rates, as_random_state, runner, update_rule
+from nn_any.estimators.weights import HandedOut
 from nn_any.network import Network
 from nn_any.training import TrainingInterrupted
 from nn_any.training.fit import run_plan
@@ -80,6 +82,8 @@ class BaseMultilayerPerceptron(BaseEstimator, ABC):
         "max_fun": [Interval(Integral, 1, None, closed="left")],
     }
 
+    _handed_out: HandedOut | None = None
+
     # what subclasses say
 
     @abstractmethod
@@ -97,20 +101,45 @@ class BaseMultilayerPerceptron(BaseEstimator, ABC):
     # what scikit-learn's estimators have
 
     @property
+    def network_(self) -> Network:
+        """The trained network."""
+        return self._fitted_network()
+
+    @network_.setter
+    def network_(self, network: Network) -> None:
+        self.__dict__.update(network_=network, _handed_out=None)
+
+    @property
     def coefs_(self) -> list[np.ndarray]:
-        """The weights of each layer: (inputs, units), NumPy."""
-        return [np.ascontiguousarray(to_numpy(w).T) for w in self._fitted_network().weights]
+        """The weights of each layer: (inputs, units), NumPy; what is written into them, the network takes over."""
+        return self._lists().coefs_
+
+    @coefs_.setter
+    def coefs_(self, arrays: list[np.ndarray]) -> None:
+        self._lists().coefs_ = arrays
 
     @property
     def intercepts_(self) -> list[np.ndarray]:
-        """The biases of each layer: (units,), NumPy."""
-        return [to_numpy(b) for b in self._fitted_network().biases]
+        """The biases of each layer: (units,), NumPy; what is written into them, the network takes over."""
+        return self._lists().intercepts_
+
+    @intercepts_.setter
+    def intercepts_(self, arrays: list[np.ndarray]) -> None:
+        self._lists().intercepts_ = arrays
+
+    def _lists(self) -> HandedOut:
+        network = self._fitted_network()
+        if self._handed_out is None:
+            self._handed_out = HandedOut(network)
+        return self._handed_out
 
     def _fitted_network(self) -> Network:
         try:
             network: Network = self.__dict__["network_"]
         except KeyError:
             raise AttributeError(f"this {type(self).__name__} is not fitted yet; call fit first") from None
+        if self._handed_out is not None and not self._handed_out.settle(network):
+            self._handed_out = None
         return network
 
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> "BaseMultilayerPerceptron":
@@ -133,7 +162,7 @@ class BaseMultilayerPerceptron(BaseEstimator, ABC):
 
     def _fit(self, x: Any, y: Any, sample_weight: Any, *, incremental: bool) -> "BaseMultilayerPerceptron":
         sizes = self._hidden_sizes()
-        first = not hasattr(self, "coefs_") or not (self.warm_start or incremental)
+        first = "network_" not in self.__dict__ or not (self.warm_start or incremental)
         x, targets = self._validated(x, y, first=first, incremental=incremental)
         if sample_weight is not None:
             sample_weight = _check_sample_weight(sample_weight, x)
@@ -143,7 +172,7 @@ class BaseMultilayerPerceptron(BaseEstimator, ABC):
         if first:
             self._begin(x, sizes, random_state)
         if self.solver in _STOCHASTIC:
-            self._fit_stochastic(x, targets, sample_weight, random_state, incremental=incremental)
+            self._fit_stochastic(x, targets, sample_weight, random_state, first=first, incremental=incremental)
         else:
             self._fit_lbfgs(x, targets, sample_weight)
         if not evaluation.is_finite(self.network_.device, self.network_.params):
@@ -212,9 +241,11 @@ class BaseMultilayerPerceptron(BaseEstimator, ABC):
         sample_weight: np.ndarray | None,
         random_state: np.random.RandomState,
         *,
+        first: bool,
         incremental: bool,
     ) -> None:
         net = self.network_
+        self._convergence.tol, self._convergence.patience = self.tol, self.n_iter_no_change
         if not (incremental and hasattr(self, "_rates")):
             betas = self.beta_1, self.beta_2
             rule = update_rule(self.solver, self.momentum, self.nesterovs_momentum, betas, self.epsilon)
@@ -242,7 +273,8 @@ class BaseMultilayerPerceptron(BaseEstimator, ABC):
         batch_size = min(200, n) if self.batch_size == "auto" else self.batch_size
         if batch_size > n:
             warnings.warn(
-                "Got `batch_size` less than 1 or larger than sample size. It is going to be clipped", stacklevel=3
+                "Got `batch_size` less than 1 or larger than sample size. It is going to be clipped",
+                stacklevel=caller_level(),
             )
         batch_size = min(batch_size, n)
         columns = ["epoch", "loss", "learning_rate", "seconds"]
@@ -260,15 +292,19 @@ class BaseMultilayerPerceptron(BaseEstimator, ABC):
                 return self._validation_score(kept_targets, outputs, held)
 
         follower = _Follower(self, n, plan.steps, score, incremental)
+        if score is not None and first:  # later, what was best before counts, as in scikit-learn, only by its score
+            follower.best = net.snapshot
         epochs = 1 if incremental else self.max_iter
         own = runner(random_state, self._rates, self.alpha, self._output()[4])
         self.n_iter_ = 0
         try:
             run_plan(net, plan, epochs, [follower], None, False, "auto", own)
-        except TrainingInterrupted:
-            warnings.warn("Training interrupted by user.", stacklevel=3)
+        except KeyboardInterrupt as stopped:
+            if isinstance(stopped, TrainingInterrupted) and stopped.signal != signal.SIGINT:
+                raise
+            warnings.warn("Training interrupted by user.", stacklevel=caller_level())
         if follower.best is not None:
-            net.snapshot = follower.best
+            net.snapshot = _with_params(net.snapshot, follower.best.blocks[0].params)
 
     def _split(self, targets: np.ndarray, random_state: np.random.RandomState) -> tuple[np.ndarray, np.ndarray]:
         """The rows to train with and those to validate with."""
@@ -305,10 +341,6 @@ class _Follower(Callback):
         self._incremental = incremental
         self.best: Snapshot | None = None
 
-    def on_train_begin(self, run: TrainingRun) -> None:
-        if self._score is not None:
-            self.best = run.network.snapshot
-
     def on_epoch_end(self, run: TrainingRun) -> None:
         own = self._estimator
         convergence, rates = own._convergence, own._rates
@@ -340,8 +372,8 @@ class _Follower(Callback):
                 run.stop = True
                 return
             convergence.misses = 0
-        if not run.record["finite"]:
-            run.stop = True
+        if not run.record["finite"] and self._score is None:
+            run.stop = True  # and an error tells of it
         elif not self._incremental and own.n_iter_ == own.max_iter:
             warnings.warn(
                 f"Stochastic Optimizer: Maximum iterations ({own.max_iter}) reached and the optimization hasn't "

@@ -103,7 +103,7 @@ def runner(random_state: np.random.RandomState, rates: Rates, alpha: float, meas
         losses = np.concatenate([values for _, values, _ in ran]).astype(np.float64)
         sizes = batch_sizes(plan.examples.size, plan.batch_size)
         loss = float(np.sum(losses * sizes)) / plan.examples.size
-        sound = math.isfinite(loss) and bool(ran[-1][2])
+        sound = bool(ran[-1][2])  # scikit-learn goes on from a loss that overflows
         progress = replace(progress, steps=progress.steps + plan.steps, epoch=progress.epoch + 1, unfinished=None)
         record = {"loss": loss, "learning_rate": float(of_epoch[-1]), "finite": sound}
         yield Snapshot(specification, (ran[-1][0],), progress), record
