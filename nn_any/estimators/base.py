@@ -8,6 +8,7 @@ from numbers import Integral, Real
 from typing import Any, ClassVar
 
 import numpy as np
+from sklearn import config_context
 from sklearn.base import BaseEstimator, is_classifier
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import train_test_split
@@ -309,16 +310,17 @@ class BaseMultilayerPerceptron(BaseEstimator, ABC):
     def _split(self, targets: np.ndarray, random_state: np.random.RandomState) -> tuple[np.ndarray, np.ndarray]:
         """The rows to train with and those to validate with."""
         stratify = targets.astype(bool) if is_classifier(self) and self.n_outputs_ == 1 else None
-        parts = train_test_split(
-            np.arange(len(targets)), random_state=random_state, test_size=self.validation_fraction, stratify=stratify
-        )
+        rows, how = np.arange(len(targets)), {"test_size": self.validation_fraction, "stratify": stratify}
+        with config_context(skip_parameter_validation=True):  # its name is not that of the user's parameter
+            parts = train_test_split(rows, random_state=random_state, **how)
         return parts[0], parts[1]
 
     def _outputs(self, x: Any) -> np.ndarray:
-        """The outputs (n, outputs) for checked inputs."""
+        """The outputs (n, outputs) for checked inputs, in the dtype that both have in common."""
         net = self.network_
         rows = moved(as_rows("X", x) if _is_sparse(x) else x, net.device, net.dtype)
-        return to_numpy(evaluation.outputs(net.snapshot, net.device, rows))
+        outputs = to_numpy(evaluation.outputs(net.snapshot, net.device, rows))
+        return outputs.astype(np.result_type(options.dtype_name(x.dtype), outputs.dtype), copy=False)
 
     def _check_solver(self) -> bool:
         if self.solver not in ("sgd", "adam"):
