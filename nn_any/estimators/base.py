@@ -108,7 +108,7 @@ class BaseMultilayerPerceptron(BaseEstimator, ABC):
 
     @network_.setter
     def network_(self, network: Network) -> None:
-        self.__dict__.update(network_=network, _handed_out=None)
+        vars(self).update(network_=network, _handed_out=None)
 
     @property
     def coefs_(self) -> list[np.ndarray]:
@@ -136,10 +136,10 @@ class BaseMultilayerPerceptron(BaseEstimator, ABC):
 
     def _fitted_network(self) -> Network:
         try:
-            network: Network = self.__dict__["network_"]
+            network: Network = vars(self)["network_"]
         except KeyError:
             raise AttributeError(f"this {type(self).__name__} is not fitted yet; call fit first") from None
-        if self._handed_out is not None and not self._handed_out.settle(network):
+        if self._handed_out is not None and not self._handed_out.take_over(network):
             self._handed_out = None
         return network
 
@@ -163,7 +163,7 @@ class BaseMultilayerPerceptron(BaseEstimator, ABC):
 
     def _fit(self, x: Any, y: Any, sample_weight: Any, *, incremental: bool) -> "BaseMultilayerPerceptron":
         sizes = self._hidden_sizes()
-        first = "network_" not in self.__dict__ or not (self.warm_start or incremental)
+        first = "network_" not in vars(self) or not (self.warm_start or incremental)
         x, targets = self._validated(x, y, first=first, incremental=incremental)
         if sample_weight is not None:
             sample_weight = _check_sample_weight(sample_weight, x)

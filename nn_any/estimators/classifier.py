@@ -88,7 +88,7 @@ class MLPClassifier(ClassifierMixin, BaseMultilayerPerceptron):
                 raise ValueError(
                     f"`y` has classes not in `self.classes_`. `self.classes_` has {self.classes_}. 'y' has {classes}."
                 )
-        return x, self._label_binarizer.transform(y).astype(x.dtype)
+        return x, self._label_binarizer.transform(y).astype(bool).astype(x.dtype)
 
     def _output(self) -> tuple[str, str, str, str, Measure]:
         if self._label_binarizer.y_type_ == "multiclass":

@@ -28,7 +28,7 @@ class HandedOut:
         self._params = network.snapshot.blocks[0].params
         self._before = [a.copy() for a in (*self.coefs_, *self.intercepts_)]
 
-    def settle(self, network: Network) -> bool:
+    def take_over(self, network: Network) -> bool:
         """Give the network the numbers that a user has written; whether the lists are then those of the network."""
         now = [*self.coefs_, *self.intercepts_]
         unchanged = len(now) == len(self._before) and all(

@@ -5,6 +5,7 @@ import io
 import warnings
 
 import numpy as np
+import scipy.sparse
 import sklearn
 from sklearn import neural_network
 from sklearn.utils.fixes import parse_version
@@ -12,7 +13,7 @@ from sklearn.utils.fixes import parse_version
 import nn_any
 
 VERSION = parse_version(sklearn.__version__)
-WEIGHTED = VERSION >= parse_version("1.7")  # sample weights in fit, and Poisson's loss
+WEIGHTED = parse_version("1.7") <= VERSION  # sample weights in fit, and Poisson's loss
 THEIRS = {"MLPClassifier": neural_network.MLPClassifier, "MLPRegressor": neural_network.MLPRegressor}
 OURS = {"MLPClassifier": nn_any.MLPClassifier, "MLPRegressor": nn_any.MLPRegressor}
 OWN_WARNINGS = ("Got `batch_size`", "Stochastic Optimizer", "Training interrupted")  # scikit-learn raises the others
@@ -70,6 +71,8 @@ def assert_same_answers(theirs, ours, x, y, rtol):
             a, b = getattr(theirs, name)(x), getattr(ours, name)(x)
         assert a.shape == b.shape, name
         assert a.dtype == b.dtype, name
+        if scipy.sparse.issparse(a):  # as the targets were
+            a, b = a.toarray(), b.toarray()
         if a.dtype.kind == "f" and name != "predict_log_proba":
             np.testing.assert_allclose(b, a, rtol=rtol, atol=rtol * np.max(np.abs(a)), err_msg=name)
         elif name == "predict_log_proba":
@@ -97,10 +100,12 @@ class Pair:
         """Call a method of both, and hold what comes of it together."""
         a = told(getattr(self.theirs, method), *args, **kwargs)
         b = told(getattr(self.ours, method), *args, **kwargs)
+        if not WEIGHTED and str(b[1]).startswith("The validation set is too small"):
+            return self  # older ones go on with one example, or fail to
         assert (a[1] is None) == (b[1] is None), (a[1], b[1])
         if a[1] is not None:
             assert type(b[1]) is type(a[1]), (a[1], b[1])
-            assert str(b[1]) == str(a[1])
+            assert str(b[1]).partition(" must be ")[0] == str(a[1]).partition(" must be ")[0]  # sets follow
             return self
         assert [w[:2] for w in a[2]] == [w[:2] for w in b[2]]
         own = [filename for _, message, filename in b[2] if message.startswith(OWN_WARNINGS)]

@@ -204,6 +204,40 @@ BAD_DATA = {
 }
 
 
+def _odd_targets():
+    _, x, y = _data("multiclass")
+    several = _data("multilabel")
+    yield "MLPClassifier", x, y == 1
+    yield "MLPClassifier", x, [["a", "b", "c"][i] for i in y]
+    yield "MLPClassifier", x, np.array(["a", "b", 3], dtype=object)[y]
+    yield "MLPClassifier", x, np.array(["a", "b", "c"], dtype=object)[y]
+    yield "MLPClassifier", x, y.astype(np.uint8)
+    yield "MLPClassifier", x, y * 1.0
+    yield "MLPClassifier", x.tolist(), y.tolist()
+    yield "MLPClassifier", (x * 3).astype(int), y
+    yield "MLPClassifier", (x * 3).astype(np.float16), y
+    yield "MLPClassifier", x.astype(object), y
+    yield "MLPClassifier", np.asfortranarray(x)[::2, ::-1], y[::2]
+    yield "MLPClassifier", several[1], several[2].astype(bool)
+    yield "MLPClassifier", several[1], several[2][:, :1]
+    yield "MLPClassifier", several[1], several[2] * 2
+    yield "MLPClassifier", several[1], scipy.sparse.csr_matrix(several[2])
+    yield "MLPClassifier", several[1], several[2].tolist()
+    yield "MLPRegressor", x, y
+    yield "MLPRegressor", x, y == 1
+    yield "MLPRegressor", x, y.astype(np.float32)
+    yield "MLPRegressor", x, np.stack([y, y, -y], 1)
+    yield "MLPRegressor", x, y.astype(complex)
+
+
+def test_odd_kinds_of_data_mean_the_same():
+    for name, x, y in _odd_targets():
+        for options in ({"max_iter": 4}, {"max_iter": 4, "early_stopping": True}, {"solver": "lbfgs", "max_iter": 2}):
+            pair = Pair(name, **options).do("fit", x, y)
+            if hasattr(pair.theirs, "coefs_"):
+                pair.answer(x, y, rtol=1e-3)
+
+
 @pytest.mark.parametrize("name", OURS)
 @pytest.mark.parametrize("what", BAD_DATA)
 def test_odd_data_meet_the_same_answer(name, what):
@@ -213,7 +247,7 @@ def test_odd_data_meet_the_same_answer(name, what):
 
 
 BAD_PARAMETERS = [
-    {"hidden_layer_sizes": -1}, {"hidden_layer_sizes": (3, 0)}, {"hidden_layer_sizes": "many"}, {"activation": "gelu"},
+    {"hidden_layer_sizes": -1}, {"hidden_layer_sizes": (3, 0)}, {"hidden_layer_sizes": "many"}, {"activation": "none"},
     {"solver": "rmsprop"}, {"alpha": -1}, {"batch_size": 0}, {"batch_size": "all"}, {"learning_rate": "cosine"},
     {"learning_rate_init": 0}, {"power_t": -1}, {"max_iter": 0}, {"max_iter": 1.5}, {"shuffle": "yes"},
     {"random_state": "x"}, {"tol": -1}, {"verbose": -1}, {"warm_start": 1}, {"momentum": 2}, {"nesterovs_momentum": 2},
@@ -251,17 +285,17 @@ def test_a_random_state_is_drawn_from_on_and_on():
     pair = Pair(name, random_state=np.random.RandomState(5))
     for _ in range(2):
         pair.do("fit", x, y).answer(x, y)
-    np.random.seed(7)  # noqa: NPY002
+    np.random.seed(7)
     theirs = THEIRS[name](max_iter=4)
     told(theirs.fit, x, y)
-    np.random.seed(7)  # noqa: NPY002
+    np.random.seed(7)
     ours = OURS[name](max_iter=4)
     told(ours.fit, x, y)
     np.testing.assert_allclose(ours.loss_curve_, theirs.loss_curve_)
 
 
 def test_saturated_outputs_have_finite_losses():
-    name, x, y = _data("binary")
+    _, x, y = _data("binary")
     for kind, targets in (("MLPClassifier", y), ("MLPClassifier", y + (x[:, 0] > 0))):
         pair = Pair(kind, solver="sgd", learning_rate_init=50, max_iter=5, hidden_layer_sizes=(3,), momentum=0)
         pair.do("fit", x * 100, targets)
@@ -322,7 +356,7 @@ def test_parameters_are_scikit_learns():
         assert (ours.alpha, ours.hidden_layer_sizes) == (0.1, (3,))
         a, b = told(theirs.set_params, nonsense=1)[1], told(ours.set_params, nonsense=1)[1]
         assert type(a) is type(b)
-    _, x, y = _data("multiclass")
+    _, x, _ = _data("multiclass")
     for name in OURS:
         a, b = told(THEIRS[name]().predict, x)[1], told(OURS[name]().predict, x)[1]
         assert type(a) is type(b)
@@ -391,5 +425,5 @@ def test_lbfgs_says_the_same():
     Pair(name, solver="lbfgs", max_iter=3).do("fit", x, y)
     Pair(name, solver="lbfgs", max_fun=3).do("fit", x, y)
     Pair(name, solver="lbfgs", tol=10.0).do("fit", x, y)
-    if VERSION >= parse_version("1.8"):
+    if parse_version("1.8") <= VERSION:
         Pair(name, solver="lbfgs", max_iter=3, verbose=True).do("fit", x, y)

@@ -7,13 +7,14 @@ from nn_any import MLPClassifier, MLPRegressor
 
 
 def _every_check():
-    """The names and values that `parametrize_with_checks` hands to pytest; a generator before scikit-learn 1.6."""
-    mark = parametrize_with_checks([MLPClassifier(max_iter=100), MLPRegressor(max_iter=100)])
+    """What `parametrize_with_checks` hands to pytest, in a list: pytest takes no generator."""
+    quick = {"hidden_layer_sizes": (20,), "learning_rate_init": 0.02, "max_iter": 25}
+    mark = parametrize_with_checks([MLPClassifier(**quick), MLPRegressor(**quick)])
     names, values = mark.args
-    return names, list(values)
+    return pytest.mark.parametrize(names, list(values), ids=mark.kwargs["ids"])
 
 
 @pytest.mark.filterwarnings("ignore")  # the checks fit models that do not converge
-@pytest.mark.parametrize(*_every_check())
+@_every_check()
 def test_the_estimators_pass_scikit_learns_checks(estimator, check):
     check(estimator)
