@@ -89,7 +89,7 @@ class Pair:
     """One estimator of each, with the same parameters; what is done to one is done to the other."""
 
     def __init__(self, kind, **parameters):
-        parameters = {"max_iter": 8, "random_state": 3, "hidden_layer_sizes": (7, 5), **parameters}
+        parameters = {"max_iter": 5, "random_state": 3, "hidden_layer_sizes": (7, 5), **parameters}
         twin = dict(parameters)
         if isinstance(state := parameters.get("random_state"), np.random.RandomState):
             twin["random_state"] = np.random.RandomState()
