@@ -108,7 +108,8 @@ class BaseMultilayerPerceptron(BaseEstimator, ABC):
 
     @network_.setter
     def network_(self, network: Network) -> None:
-        vars(self).update(network_=network, _handed_out=None)
+        fields: Any = vars(self)
+        fields["network_"], self._handed_out = network, None
 
     @property
     def coefs_(self) -> list[np.ndarray]:

@@ -108,7 +108,7 @@ def test_weights_of_the_first_layer_and_regularisation():
         for alpha in np.logspace(-1, 1, 5):
             clf = make_pipeline(
                 StandardScaler(),
-                MLPClassifier([10, 10], solver="lbfgs", alpha=alpha, random_state=1, max_iter=2000),
+                MLPClassifier([10, 10], solver="lbfgs", alpha=alpha, random_state=1, max_iter=60),
             )
             for x, y in (make_moons(noise=0.3, random_state=0), make_circles(noise=0.2, factor=0.5, random_state=1)):
                 clf.fit(x[:60], y[:60])
