@@ -11,6 +11,7 @@ from numbers import Integral, Real
 from typing import Any, ClassVar
 
 import numpy as np
+from sklearn import config_context
 from sklearn.base import BaseEstimator, is_classifier
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import train_test_split
@@ -33,6 +34,7 @@ from nn_any.estimators.compat import validate_data
 from nn_any.estimators.lbfgs import Objective, search
 from nn_any.estimators.steps import Measure
 from nn_any.estimators.stochastic import Convergence, Order, Rates, as_random_state, runner, update_rule
+from nn_any.estimators.weights import HandedOut
 from nn_any.files import name_tensors
 from nn_any.network import Network
 from nn_any.training import Checkpoint, TrainingInterrupted
@@ -91,6 +93,11 @@ class BaseMultilayerPerceptron(BaseEstimator, ABC):  # type: ignore[misc]
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = PARAMETERS
 
+    _handed_out: HandedOut | None = None
+
+    _home: Device | None = None
+    """Where the inputs of `fit` were, if scikit-learn let arrays of another library through."""
+
     # what subclasses say
 
     @abstractmethod
@@ -112,25 +119,55 @@ class BaseMultilayerPerceptron(BaseEstimator, ABC):  # type: ignore[misc]
     # what scikit-learn's estimators have
 
     @property
+    def network_(self) -> Network:
+        """The trained network."""
+        return self._fitted_network()
+
+    @network_.setter
+    def network_(self, network: Network) -> None:
+        fields: Any = vars(self)
+        fields["network_"], self._handed_out = network, None
+
+    @property
     def coefs_(self) -> list[Array]:
-        """The weights of each layer, (inputs, units), where X was, else NumPy; a convolution's as the network has them."""
-        weights = self._fitted_network().weights
+        """The weights of each layer, (inputs, units), where X was; a convolution's as the network has them.
+
+        What is written into those of NumPy, the network takes over.
+        """
         if self._home is None:
-            found = map(to_numpy, weights)
-            return [np.ascontiguousarray(w.T) if w.ndim == 2 else w for w in found]
+            return self._lists().coefs_
+        found = [answer(w, self._home) for w in self._fitted_network().weights]
         with self._home.scope():
-            return [answer(w, self._home).mT if w.ndim == 2 else answer(w, self._home) for w in weights]
+            return [w.mT if w.ndim == 2 else w for w in found]
+
+    @coefs_.setter
+    def coefs_(self, arrays: list[np.ndarray]) -> None:
+        self._lists().coefs_ = arrays
 
     @property
     def intercepts_(self) -> list[Array]:
-        """The biases of each layer: (units,), where X was, else NumPy."""
+        """The biases of each layer, (units,), where X was; the network takes over what is written into NumPy's."""
+        if self._home is None:
+            return self._lists().intercepts_
         return [answer(b, self._home) for b in self._fitted_network().biases]
+
+    @intercepts_.setter
+    def intercepts_(self, arrays: list[np.ndarray]) -> None:
+        self._lists().intercepts_ = arrays
+
+    def _lists(self) -> HandedOut:
+        network = self._fitted_network()
+        if self._handed_out is None:
+            self._handed_out = HandedOut(network)
+        return self._handed_out
 
     def _fitted_network(self) -> Network:
         try:
             network: Network = vars(self)["network_"]
         except KeyError:
             raise AttributeError(f"this {type(self).__name__} is not fitted yet; call fit first") from None
+        if self._handed_out is not None and not self._handed_out.take_over(network):
+            self._handed_out = None
         return network
 
     def fit(
@@ -176,7 +213,7 @@ class BaseMultilayerPerceptron(BaseEstimator, ABC):  # type: ignore[misc]
         resume: bool = False,
     ) -> "BaseMultilayerPerceptron":
         sizes = self._hidden_sizes()
-        first = not hasattr(self, "coefs_") or not (self.warm_start or incremental)
+        first = "network_" not in vars(self) or not (self.warm_start or incremental)
         self._check_further(validation_data, resume=resume, first=first)
         x, targets = self._validated(x, y, first=first, incremental=incremental)
         if sample_weight is not None:
@@ -189,9 +226,8 @@ class BaseMultilayerPerceptron(BaseEstimator, ABC):  # type: ignore[misc]
         if first:
             self._begin(x, sizes, random_state)
         if self.solver in _STOCHASTIC:
-            self._fit_stochastic(
-                x, targets, sample_weight, random_state, incremental=incremental, held=held, resume=resume
-            )
+            how: dict[str, Any] = {"first": first, "incremental": incremental, "held": held, "resume": resume}
+            self._fit_stochastic(x, targets, sample_weight, random_state, **how)
         else:
             self._fit_lbfgs(x, targets, sample_weight)
         if not evaluation.is_finite(self.network_.device, self.network_.params):
@@ -315,11 +351,13 @@ class BaseMultilayerPerceptron(BaseEstimator, ABC):  # type: ignore[misc]
         sample_weight: Array | None,
         random_state: np.random.RandomState,
         *,
+        first: bool,
         incremental: bool,
         held: Held | None,
         resume: bool,
     ) -> None:
         net = self.network_
+        self._convergence.tol, self._convergence.patience = self.tol, self.n_iter_no_change
         if not (incremental and hasattr(self, "_rates")):
             betas = self.beta_1, self.beta_2
             optimizer = update_rule(self.solver, self.momentum, self.nesterovs_momentum, betas, self.epsilon)
@@ -343,7 +381,8 @@ class BaseMultilayerPerceptron(BaseEstimator, ABC):  # type: ignore[misc]
         batch_size = min(200, n) if self.batch_size == "auto" else self.batch_size
         if batch_size > n:
             warnings.warn(
-                "Got `batch_size` less than 1 or larger than sample size. It is going to be clipped", stacklevel=3
+                "Got `batch_size` less than 1 or larger than sample size. It is going to be clipped",
+                stacklevel=caller_level(),
             )
         batch_size = min(batch_size, n)
         columns = ["epoch", "loss", "learning_rate", "seconds"]
@@ -376,36 +415,43 @@ class BaseMultilayerPerceptron(BaseEstimator, ABC):  # type: ignore[misc]
             incremental=incremental,
             remembers=checkpoint is not None,
         )
+        if score is not None and self.early_stopping and first:
+            follower.best = net.snapshot  # later, what was best before counts by its score alone, as in scikit-learn
         epochs = 1 if incremental else self.max_iter
         own = runner(order, self._rates, self.alpha, self._output()[4])
         self.n_iter_ = 0
         following = [follower, *as_callbacks(self.callbacks)]
         try:
             run_plan(net, plan, epochs, following, checkpoint, resume, self.engine, own)
-        except TrainingInterrupted as interruption:
-            if interruption.signal != signal.SIGINT:  # whoever sends SIGTERM wants the process to end
+        except KeyboardInterrupt as stopped:
+            if isinstance(stopped, TrainingInterrupted) and stopped.signal != signal.SIGINT:
                 raise
-            warnings.warn("Training interrupted by user.", stacklevel=3)
+            warnings.warn("Training interrupted by user.", stacklevel=caller_level())
         if follower.best is not None:
-            net.snapshot = follower.best
+            net.snapshot = _with_params(net.snapshot, follower.best.blocks[0].params)
 
     def _split(self, targets: Array, random_state: np.random.RandomState) -> tuple[np.ndarray, np.ndarray]:
         """The rows to train with and those to validate with."""
         stratify = targets.astype(bool) if is_classifier(self) and self.n_outputs_ == 1 else None
-        n = int(targets.shape[0])
-        parts = train_test_split(
-            np.arange(n), random_state=random_state, test_size=self.validation_fraction, stratify=stratify
-        )
+        rows, how = np.arange(int(targets.shape[0])), {"test_size": self.validation_fraction, "stratify": stratify}
+        with config_context(skip_parameter_validation=True):  # its name is not that of the user's parameter
+            parts = train_test_split(rows, random_state=random_state, **how)
         return parts[0], parts[1]
 
     def _outputs(self, X: Any, method: str) -> tuple[Array, Device | None]:
-        """The outputs (n, outputs) for inputs that scikit-learn checks first, and where they lie: None for NumPy."""
+        """The outputs (n, outputs) for inputs that scikit-learn checks first, and where they lie: None for NumPy.
+
+        On NumPy they have the dtype that inputs and network have in common.
+        """
         check_is_fitted(self)
         x = validate_data(self, X, accept_sparse=["csr", "csc"], reset=False)
         home, net = home_of(x), self.network_
         check_home(home, self._home, f"{type(self).__name__}.{method}")
         rows = _as_inputs(moved(as_rows("X", x) if is_sparse(x) else x, net.device, net.dtype), net)
-        return answer(evaluation.outputs(net.snapshot, net.device, rows), home), home
+        outputs = answer(evaluation.outputs(net.snapshot, net.device, rows), home)
+        if home is None:
+            outputs = outputs.astype(np.result_type(options.dtype_name(x.dtype), outputs.dtype), copy=False)
+        return outputs, home
 
     def __sklearn_array_api_convert__(self, converter: Any) -> "BaseMultilayerPerceptron":
         """What scikit-learn moves to where `converter` brings an array."""
@@ -454,8 +500,6 @@ class _Follower(Callback):
         self.best: Snapshot | None = None
 
     def on_train_begin(self, run: TrainingRun) -> None:
-        if self._score is not None and self._estimator.early_stopping:
-            self.best = run.network.snapshot
         self._remember()
 
     def state(self) -> dict[str, Any]:
@@ -528,8 +572,8 @@ class _Follower(Callback):
                 run.stop = True
                 return
             convergence.misses = 0
-        if not run.record["finite"]:
-            run.stop = True
+        if not run.record["finite"] and self._score is None:
+            run.stop = True  # and an error tells of it
         elif not self._incremental and own.n_iter_ == own.max_iter:
             warnings.warn(
                 f"Stochastic Optimizer: Maximum iterations ({own.max_iter}) reached and the optimization hasn't "

@@ -12,7 +12,7 @@ from sklearn.utils.class_weight import compute_sample_weight
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import _check_partial_fit_first_call, type_of_target, unique_labels
 
-from nn_any.backends import Device, to_numpy
+from nn_any.backends import Device, is_host, to_numpy
 from nn_any.core import options
 from nn_any.core.typing import Array
 from nn_any.estimators.arrays import on_host, real_dtypes
@@ -250,7 +250,7 @@ class MLPClassifier(ClassifierMixin, BaseMultilayerPerceptron):  # type: ignore[
                 raise ValueError(
                     f"`y` has classes not in `self.classes_`. `self.classes_` has {self.classes_}. 'y' has {classes}."
                 )
-        return x, self._label_binarizer.transform(y).astype(options.dtype_name(x.dtype))
+        return x, self._label_binarizer.transform(y).astype(bool).astype(options.dtype_name(x.dtype))
 
     def _validated_held_out(self, x: Any, y: Any) -> tuple[Any, np.ndarray]:
         x, y = validate_data(
@@ -272,8 +272,12 @@ class MLPClassifier(ClassifierMixin, BaseMultilayerPerceptron):  # type: ignore[
                 "class_weight='balanced' needs all of the data at once, and partial_fit has only a part; pass a dict "
                 "such as dict(zip(classes, sklearn.utils.compute_class_weight('balanced', classes=classes, y=y)))"
             )
-        weights: np.ndarray = compute_sample_weight(self.class_weight, self._answers(targets)).astype(targets.dtype)
-        return weights if sample_weight is None else weights * sample_weight
+        columns = targets.ravel() if self.n_outputs_ == 1 else targets
+        labels = self._label_binarizer.inverse_transform(columns)
+        weights: np.ndarray = compute_sample_weight(self.class_weight, labels).astype(targets.dtype)
+        if sample_weight is None:
+            return weights
+        return weights * (sample_weight if is_host(sample_weight) else to_numpy(sample_weight))
 
     def _output(self) -> tuple[str, str, str, str, Measure]:
         if self._label_binarizer.y_type_ == "multiclass":

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from nn_any import evaluation
 from nn_any.backends import Device, Engine
 from nn_any.core.optimizers import Optimizer
 from nn_any.core.state import Snapshot
@@ -144,8 +145,10 @@ def runner(order: Order, rates: Rates, alpha: float, measure: Measure) -> EpochR
         losses = np.concatenate([values for _, values, _ in ran]).astype(np.float64)
         sizes = batch_sizes(plan.examples.size, plan.batch_size)
         loss = float(np.sum(losses * sizes)) / plan.examples.size
+        # scikit-learn goes on from a loss that overflows
+        sound = math.isfinite(loss) or evaluation.is_finite(device, ran[-1][0].params)
         progress = replace(progress, steps=progress.steps + plan.steps, epoch=progress.epoch + 1, unfinished=None)
-        record = {"loss": loss, "learning_rate": float(of_epoch[-1]), "finite": math.isfinite(loss)}
+        record = {"loss": loss, "learning_rate": float(of_epoch[-1]), "finite": sound}
         yield Snapshot(specification, (ran[-1][0],), progress), record
 
     return EpochRunner(begin, run_epoch, lambda snapshot: False)
