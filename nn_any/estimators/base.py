@@ -1,6 +1,5 @@
 """What the multilayer perceptrons for classes and for numbers have in common."""
 
-import copy
 import warnings
 from abc import ABC, abstractmethod
 from itertools import pairwise
@@ -8,7 +7,7 @@ from numbers import Integral, Real
 from typing import Any, ClassVar
 
 import numpy as np
-from sklearn.base import BaseEstimator, is_classifier
+from sklearn.base import BaseEstimator, clone, is_classifier
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import train_test_split
 from sklearn.utils._param_validation import Interval, Options, StrOptions
@@ -296,12 +295,15 @@ class BaseMultilayerPerceptron(BaseEstimator, ABC):
 
     def __sklearn_array_api_convert__(self, converter: Any) -> "BaseMultilayerPerceptron":
         """What scikit-learn moves to where `converter` brings an array."""
-        moved_one = copy.copy(self)
-        if "network_" in self.__dict__:
+        there: BaseMultilayerPerceptron = clone(self)
+        state: Any = self.__getstate__()
+        state = dict(state)
+        if hasattr(self, "network_"):
             placed = converter(self.network_.biases[0])
-            moved_one.network_ = self.network_.copy().to(Device.of(placed))
-            moved_one._home = None if is_host(placed) else Device.of(placed)
-        return moved_one
+            state["network_"] = self.network_.copy().to(Device.of(placed))
+            state["_home"] = None if is_host(placed) else Device.of(placed)
+        there.__setstate__(state)
+        return there
 
     def _check_solver(self) -> bool:
         if self.solver not in ("sgd", "adam"):
