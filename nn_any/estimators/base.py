@@ -1,6 +1,5 @@
 """What the multilayer perceptrons for classes and for numbers have in common."""
 
-import copy
 import os
 import signal
 import warnings
@@ -12,10 +11,11 @@ from typing import Any, ClassVar
 
 import numpy as np
 from sklearn import config_context
-from sklearn.base import BaseEstimator, is_classifier
+from sklearn.base import BaseEstimator, clone, is_classifier
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import train_test_split
 from sklearn.utils._param_validation import Interval, Options, StrOptions
+from sklearn.utils.metadata_routing import UNUSED
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted
 
 from nn_any import evaluation
@@ -95,6 +95,7 @@ class BaseMultilayerPerceptron(BaseEstimator, ABC):  # type: ignore[misc]
 
     _handed_out: HandedOut | None = None
 
+    __metadata_request__fit: ClassVar[dict[str, str]] = {"validation_data": UNUSED, "resume": UNUSED}
     _home: Device | None = None
     """Where the inputs of `fit` were, if scikit-learn let arrays of another library through."""
 
@@ -441,7 +442,7 @@ class BaseMultilayerPerceptron(BaseEstimator, ABC):  # type: ignore[misc]
     def _outputs(self, X: Any, method: str) -> tuple[Array, Device | None]:
         """The outputs (n, outputs) for inputs that scikit-learn checks first, and where they lie: None for NumPy.
 
-        On NumPy they have the dtype that inputs and network have in common.
+        On NumPy they have the dtype that inputs and network have in common, unless the user has named one.
         """
         check_is_fitted(self)
         x = validate_data(self, X, accept_sparse=["csr", "csc"], reset=False)
@@ -449,18 +450,21 @@ class BaseMultilayerPerceptron(BaseEstimator, ABC):  # type: ignore[misc]
         check_home(home, self._home, f"{type(self).__name__}.{method}")
         rows = _as_inputs(moved(as_rows("X", x) if is_sparse(x) else x, net.device, net.dtype), net)
         outputs = answer(evaluation.outputs(net.snapshot, net.device, rows), home)
-        if home is None:
+        if home is None and self.dtype is None:
             outputs = outputs.astype(np.result_type(options.dtype_name(x.dtype), outputs.dtype), copy=False)
         return outputs, home
 
     def __sklearn_array_api_convert__(self, converter: Any) -> "BaseMultilayerPerceptron":
         """What scikit-learn moves to where `converter` brings an array."""
-        moved_one = copy.copy(self)
-        if "network_" in self.__dict__:
+        there: BaseMultilayerPerceptron = clone(self)
+        state: Any = self.__getstate__()
+        state = dict(state)
+        if hasattr(self, "network_"):
             placed = converter(self.network_.biases[0])
-            moved_one.network_ = self.network_.copy().to(Device.of(placed))
-            moved_one._home = None if is_host(placed) else Device.of(placed)
-        return moved_one
+            state["network_"] = self.network_.copy().to(Device.of(placed))
+            state |= {"_home": None if is_host(placed) else Device.of(placed), "_handed_out": None}
+        there.__setstate__(state)
+        return there
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()

@@ -12,7 +12,7 @@ from sklearn.utils.class_weight import compute_sample_weight
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import _check_partial_fit_first_call, type_of_target, unique_labels
 
-from nn_any.backends import Device, is_host, to_numpy
+from nn_any.backends import Device, to_numpy
 from nn_any.core import options
 from nn_any.core.typing import Array
 from nn_any.estimators.arrays import on_host, real_dtypes
@@ -275,9 +275,9 @@ class MLPClassifier(ClassifierMixin, BaseMultilayerPerceptron):  # type: ignore[
         columns = targets.ravel() if self.n_outputs_ == 1 else targets
         labels = self._label_binarizer.inverse_transform(columns)
         weights: np.ndarray = compute_sample_weight(self.class_weight, labels).astype(targets.dtype)
-        if sample_weight is None:
-            return weights
-        return weights * (sample_weight if is_host(sample_weight) else to_numpy(sample_weight))
+        if sample_weight is not None:
+            weights = weights * to_numpy(sample_weight)
+        return weights
 
     def _output(self) -> tuple[str, str, str, str, Measure]:
         if self._label_binarizer.y_type_ == "multiclass":
