@@ -198,7 +198,7 @@ class BaseMultilayerPerceptron(BaseEstimator, ABC):
         net = self.network_
         device, dtype = net.device, net.dtype
         rows = moved(as_rows("X", x) if is_sparse(x) else x, device, dtype)
-        arrays = (rows, device.asarray(targets, dtype))
+        arrays: tuple[Any, ...] = (rows, device.asarray(targets, dtype))
         if sample_weight is not None:
             arrays = (*arrays, device.asarray(sample_weight, dtype))
         return Examples(arrays, Preparation(dtype, self.n_outputs_))
