@@ -528,8 +528,8 @@ USE = [
     ),
     Mutant(
         "estimators/rules.py",
-        "self.momentum * velocity - learning_rate * gradient",
-        "self.momentum * velocity + learning_rate * gradient",
+        "velocities = self.momentum * state - falls",
+        "velocities = self.momentum * state + falls",
         "the estimators' steps go uphill",
     ),
     Mutant(
@@ -541,7 +541,7 @@ USE = [
     Mutant("estimators/base.py", "own.t_ + self._n", "own.t_ + 1", "examples seen are not counted"),
     Mutant(
         "estimators/classifier.py",
-        "weights * sample_weight",
+        "weights * to_numpy(sample_weight)",
         "weights",
         "class weights take the place of sample weights",
     ),
