@@ -429,7 +429,7 @@ class BaseMultilayerPerceptron(BaseEstimator, ABC):  # type: ignore[misc]
                 raise
             warnings.warn("Training interrupted by user.", stacklevel=caller_level())
         if follower.best is not None:
-            net.snapshot = _with_params(net.snapshot, follower.best.blocks[0].params)
+            net.snapshot = net.snapshot.with_parameters_of(follower.best.blocks)
 
     def _split(self, targets: Array, random_state: np.random.RandomState) -> tuple[np.ndarray, np.ndarray]:
         """The rows to train with and those to validate with."""

@@ -235,6 +235,23 @@ def test_validation_data_stop_early():
     assert mlp.t_ == len(y) * mlp.n_iter_  # all rows were trained with
 
 
+def test_the_best_weights_go_with_their_averages():
+    held = np.arange(0, len(X), 3)
+    x, y = np.delete(X, held, axis=0), np.delete(Y, held)
+    mlp = classifier(
+        layers=[16, nn.BatchNorm(), 16, nn.BatchNorm()],
+        learning_rate_init=0.1,
+        early_stopping=True,
+        max_iter=20,
+        callbacks=[lambda run: kept.append(run.network.predict_proba(X[held]))],
+    )
+    kept: list[np.ndarray] = []
+    mlp.fit(x, y, validation_data=(X[held], Y[held]))
+    best = int(np.argmax(mlp.validation_scores_))
+    assert best < mlp.n_iter_ - 1
+    np.testing.assert_array_equal(mlp.predict_proba(X[held]), kept[best])
+
+
 def test_refused_validation_data():
     with pytest.raises(ValueError, match="does not have"):
         classifier().fit(X[:100], Y[:100], validation_data=(X, Y))
