@@ -280,7 +280,7 @@ class BaseMultilayerPerceptron(BaseEstimator, ABC):  # type: ignore[misc]
             raise TypeError(f"validation_data must be a tuple (X, y), or (X, y, sample_weight), got {type(given)}")
         x, targets = self._validated_held_out(*given[:2])
         weights = _check_sample_weight(given[2], x) if len(given) > 2 else None
-        return x, targets.reshape(len(targets), -1), weights
+        return x, targets[:, None] if targets.ndim == 1 else targets, weights
 
     def _begin(self, x: Any, sizes: list[int], random_state: np.random.RandomState) -> None:
         """The network before the first step, with the weights that scikit-learn would draw."""

@@ -254,13 +254,13 @@ class MLPClassifier(ClassifierMixin, BaseMultilayerPerceptron):  # type: ignore[
 
     def _validated_held_out(self, x: Any, y: Any) -> tuple[Any, np.ndarray]:
         x, y = validate_data(
-            self, x, y, accept_sparse=["csr", "csc"], multi_output=True, dtype=(np.float64, np.float32), reset=False
+            self, x, on_host(y), accept_sparse=["csr", "csc"], multi_output=True, dtype=real_dtypes(x), reset=False
         )
         if y.ndim == 2 and y.shape[1] == 1:
             y = column_or_1d(y, warn=True)
         if len(unknown := np.setdiff1d(unique_labels(y), self.classes_)):
             raise ValueError(f"validation_data has classes that `y` does not have: {unknown}; leave these rows out")
-        return x, self._label_binarizer.transform(y).astype(x.dtype)
+        return x, self._label_binarizer.transform(y).astype(options.dtype_name(x.dtype))
 
     def _weighted(
         self, targets: np.ndarray, sample_weight: np.ndarray | None, *, incremental: bool

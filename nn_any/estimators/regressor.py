@@ -238,7 +238,7 @@ class MLPRegressor(RegressorMixin, BaseMultilayerPerceptron):  # type: ignore[mi
 
     def _validated_held_out(self, x: Any, y: Any) -> tuple[Any, np.ndarray]:
         x, targets = self._validated(x, y, first=False, incremental=True)
-        if targets.reshape(len(targets), -1).shape[1] != self.n_outputs_:
+        if (*targets.shape, 1)[1] != self.n_outputs_:
             raise ValueError(
                 f"validation_data: y must have {self.n_outputs_} outputs, got {targets.shape}; pass all of them"
             )

@@ -134,6 +134,18 @@ def test_answers_are_those_of_numpy_and_lie_where_x_does(kind, place):
         np.testing.assert_allclose(nn.to_numpy(ours), other, rtol=1e-7, atol=1e-12)
 
 
+@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize("kind", ["classes", "outputs", "numbers", "many numbers"])
+def test_validation_data_may_lie_there(kind, place):
+    device = device_of(place)
+    estimator, x, y, _ = problem(kind)
+    weights = np.linspace(0.5, 2, 50)
+    theirs = clone(estimator).fit(x, y, validation_data=(x[::3], y[::3], weights))
+    there = tuple(map(device.asarray, (x[::3], y[::3], weights)))
+    estimator.fit(device.asarray(x), device.asarray(y), validation_data=there)
+    np.testing.assert_allclose(estimator.validation_scores_, theirs.validation_scores_, rtol=1e-9)
+
+
 def test_names_of_classes_stay_on_the_host():
     device = device_of("array_api_strict:device1")
     x, y = load_iris(return_X_y=True)
