@@ -1,5 +1,6 @@
 """What the multilayer perceptrons for classes and for numbers have in common."""
 
+import operator
 import os
 import signal
 import warnings
@@ -38,7 +39,7 @@ from nn_any.estimators.weights import HandedOut
 from nn_any.files import name_tensors
 from nn_any.network import Network
 from nn_any.training import Checkpoint, TrainingInterrupted
-from nn_any.training.fit import as_checkpoint, run_plan
+from nn_any.training.fit import as_checkpoint, only_run, run_plan
 from nn_any.training.measured import with_measurements
 from nn_any.training.plan import Plan
 from nn_any.training.run import Callback, TrainingRun, as_callbacks
@@ -228,7 +229,8 @@ class BaseMultilayerPerceptron(BaseEstimator, ABC):  # type: ignore[misc]
             self._begin(x, sizes, random_state)
         if self.solver in _STOCHASTIC:
             how: dict[str, Any] = {"first": first, "incremental": incremental, "held": held, "resume": resume}
-            self._fit_stochastic(x, targets, sample_weight, random_state, **how)
+            with only_run(self.network_):
+                self._fit_stochastic(x, targets, sample_weight, random_state, **how)
         else:
             self._fit_lbfgs(x, targets, sample_weight)
         if not evaluation.is_finite(self.network_.device, self.network_.params):
@@ -243,7 +245,7 @@ class BaseMultilayerPerceptron(BaseEstimator, ABC):  # type: ignore[misc]
         sizes = list(sizes) if hasattr(sizes, "__iter__") else [sizes]
         if np.any(np.array(sizes) <= 0):
             raise ValueError(f"hidden_layer_sizes must be > 0, got {sizes}.")
-        return [int(size) for size in sizes]
+        return [operator.index(size) for size in sizes]
 
     def _check_further(self, validation_data: Any, *, resume: bool, first: bool) -> None:
         """Raise an error if parameters that scikit-learn does not have do not go with each other."""

@@ -274,6 +274,11 @@ def test_bad_parameters_meet_the_same_error(given):
         assert told(pair.ours.fit, x, y)[1] is not None
 
 
+def test_half_a_unit_meets_the_same_error():
+    name, x, y = _data("multiclass")
+    Pair(name, hidden_layer_sizes=(3.5,)).do("fit", x, y)
+
+
 def test_odd_parameters_are_as_good_as_there():
     name, x, y = _data("multiclass")
     for given in (

@@ -17,6 +17,7 @@ from sklearn.preprocessing import StandardScaler  # noqa: E402
 from sklearn.utils import estimator_html_repr  # noqa: E402
 
 from nn_any import MLPClassifier, MLPRegressor  # noqa: E402
+from nn_any.core.errors import NetworkBusyError  # noqa: E402
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 X, Y = load_iris(return_X_y=True)
@@ -96,7 +97,23 @@ def test_fits_and_answers_in_threads_are_those_of_one_thread():
         np.testing.assert_array_equal(answers[i], expected[0])
 
 
+def test_one_estimator_learns_in_one_thread_at_a_time():
+    x, y = load_iris(return_X_y=True)
+
+    def learn_elsewhere(run):
+        with ThreadPoolExecutor(1) as pool, pytest.raises(NetworkBusyError, match="wait for it to end"):
+            pool.submit(mlp.partial_fit, x, y).result()
+        refused.append(run)
+
+    refused = []
+    mlp = MLPClassifier((5,), max_iter=3, random_state=0, callbacks=[learn_elsewhere])
+    mlp.fit(x, y)
+    assert len(refused) == mlp.n_iter_ == len(mlp.loss_curve_) == 3
+    mlp.set_params(callbacks=()).partial_fit(x, y)
+
+
 def test_sample_weights_are_routed_through_pipeline_and_search():
+    pytest.importorskip("sklearn", minversion="1.6")  # before, a Pipeline asks for weights of its own to score with
     with sklearn.config_context(enable_metadata_routing=True):
         estimator = MLPClassifier(max_iter=5, random_state=0).set_fit_request(sample_weight=True)
         estimator.set_score_request(sample_weight=True)
