@@ -168,7 +168,12 @@ class BaseMultilayerPerceptron(BaseEstimator, ABC):  # type: ignore[misc]
             network: Network = vars(self)["network_"]
         except KeyError:
             raise AttributeError(f"this {type(self).__name__} is not fitted yet; call fit first") from None
-        if self._handed_out is not None and not self._handed_out.take_over(network):
+        try:
+            kept = self._handed_out is None or self._handed_out.take_over(network)
+        except (TypeError, ValueError):  # of shapes that do not fit: the next ones may
+            self._handed_out = None
+            raise
+        if not kept:
             self._handed_out = None
         return network
 
@@ -521,6 +526,11 @@ class _Follower(Callback):
                     f"resume=True needs the parameters of the interrupted fit, {name}={its}, got {mine.get(name)}; "
                     "use the same, or another checkpoint"
                 )
+        if (state["validation_scores_"] is None) != (self._score is None):
+            raise ValueError(
+                "resume=True needs validation_data if the interrupted fit had it, and only then; use the same, or "
+                "another checkpoint"
+            )
         for name in _CURVES:
             setattr(own, name, state.pop(name))
         self._convergence.restore(state.pop("convergence"))

@@ -235,6 +235,17 @@ def test_validation_data_stop_early():
     assert mlp.t_ == len(y) * mlp.n_iter_  # all rows were trained with
 
 
+def test_weights_that_do_not_fit_are_let_go():
+    mlp = classifier().fit(X, Y)
+    before, good = mlp.predict_proba(X), [w * 2 for w in mlp.coefs_]
+    mlp.coefs_ = [w[:2] for w in good]
+    with pytest.raises(ValueError, match="expected shape"):
+        mlp.predict(X)
+    np.testing.assert_array_equal(mlp.predict_proba(X), before)
+    mlp.coefs_ = good
+    np.testing.assert_array_equal(mlp.network_.weights[0].T, good[0])
+
+
 def test_the_best_weights_go_with_their_averages():
     held = np.arange(0, len(X), 3)
     x, y = np.delete(X, held, axis=0), np.delete(Y, held)

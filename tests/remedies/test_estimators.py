@@ -58,6 +58,18 @@ def test_resuming_with_other_parameters(refused, tmp_path):
     assert classifier(checkpoint=path, max_iter=3).fit(X, LABELS, resume=True).n_iter_ == 3
 
 
+@place(
+    "estimators/base.py _Follower.restore: resume=True needs validation_data if the", "validation_data", "use the same"
+)
+def test_resuming_with_examples_to_score(refused, tmp_path):
+    path = tmp_path / "run.safetensors"
+    classifier(checkpoint=path).fit(X, LABELS, validation_data=(X, LABELS))
+    with refused:
+        classifier(checkpoint=path, max_iter=3).fit(X, LABELS, resume=True)
+    resumed = classifier(checkpoint=path, max_iter=3).fit(X, LABELS, resume=True, validation_data=(X, LABELS))
+    assert len(resumed.validation_scores_) == 3
+
+
 @place(f"{ONE}_held_out: validation_data must be a tuple (X, y), or (X, y,", "validation_data", "a tuple (X, y)")
 def test_inputs_alone_for_validation(refused):
     with refused:
