@@ -538,7 +538,7 @@ USE = [
         "(weights.reshape(weights.T.shape), random_state",
         "the estimators begin with weights that are not turned",
     ),
-    Mutant("estimators/base.py", "own.t_ + self._n", "own.t_ + 1", "examples seen are not counted"),
+    Mutant("estimators/following.py", "own.t_ + self._n", "own.t_ + 1", "examples seen are not counted"),
     Mutant(
         "estimators/classifier.py",
         "weights * to_numpy(sample_weight)",

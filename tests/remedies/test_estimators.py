@@ -49,7 +49,7 @@ def test_resuming_with_draws_that_differ(refused, tmp_path):
     assert clone(estimator).set_params(random_state=0).fit(X, LABELS, resume=True).n_iter_ == 2
 
 
-@place("estimators/base.py _Follower.restore: resume=True needs the parameters of the", "alpha", "use the same")
+@place("estimators/following.py Follower.restore: resume=True needs the parameters of the", "alpha", "use the same")
 def test_resuming_with_other_parameters(refused, tmp_path):
     path = tmp_path / "run.safetensors"
     classifier(checkpoint=path).fit(X, LABELS)
@@ -59,7 +59,9 @@ def test_resuming_with_other_parameters(refused, tmp_path):
 
 
 @place(
-    "estimators/base.py _Follower.restore: resume=True needs validation_data if the", "validation_data", "use the same"
+    "estimators/following.py Follower.restore: resume=True needs validation_data if the",
+    "validation_data",
+    "use the same",
 )
 def test_resuming_with_examples_to_score(refused, tmp_path):
     path = tmp_path / "run.safetensors"
