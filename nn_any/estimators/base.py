@@ -13,6 +13,7 @@ import numpy as np
 from sklearn import config_context
 from sklearn.base import BaseEstimator, clone, is_classifier
 from sklearn.model_selection import train_test_split
+from sklearn.utils import column_or_1d
 from sklearn.utils._param_validation import Interval, Options, StrOptions
 from sklearn.utils.metadata_routing import UNUSED
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted
@@ -28,7 +29,7 @@ from nn_any.core.typing import Array
 from nn_any.datasets.network_input import Examples
 from nn_any.datasets.rows import Rows, as_rows, moved, taken
 from nn_any.estimators import stack
-from nn_any.estimators.arrays import answer, beside, check_home, home_of, is_sparse
+from nn_any.estimators.arrays import answer, beside, check_home, home_of, is_sparse, real_dtypes
 from nn_any.estimators.compat import validate_data
 from nn_any.estimators.following import Follower
 from nn_any.estimators.lbfgs import Objective, search
@@ -115,6 +116,12 @@ class BaseMultilayerPerceptron(BaseEstimator, ABC):  # type: ignore[misc]
     @abstractmethod
     def _validation_score(self, targets: Array, outputs: Array, sample_weight: Array | None) -> float:
         """The score of a validation set."""
+
+    def _checked(self, x: Any, y: Any, *, reset: bool, **how: Any) -> tuple[Any, Any]:
+        """Inputs and targets as scikit-learn checks them; a column of targets becomes (n,), with its warning."""
+        how |= {"accept_sparse": ["csr", "csc"], "multi_output": True, "dtype": real_dtypes(x)}
+        x, y = validate_data(self, x, y, reset=reset, **how)
+        return x, column_or_1d(y, warn=True) if y.ndim == 2 and y.shape[1] == 1 else y
 
     # what scikit-learn's estimators have
 

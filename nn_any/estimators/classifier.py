@@ -6,7 +6,6 @@ import numpy as np
 from array_api_compat import array_namespace
 from sklearn.base import ClassifierMixin
 from sklearn.preprocessing import LabelBinarizer
-from sklearn.utils import column_or_1d
 from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.class_weight import compute_sample_weight
 from sklearn.utils.metaestimators import available_if
@@ -15,9 +14,8 @@ from sklearn.utils.multiclass import _check_partial_fit_first_call, type_of_targ
 from nn_any.backends import Device, to_numpy
 from nn_any.core import options
 from nn_any.core.typing import Array
-from nn_any.estimators.arrays import on_host, real_dtypes
+from nn_any.estimators.arrays import on_host
 from nn_any.estimators.base import PARAMETERS, BaseMultilayerPerceptron, takes_steps
-from nn_any.estimators.compat import validate_data
 from nn_any.estimators.steps import Measure, binary_log_loss, log_loss
 
 
@@ -229,12 +227,7 @@ class MLPClassifier(ClassifierMixin, BaseMultilayerPerceptron):  # type: ignore[
         self.checkpoint = checkpoint
 
     def _validated(self, x: Any, y: Any, *, first: bool, incremental: bool) -> tuple[Any, np.ndarray]:
-        y = on_host(y)
-        x, y = validate_data(
-            self, x, y, accept_sparse=["csr", "csc"], multi_output=True, dtype=real_dtypes(x), reset=first
-        )
-        if y.ndim == 2 and y.shape[1] == 1:
-            y = column_or_1d(y, warn=True)
+        x, y = self._checked(x, on_host(y), reset=first)
         if not hasattr(self, "classes_") or not (self.warm_start or incremental):
             self._label_binarizer = LabelBinarizer().fit(y)
             self.classes_ = self._label_binarizer.classes_
@@ -250,17 +243,18 @@ class MLPClassifier(ClassifierMixin, BaseMultilayerPerceptron):  # type: ignore[
                 raise ValueError(
                     f"`y` has classes not in `self.classes_`. `self.classes_` has {self.classes_}. 'y' has {classes}."
                 )
-        return x, self._label_binarizer.transform(y).astype(bool).astype(options.dtype_name(x.dtype))
+        return x, self._columns(x, y)
+
+    def _columns(self, x: Any, y: Any) -> np.ndarray:
+        """A column of 0 and 1 for each class, one for two classes: (n, outputs), in the dtype of the inputs."""
+        columns: np.ndarray = self._label_binarizer.transform(y).astype(bool).astype(options.dtype_name(x.dtype))
+        return columns
 
     def _validated_held_out(self, x: Any, y: Any) -> tuple[Any, np.ndarray]:
-        x, y = validate_data(
-            self, x, on_host(y), accept_sparse=["csr", "csc"], multi_output=True, dtype=real_dtypes(x), reset=False
-        )
-        if y.ndim == 2 and y.shape[1] == 1:
-            y = column_or_1d(y, warn=True)
+        x, y = self._checked(x, on_host(y), reset=False)
         if len(unknown := np.setdiff1d(unique_labels(y), self.classes_)):
             raise ValueError(f"validation_data has classes that `y` does not have: {unknown}; leave these rows out")
-        return x, self._label_binarizer.transform(y).astype(options.dtype_name(x.dtype))
+        return x, self._columns(x, y)
 
     def _weighted(
         self, targets: np.ndarray, sample_weight: np.ndarray | None, *, incremental: bool

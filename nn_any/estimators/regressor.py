@@ -7,14 +7,12 @@ import numpy as np
 from array_api_compat import array_namespace
 from sklearn.base import RegressorMixin
 from sklearn.metrics import r2_score
-from sklearn.utils import column_or_1d
 from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.metaestimators import available_if
 
 from nn_any.core.typing import Array
-from nn_any.estimators.arrays import beside, real_dtypes
+from nn_any.estimators.arrays import beside
 from nn_any.estimators.base import PARAMETERS, BaseMultilayerPerceptron, takes_steps
-from nn_any.estimators.compat import validate_data
 from nn_any.estimators.steps import Measure, poisson, squared_error
 
 
@@ -222,18 +220,7 @@ class MLPRegressor(RegressorMixin, BaseMultilayerPerceptron):  # type: ignore[mi
         self.checkpoint = checkpoint
 
     def _validated(self, x: Any, y: Any, *, first: bool, incremental: bool) -> tuple[Any, np.ndarray]:
-        x, y = validate_data(
-            self,
-            x,
-            beside(y, x),
-            accept_sparse=["csr", "csc"],
-            multi_output=True,
-            y_numeric=True,
-            dtype=real_dtypes(x),
-            reset=first,
-        )
-        if y.ndim == 2 and y.shape[1] == 1:
-            y = column_or_1d(y, warn=True)
+        x, y = self._checked(x, beside(y, x), reset=first, y_numeric=True)
         return x, array_namespace(y).astype(y, x.dtype, copy=False)
 
     def _validated_held_out(self, x: Any, y: Any) -> tuple[Any, np.ndarray]:
